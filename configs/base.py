@@ -1,0 +1,114 @@
+"""Every field of a run, once, with its unit, its allowed values and its default. The other configs change a handful.
+
+A field whose default is None takes the value that its reader names: an optional field that is "not set".
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """The defaults that every experiment starts from; it names no data set and no network."""
+    return ConfigDict(
+        {
+            "seed": 0,  # of initialisation, shuffling, augmentation and dropout
+            "epochs": 30,  # passes over the training set
+            "batch_size": 128,  # samples per update, on all devices together
+            "eval_batch_size": 500,  # samples per evaluation step, on all devices together
+            "steps_per_dispatch": 8,  # updates per call of the device; more is faster, the progress bar gets coarser
+            "dataset": dataset(),
+            "augment": augment(),
+            "network": network(),
+            "loss": {"label_smoothing": 0.0},  # share of the target spread evenly over all classes, [0, 1)
+            "optimizer": optimizer(),
+            "stopping": stopping(),
+            "wandb": wandb(),
+        }
+    )
+
+
+def dataset() -> dict:
+    """Where images and labels come from, and what is done to the labels."""
+    return {
+        "name": config_dict.placeholder(str),  # digits, arrays (an .npz) or a tfds name: cifar10, cifar10_n, ...
+        "path": config_dict.placeholder(str),  # arrays: the file; tfds: its data folder (None: tfds' own default)
+        "label_key": "label",  # tfds: the feature trained on; aggre_label, random_label1..3, worse_label in cifar10_n
+        "clean_label_key": "label",  # tfds: the feature that only evaluates
+        "image_size": config_dict.placeholder(int),  # tfds: pixels; images are resized to this square when decoded
+        "train_examples": config_dict.placeholder(int),  # train on a stratified subset of this many (None: all)
+        "val_fraction": 0.0,  # stratified share of the training data held out for validation, [0, 1)
+        "label_noise": {
+            "kind": "none",  # none, symmetric, asymmetric (CIFAR-10's class map), uniform (any class at random)
+            "rate": 0.0,  # share of the labels that the noise touches, [0, 1]
+        },
+        "seed": 0,  # of label noise, subset and validation split: runs that differ in `seed` share their data
+    }
+
+
+def augment() -> dict:
+    """What the training images go through on the device, in this order; 0 or False leaves a step out."""
+    return {
+        "resize": 0,  # pixels; side to enlarge images to before a random crop of their own size
+        "randaugment_ops": 0,  # RandAugment operations per image
+        "randaugment_magnitude": 0.0,  # their strength, [0, 10]
+        "pad": 0,  # pixels of black on each side before a random crop of the image's own size
+        "flip": False,  # mirror every second image
+        "mixup": 0.0,  # alpha of the Beta distribution that mixes pairs of images
+        "cutmix": 0.0,  # the same for pasted boxes; with both, a coin decides per batch
+    }
+
+
+def network() -> dict:
+    """A name of `networks.NAMES`, and departures from what the name stands for."""
+    return {
+        "name": config_dict.placeholder(str),
+        "compute_dtype": "float32",  # or bfloat16; parameters, head, loss and scores stay float32
+        "patch_size": config_dict.placeholder(int),  # pixels; of the ViT's patches, of the ConvNeXt's stem
+        "activation": config_dict.placeholder(str),  # gelu (exact) or gelu_tanh
+        "stochastic_depth": config_dict.placeholder(float),  # rate of dropped branches at the last block, [0, 1)
+        "head_init": config_dict.placeholder(str),  # normal or zeros
+        "kernel_size": config_dict.placeholder(int),  # ConvNeXt: pixels; of the depthwise convolutions
+        "stem_bias": config_dict.placeholder(bool),  # ConvNeXt
+        "depths": config_dict.placeholder(tuple),  # ConvNeXt: blocks per stage
+        "widths": config_dict.placeholder(tuple),  # ConvNeXt: channels per stage
+        "width": config_dict.placeholder(int),  # ViT: features per token
+        "depth": config_dict.placeholder(int),  # ViT: blocks
+        "mlp_dim": config_dict.placeholder(int),  # ViT: hidden features
+        "num_heads": config_dict.placeholder(int),  # ViT
+        "position": config_dict.placeholder(str),  # ViT: learned or sincos2d
+        "pooling": config_dict.placeholder(str),  # ViT: token, mean or attention
+        "dropout": config_dict.placeholder(float),  # ViT: rate, [0, 1)
+    }
+
+
+def optimizer() -> dict:
+    """The optax chain: clip, rule, weight decay, schedule."""
+    return {
+        "name": "adamw",  # adam, adamw, sgd
+        "learning_rate": 1e-3,  # at its peak
+        "schedule": "cosine",  # cosine (to 0) or constant, after the warm-up
+        "warmup_steps": 0,  # updates of linear warm-up from 0
+        "weight_decay": 0.0,  # multiplied by the learning rate, as optax.adamw does; not for adam
+        "decay": "kernels",  # what decays: kernels, or all parameters as in the paper's repository
+        "momentum": 0.9,  # sgd
+        "clip_norm": config_dict.placeholder(float),  # largest global norm of a gradient (None: any)
+        "accumulation_steps": 1,  # parts a batch is computed in, to save memory; the update is that of the whole batch
+    }
+
+
+def stopping() -> dict:
+    """Which epochs to keep checkpoints of, and whether to stop before the last."""
+    return {
+        "rules": ("max_gwa",),  # names of gwa.RULES; the first one chooses the run's checkpoint
+        "patience": 0,  # epochs the first rule waits for a better one before training stops; 0 trains to the end
+        "warmup": 0.1,  # max_gwa: share of training whose epochs are not eligible
+    }
+
+
+def wandb() -> dict:
+    """Weights & Biases."""
+    return {
+        "mode": "disabled",  # disabled, offline (upload later with `wandb sync`) or online
+        "project": "gwa",
+        "entity": config_dict.placeholder(str),
+        "name": config_dict.placeholder(str),  # None: the work directory's name
+    }

@@ -1,0 +1,26 @@
+"""Handwritten digits of 8×8 pixels, a fifth of the labels wrong: a whole run in well under a minute on two cores.
+
+uv run src/train.py --config=configs/digits.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """A small ConvNeXt V2 on scikit-learn's digits with 20 % symmetric label noise."""
+    config = base.get_config()
+    config.epochs = 30
+    config.batch_size = 64
+    config.steps_per_dispatch = 23
+    config.dataset.name = "digits"
+    config.dataset.label_noise.kind = "symmetric"
+    config.dataset.label_noise.rate = 0.2
+    config.network.name = "convnextv2"
+    config.network.patch_size = 1
+    config.network.kernel_size = 3
+    config.network.depths = (2, 2)
+    config.network.widths = (32, 64)
+    config.optimizer.learning_rate = 1e-3
+    return config

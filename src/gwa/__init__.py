@@ -1,0 +1,24 @@
+"""Gradient-Weight Alignment: a score of generalisation from training data alone (arXiv 2510.25480).
+
+`head_alignment` scores samples, `Moments` and `gwa_score` make the score of an epoch from them, and the rules choose
+the checkpoint to keep from the epochs' scores. Needs only jax and numpy and knows no trainer.
+"""
+
+from gwa.alignment import head_alignment
+from gwa.moments import Moments, gwa_score
+from gwa.rules import RULES, BestValidation, Last, MaxGWA, MinThenMaxGWA, Oracle, Rule, RuleState, Verdict
+
+__all__ = [
+    "RULES",
+    "BestValidation",
+    "Last",
+    "MaxGWA",
+    "MinThenMaxGWA",
+    "Moments",
+    "Oracle",
+    "Rule",
+    "RuleState",
+    "Verdict",
+    "gwa_score",
+    "head_alignment",
+]

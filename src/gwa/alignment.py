@@ -1,0 +1,103 @@
+"""Gradient-weight alignment of single samples, in closed form, from the forward pass of a linear head."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def head_alignment(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    embeddings: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+) -> jax.Array:
+    """Cosine between each sample's negative head gradient and the head's kernel; in [-1, 1], high = well aligned.
+
+    The loss is the cross-entropy of `logits = embeddings @ kernel + bias`; its negative gradient with respect to the
+    kernel W is the outer product of the embedding z and the negative residual, y − softmax(logits). With u = logits −
+    bias = z·W the cosine needs neither that gradient nor another product with W (Hölzl et al., arXiv 2510.25480):
+
+        γ = Σ_j (y_j − p_j) u_j / (‖z‖ ‖y − p‖ ‖W‖)
+
+    For integer labels the residual is divided by 1 − p_y, which the cosine does not notice. What remains is free of
+    cancellation however well a sample is fitted; q is the softmax over the wrong classes alone:
+
+        γ = Σ_{j≠y} q_j (u_y − u_j) / (‖z‖ ‖W‖ √(1 + Σ_{j≠y} q_j²))
+
+    Everything is computed in float32. The score can be no more precise than u: where the bias is far larger than z·W,
+    pass logits without it. An embedding or a kernel of zeros has alignment 0.
+
+    Args:
+      logits: `[..., classes]`, the head's output, bias included.
+      labels: integers `[...]`, class indices; or floats `[..., classes]`, target distributions that sum to 1 (mixup,
+        label smoothing).
+      embeddings: `[..., features]`, the head's input z.
+      kernel: `[features, classes]`, the head's weights W.
+      bias: `[classes]`, or None for a head without.
+
+    Returns:
+      float32 `[...]`, one alignment per sample.
+
+    Raises:
+      ValueError: when the shapes do not fit together.
+    """
+    logits, embeddings, kernel = (jnp.asarray(x, jnp.float32) for x in (logits, embeddings, kernel))
+    labels = jnp.asarray(labels)
+    soft = jnp.issubdtype(labels.dtype, jnp.floating)
+    _check_shapes(logits, labels if soft else labels[..., None], embeddings, kernel, soft)
+    products = logits if bias is None else logits - jnp.asarray(bias, jnp.float32)
+    if soft:
+        cosine_numerator, residual_norm = _soft_terms(logits, labels.astype(jnp.float32), products)
+    else:
+        cosine_numerator, residual_norm = _hard_terms(logits, labels, products)
+    # One division at a time: the product of the norms may leave the range of float32 where the quotient does not.
+    for norm in (residual_norm, _norm(embeddings, axis=-1), _norm(kernel, axis=None)):
+        cosine_numerator = jnp.where(norm > 0, cosine_numerator / jnp.where(norm > 0, norm, 1), 0)
+    return cosine_numerator
+
+
+def _hard_terms(logits: jax.Array, labels: jax.Array, products: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Σ_{j≠y} q_j (u_y − u_j) and √(1 + Σ_{j≠y} q_j²), for class indices."""
+    is_label = labels[..., None] == jnp.arange(logits.shape[-1])
+    wrong = jax.nn.softmax(logits, axis=-1, where=~is_label)
+    product_of_label = jnp.sum(jnp.where(is_label, products, 0), axis=-1, keepdims=True)
+    return (
+        jnp.sum(wrong * (product_of_label - products), axis=-1),
+        jnp.sqrt(1 + jnp.sum(jnp.square(wrong), axis=-1)),
+    )
+
+
+def _soft_terms(logits: jax.Array, targets: jax.Array, products: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """−Σ_j δ_j u_j and ‖δ‖ of the residual δ = softmax(logits) − targets."""
+    residual = jax.nn.softmax(logits, axis=-1) - targets
+    # The entries sum to 0. The one of the largest target cancels worst, so it is taken as minus the sum of the others.
+    largest = jnp.arange(logits.shape[-1]) == jnp.argmax(targets, axis=-1, keepdims=True)
+    others = jnp.where(largest, 0, residual)
+    residual = jnp.where(largest, -jnp.sum(others, axis=-1, keepdims=True), others)
+    # For the same reason u may be measured from any origin; from its value at the largest target, that entry drops out.
+    origin = jnp.sum(jnp.where(largest, products, 0), axis=-1, keepdims=True)
+    return jnp.sum(others * (origin - products), axis=-1), _norm(residual, axis=-1)
+
+
+def _norm(x: jax.Array, axis: int | None) -> jax.Array:
+    """Euclidean norm whose squares neither overflow nor vanish: the largest entry is divided out first."""
+    largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True)
+    scaled = x / jnp.where(largest > 0, largest, 1)
+    return jnp.squeeze(largest, axis) * jnp.sqrt(jnp.sum(jnp.square(scaled), axis=axis))
+
+
+def _check_shapes(logits: jax.Array, labels: jax.Array, embeddings: jax.Array, kernel: jax.Array, soft: bool) -> None:
+    """`labels` with a trailing axis: of classes for targets, of 1 for class indices."""
+    classes = logits.shape[-1] if logits.ndim else 0
+    if classes < 2:
+        raise ValueError(f"logits must be [..., classes] with at least 2 classes, not {logits.shape}")
+    expected = {
+        "labels": (*logits.shape[:-1], classes if soft else 1),
+        "embeddings": (*logits.shape[:-1], kernel.shape[0] if kernel.ndim == 2 else -1),
+        "kernel": (embeddings.shape[-1] if embeddings.ndim else -1, classes),
+    }
+    for name, array in (("labels", labels), ("embeddings", embeddings), ("kernel", kernel)):
+        if array.shape != expected[name]:
+            shape = array.shape[:-1] if name == "labels" and not soft else array.shape
+            raise ValueError(f"{name} of shape {shape} do not fit logits {logits.shape} and kernel {kernel.shape}")

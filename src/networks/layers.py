@@ -1,0 +1,159 @@
+"""What both networks are made of: layers that compute in the dtype of their input, and the float32 head.
+
+Parameters are float32 and are cast where they are used. Their names and shapes are those of nn.Dense, nn.Conv and
+nn.LayerNorm; only the formulation differs (see functional.py), so a checkpoint fits either.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.linen import initializers
+from jax import Array
+
+from errors import UserError
+from networks import functional
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": functional.gelu,
+    "gelu_tanh": partial(nn.gelu, approximate=True),
+}
+
+TRUNCATED_NORMAL = initializers.truncated_normal(0.02)  # cut off at two standard deviations
+HEAD_INITIALIZERS = {"normal": TRUNCATED_NORMAL, "zeros": initializers.zeros}
+
+
+class Dense(nn.Module):
+    """Affine map of the last axis, [..., C] -> [..., features], as one two-dimensional product.
+
+    On CPU the weight gradient of a product with several leading axes leaves XLA's fast path; with one it does not.
+    """
+
+    features: int
+    kernel_init: initializers.Initializer = TRUNCATED_NORMAL
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map x [..., C] to [..., features]."""
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", initializers.zeros, (self.features,))
+        rows = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype) + bias.astype(x.dtype)[None]
+        return rows.reshape(*x.shape[:-1], self.features)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation of the last axis, ε = 1e-6, statistics in float32."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Normalise x [..., C]; same shape and dtype."""
+        channels = x.shape[-1]
+        scale = self.param("scale", initializers.ones, (channels,))
+        bias = self.param("bias", initializers.zeros, (channels,))
+        return functional.layer_norm(x.reshape(-1, channels), scale, bias).reshape(x.shape)
+
+
+class GlobalResponseNorm(nn.Module):
+    """Competition between channels by their norms over the image (ConvNeXt V2); the identity at initialisation."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Normalise x [B, H, W, C]; same shape and dtype."""
+        batch, channels = x.shape[0], x.shape[-1]
+        gamma = self.param("gamma", initializers.zeros, (channels,))
+        beta = self.param("beta", initializers.zeros, (channels,))
+        return functional.global_response_norm(x.reshape(batch, -1, channels), gamma, beta).reshape(x.shape)
+
+
+class DepthwiseConv(nn.Module):
+    """One filter per channel, same size, kernel [k, k, 1, C]."""
+
+    kernel_size: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Convolve x [B, H, W, C]; same shape and dtype."""
+        channels = x.shape[-1]
+        kernel = self.param("kernel", TRUNCATED_NORMAL, (self.kernel_size, self.kernel_size, 1, channels))
+        bias = self.param("bias", initializers.zeros, (channels,))
+        return functional.depthwise_conv(x, kernel) + bias.astype(x.dtype)[None, None, None]
+
+
+class PatchProjection(nn.Module):
+    """Convolution whose stride is its size: every patch is one row of a product. Kernel [p, p, C, features].
+
+    Rows and columns that do not fill a patch are left out, as a VALID convolution does.
+    """
+
+    features: int
+    patch_size: int
+    use_bias: bool = True
+    kernel_init: initializers.Initializer = TRUNCATED_NORMAL
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map x [B, H, W, C] to [B, H // p, W // p, features]."""
+        size = self.patch_size
+        batch, height, width, channels = x.shape[0], x.shape[1] // size, x.shape[2] // size, x.shape[3]
+        kernel = self.param("kernel", self._initialise_kernel, (size, size, channels, self.features))
+
+        patches = x[:, : height * size, : width * size].reshape(batch, height, size, width, size, channels)
+        rows = patches.transpose(0, 1, 3, 2, 4, 5).reshape(-1, size * size * channels)
+        y = rows @ kernel.astype(x.dtype).reshape(-1, self.features)
+        if self.use_bias:
+            y += self.param("bias", initializers.zeros, (self.features,)).astype(x.dtype)[None]
+        return y.reshape(batch, height, width, self.features)
+
+    def _initialise_kernel(self, key: Array, shape: tuple[int, ...]) -> Array:
+        # As the matrix that it is used as: the fan-out of a patch is its features, not features times pixels.
+        return self.kernel_init(key, (int(np.prod(shape[:-1])), shape[-1])).reshape(shape)
+
+
+class StochasticDepth(nn.Module):
+    """Leave a residual branch out for whole samples, scaling the others by 1/keep (Huang et al., arXiv 1603.09382)."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Drop samples of x [B, ...] with probability `rate` in training, by the rng "dropout"."""
+        return nn.Dropout(self.rate, broadcast_dims=tuple(range(1, x.ndim)))(x, deterministic=not train)
+
+
+def stochastic_depth_rates(final_rate: float, num_blocks: int) -> list[float]:
+    """Drop rates that rise linearly from 0 at the first block to `final_rate` at the last (a single one has it)."""
+    return np.linspace(final_rate, 0.0, num_blocks)[::-1].tolist()
+
+
+def require_whole_patches(images: Array, patch_size: int) -> None:
+    """Refuse images [B, H, W, C] that patches do not tile.
+
+    Raises:
+      UserError: a side is no multiple of `patch_size`.
+    """
+    height, width = images.shape[1:3]
+    if height % patch_size or width % patch_size:
+        raise UserError(
+            f"network.patch_size is {patch_size}, but the images are {height}×{width} pixels: "
+            "both sides must be multiples of it"
+        )
+
+
+def classify(network: nn.Module, embeddings: Array, num_classes: int, head_init: str) -> Array:
+    """Sow the embeddings [B, D] and map them to logits [B, num_classes], all in float32.
+
+    To be called in the compact `__call__` of `network`. The head's parameters are then `head/kernel` and `head/bias` at
+    the top of its parameters, and `apply(..., mutable=["latent_embeddings"])` returns the embeddings that the logits
+    were made of as the array `["latent_embeddings"]["head"]`.
+    """
+    embeddings = embeddings.astype(jnp.float32)
+    if network.is_mutable_collection("latent_embeddings"):  # not sow: it refuses the name of a submodule
+        network.put_variable("latent_embeddings", "head", embeddings)
+    # The alignment is read off the logits, so they must not be rounded to the ten bits that accelerators default to.
+    head = nn.Dense(
+        num_classes, kernel_init=HEAD_INITIALIZERS[head_init], precision=jax.lax.Precision.HIGHEST, name="head"
+    )
+    return head(embeddings)

@@ -1,0 +1,186 @@
+"""Vision Transformer (Dosovitskiy et al., arXiv 2010.11929): patches as tokens, pre-norm attention and perceptrons."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.linen import initializers
+from jax import Array
+
+from networks.layers import (
+    ACTIVATIONS,
+    Dense,
+    LayerNorm,
+    PatchProjection,
+    StochasticDepth,
+    classify,
+    require_whole_patches,
+    stochastic_depth_rates,
+)
+
+XAVIER = initializers.xavier_uniform()
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries to tokens; self-attention if both are the same array."""
+
+    num_heads: int
+
+    @nn.compact
+    def __call__(self, queries: Array, tokens: Array) -> Array:
+        """Map queries [B, Q, D] and tokens [B, N, D] to [B, Q, D]."""
+        batch, num_queries, width = queries.shape
+        head_width = width // self.num_heads
+        query = self._split_heads(Dense(width, XAVIER, name="query")(queries))
+        key = self._split_heads(Dense(width, XAVIER, name="key")(tokens))
+        value = self._split_heads(Dense(width, XAVIER, name="value")(tokens))
+
+        scores = (query / math.sqrt(head_width)) @ key.swapaxes(1, 2)
+        weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(value.dtype)
+        mixed = (weights @ value).reshape(batch, self.num_heads, num_queries, head_width)
+        return Dense(width, XAVIER, name="out")(mixed.swapaxes(1, 2).reshape(batch, num_queries, width))
+
+    def _split_heads(self, x: Array) -> Array:
+        # Heads join the batch, so that attention is two plain batched products: the fastest form on CPU.
+        batch, length, width = x.shape
+        heads = x.reshape(batch, length, self.num_heads, width // self.num_heads).swapaxes(1, 2)
+        return heads.reshape(batch * self.num_heads, length, -1)
+
+
+class Perceptron(nn.Module):
+    """Two dense layers with the activation between them."""
+
+    hidden: int
+    activation: str
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Map x [..., D] to the same shape."""
+        y = Dense(self.hidden, XAVIER, name="expand")(x)
+        y = ACTIVATIONS[self.activation](y)
+        y = nn.Dropout(self.dropout)(y, deterministic=not train)
+        return Dense(x.shape[-1], XAVIER, name="project")(y)
+
+
+class Block(nn.Module):
+    """Pre-norm encoder block: attention and perceptron, each behind a residual connection."""
+
+    num_heads: int
+    mlp_dim: int
+    activation: str
+    dropout: float
+    drop_rate: float
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Map tokens x [B, N, D] to the same shape."""
+        y = LayerNorm(name="attention_norm")(x)
+        y = Attention(self.num_heads, name="attention")(y, y)
+        x = x + self._regularise(y, train=train)
+        y = LayerNorm(name="mlp_norm")(x)
+        y = Perceptron(self.mlp_dim, self.activation, self.dropout, name="mlp")(y, train=train)
+        return x + self._regularise(y, train=train)
+
+    def _regularise(self, y: Array, *, train: bool) -> Array:
+        y = nn.Dropout(self.dropout)(y, deterministic=not train)
+        return StochasticDepth(self.drop_rate)(y, train=train)
+
+
+class AttentionPooling(nn.Module):
+    """One learned probe attends to all tokens, then a residual perceptron (Zhai et al., arXiv 2106.04560)."""
+
+    num_heads: int
+    mlp_dim: int
+    activation: str
+    dropout: float
+
+    @nn.compact
+    def __call__(self, tokens: Array, *, train: bool) -> Array:
+        """Pool tokens [B, N, D] to [B, D]."""
+        batch, _, width = tokens.shape
+        probe = self.param("probe", XAVIER, (1, 1, width)).astype(tokens.dtype)
+        pooled = Attention(self.num_heads, name="attention")(jnp.tile(probe, (batch, 1, 1)), tokens)[:, 0]
+        y = LayerNorm(name="norm")(pooled)
+        return pooled + Perceptron(self.mlp_dim, self.activation, self.dropout, name="mlp")(y, train=train)
+
+
+class ViT(nn.Module):
+    """Vision Transformer classifier.
+
+    Dropout acts after the position embedding and after every dense layer but those of query, key and value (the
+    original's appendix B.1).
+    """
+
+    num_classes: int
+    width: int
+    depth: int
+    mlp_dim: int
+    num_heads: int
+    patch_size: int  # in pixels
+    position: str = "learned"  # or sincos2d
+    pooling: str = "token"  # or mean, or attention
+    activation: str = "gelu"  # or gelu_tanh
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0  # drop rate of the last block, rising linearly from 0
+    head_init: str = "normal"  # or zeros
+    compute_dtype: str = "float32"  # or bfloat16; parameters and the head are float32 in any case
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool = False) -> Array:
+        """Map normalised images [B, H, W, C] to float32 logits [B, num_classes].
+
+        With train=True and dropout or stochastic depth, needs the rng "dropout".
+
+        Raises:
+          UserError: the images cannot be divided into patches.
+        """
+        require_whole_patches(images, self.patch_size)
+        x = PatchProjection(self.width, self.patch_size, kernel_init=XAVIER, name="patch")(
+            images.astype(self.compute_dtype)
+        )
+        x = nn.Dropout(self.dropout)(self._tokens(x), deterministic=not train)
+        for block, rate in enumerate(stochastic_depth_rates(self.stochastic_depth, self.depth)):
+            x = Block(
+                self.num_heads, self.mlp_dim, self.activation, self.dropout, drop_rate=rate, name=f"block{block}"
+            )(x, train=train)
+        x = LayerNorm(name="norm")(x)
+        return classify(self, self._pool(x, train=train), self.num_classes, self.head_init)
+
+    def _tokens(self, patches: Array) -> Array:
+        """Flatten patches [B, h, w, D] to tokens with positions, behind a class token if that is pooled."""
+        batch, height, width, channels = patches.shape
+        tokens = patches.reshape(batch, height * width, channels)
+        if self.position == "sincos2d":  # which has no place for a class token
+            tokens += jnp.asarray(sincos2d(height, width, channels), tokens.dtype)[None]
+        if self.pooling == "token":
+            token = self.param("class_token", initializers.zeros, (1, 1, channels)).astype(tokens.dtype)
+            tokens = jnp.concatenate([jnp.tile(token, (batch, 1, 1)), tokens], axis=1)
+        if self.position == "learned":
+            position = self.param("position", initializers.normal(0.02), (1, *tokens.shape[1:]))
+            tokens += position.astype(tokens.dtype)
+        return tokens
+
+    def _pool(self, tokens: Array, *, train: bool) -> Array:
+        if self.pooling == "token":
+            return tokens[:, 0]
+        if self.pooling == "mean":
+            return tokens.astype(jnp.float32).mean(axis=1)
+        pool = AttentionPooling(self.num_heads, self.mlp_dim, self.activation, self.dropout, name="pool")
+        return pool(tokens, train=train)
+
+
+def sincos2d(height: int, width: int, channels: int) -> np.ndarray:
+    """Fixed position embedding [height * width, channels] of a grid of patches, row by row.
+
+    A quarter of the channels each holds sin(ωx), cos(ωx), sin(ωy), cos(ωy), where ω falls geometrically from 1 to
+    1/10000 (Chen et al., MoCo v3, arXiv 2104.02057, with both ends included as in Beyer et al., arXiv 2205.01580).
+    `channels` is a multiple of 4 and at least 8.
+    """
+    frequencies = np.geomspace(1.0, 1e-4, channels // 4)
+    y, x = np.indices((height, width)).reshape(2, -1)
+    angles_x, angles_y = np.outer(x, frequencies), np.outer(y, frequencies)
+    parts = [np.sin(angles_x), np.cos(angles_x), np.sin(angles_y), np.cos(angles_y)]
+    return np.concatenate(parts, axis=1).astype(np.float32)

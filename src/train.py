@@ -1,0 +1,91 @@
+"""Trains a classifier and keeps the checkpoint that its own training scores choose.
+
+uv run src/train.py --config=configs/digits.py [--workdir=runs/digits] [--overwrite] [--config.field=value ...]
+"""
+
+import logging
+import pathlib
+import re
+import sys
+from typing import Any, NoReturn
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from errors import UserError
+
+sys.path.append(str(pathlib.Path(__file__).parents[1]))  # config files say `from configs import base`
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :variant where it has variants.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; runs/<config name> by default.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start anew in a work directory that holds a run.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags say and reports what came of it."""
+    del argv
+    logging.getLogger().setLevel(logging.WARNING)  # absl would let every library report what it does
+    workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs", _config_name()))
+    from training.workdir import finished  # imported after the flags are parsed: a typo is answered at once
+
+    try:
+        summary = finished(workdir, _CONFIG.value, _OVERWRITE.value)
+        if summary is None:
+            from training.loop import train
+
+            summary = train(_CONFIG.value, workdir, _OVERWRITE.value)
+        else:
+            print(f"{workdir} is finished; --overwrite starts it anew.")
+    except UserError as error:
+        _refuse(error)
+    _report(summary, workdir)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """The flags' values from the command line; a mistake in it ends the program with one line and exit code 2."""
+    try:
+        rest = flags.FLAGS(argv)
+        if _CONFIG.value is None:
+            _refuse("--config is missing; it names a file such as configs/digits.py")
+        _ = _CONFIG.value.is_locked  # a config that cannot be read is only noticed when it is
+    except (AttributeError, KeyError) as error:  # ml_collections wraps the name, and its guess, in several quotes
+        field, guess = re.search(r"\w+", str(error)), re.search(r'mean "(\w+)"', str(error))
+        _refuse(f"the config has no field {field and field[0]}" + (f"; did you mean {guess[1]}?" if guess else ""))
+    except Exception as error:  # whatever the user's own config file raises
+        _refuse(error)
+    if len(rest) > 1:
+        _refuse(f"{rest[1]} is not understood; options start with --")
+    return rest
+
+
+def _refuse(error: object) -> NoReturn:
+    lines = [line for line in str(error).splitlines() if line.strip()]  # of several, the last one says it
+    print(f"train.py: {lines[-1].strip() if lines else repr(error)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _config_name() -> str:
+    """configs/cifar10_small.py:vit is cifar10_small_vit."""
+    file, _, variant = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    return "_".join(filter(None, (pathlib.Path(file).stem, variant)))
+
+
+def _report(summary: dict[str, Any], workdir: pathlib.Path) -> None:
+    rule = summary["chosen_by"]
+    chosen = summary["rules"][rule]
+    for name, choice in (
+        (f"chosen by {rule}", chosen),
+        ("last", summary["last"]),
+        ("best on test", summary["best_on_test"]),
+    ):
+        if choice["epoch"] is None:
+            print(f"{name + ':':24} no epoch")
+            continue
+        accuracy = "not measured" if choice["test_accuracy"] is None else f"{choice['test_accuracy']:.4f}"
+        print(f"{name + ':':24} epoch {choice['epoch']:3d}   test accuracy {accuracy}")
+    if chosen["checkpoint"]:
+        print(f"{'checkpoint:':24} {workdir / chosen['checkpoint']}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

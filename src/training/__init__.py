@@ -1,0 +1,1 @@
+"""Everything that changes parameters, or records that they changed."""

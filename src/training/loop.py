@@ -1,0 +1,214 @@
+"""The epoch driver: Algorithm 1 of the paper, from the config to the summary of a run."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import datasets
+import networks
+from datasets import Splits, resident
+from datasets.augment import Augmentation
+from errors import UserError
+from gwa import Moments, gwa_score
+from training import devices, optimizer
+from training.checkpoint import Checkpoints
+from training.progress import Progress
+from training.records import Record, Records
+from training.selection import Selection, summarize
+from training.state import TrainState, create
+from training.step import Recipe, Running, evaluate, train_block
+from training.tracking import Tracking
+from training.workdir import claim
+
+
+class Epoch(NamedTuple):
+    """What an epoch of training showed: its mean loss, and per sample, in row order, score and prediction."""
+
+    loss: float
+    scores: np.ndarray
+    predictions: np.ndarray
+
+
+def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[str, Any]:
+    """Trains as the config says, from where the work directory stands or anew, and returns the summary.
+
+    Raises:
+      UserError: when the config asks for something impossible, or training diverges.
+    """
+    for field in ("epochs", "eval_batch_size", "steps_per_dispatch"):
+        if config[field] < 1:
+            raise UserError(f"{field} is {config[field]}; it must be at least 1")
+    devices.enable_compilation_cache()
+    mesh = devices.data_mesh()
+    devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
+    splits = datasets.build(config.dataset)
+    trainer = Trainer(config, splits, mesh)
+    selection = Selection(config.stopping, splits)
+    initial_state = trainer.initial_state()
+    claim(workdir, config, overwrite)
+    records = Records(workdir)
+
+    with Checkpoints(workdir, selection.names) as checkpoints, Tracking(config, workdir) as tracking:
+        last_epoch, state = checkpoints.resume(initial_state)
+        records.truncate(last_epoch)
+        records.write_labels(splits)
+        stop = selection.replay(records.history)
+        with Progress(config.epochs, trainer.steps_per_epoch, last_epoch) as progress:
+            for epoch in range(last_epoch + 1, config.epochs + 1):
+                if stop:
+                    break
+                started = time.perf_counter()
+                state, result = trainer.train_epoch(state, epoch, progress)
+                record = trainer.record(state, epoch, result, records.last_predictions())
+                record["seconds"] = time.perf_counter() - started
+                improved, stop = selection.update(record)
+                for rule in improved:
+                    checkpoints.save_best(rule, epoch, state.params)
+                records.append(record, result.scores, result.predictions)
+                checkpoints.save_latest(epoch, state)
+                tracking.log(records.history[-1])
+                progress.finished_epoch(records.history[-1])
+
+        summary = summarize(config, selection, records.history, trainer.facts(state))
+        tracking.summarize(summary)
+    records.write_summary(summary)
+    return summary
+
+
+class Trainer:
+    """The data on the device and the compiled programs that work on them."""
+
+    def __init__(self, config: Any, splits: Splits, mesh: jax.sharding.Mesh):
+        self._config, self._splits, self._mesh = config, splits, mesh
+        self._everywhere = devices.replicated(mesh)
+        self._spread = devices.batched(mesh)
+        self.steps_per_epoch = -(-len(splits.train) // config.batch_size)
+        self._model = networks.build(config.network, len(splits.class_names))
+        self._optimizer, self._schedule = optimizer.build(config.optimizer, config.epochs * self.steps_per_epoch)
+        recipe = Recipe(
+            model=self._model,
+            optimizer=self._optimizer,
+            augmentation=Augmentation.from_config(config.augment),
+            num_classes=len(splits.class_names),
+            label_smoothing=config.loss.label_smoothing,
+            accumulation_steps=config.optimizer.accumulation_steps,
+        )
+        self._train_block = jax.jit(functools.partial(train_block, recipe), donate_argnums=(0, 1))
+        self._evaluate = jax.jit(functools.partial(evaluate, self._model))
+        self._data = {
+            name: resident.put(examples, self._everywhere)
+            for name, examples in (("train", splits.train), ("val", splits.val), ("test", splits.test))
+            if examples is not None
+        }
+
+    def initial_state(self) -> TrainState:
+        """The state before the first epoch."""
+        shape = self._splits.train.images.shape[1:]
+        return create(self._model, self._optimizer, shape, self._config.seed, self._everywhere)
+
+    def train_epoch(self, state: TrainState, epoch: int, progress: Progress) -> tuple[TrainState, Epoch]:
+        """One pass over the training set; its scores are fetched once, at the end."""
+        running = jax.device_put(Running.start(), self._everywhere)
+        dispatched = []
+        for rows, mask, count in self._training_blocks(epoch):
+            on_device = jax.device_put((rows, mask), self._spread)
+            numbers = jax.device_put((np.int32(count), np.int32(epoch)), self._everywhere)
+            state, running, so_far, metrics = self._train_block(
+                state, running, self._data["train"], *on_device, *numbers
+            )
+            dispatched.append((rows, mask, metrics))
+            progress.dispatched(epoch, count, so_far)
+        return state, _in_row_order(dispatched, len(self._splits.train))
+
+    def record(self, state: TrainState, epoch: int, result: Epoch, previous_predictions: np.ndarray | None) -> Record:
+        """The epoch's line in the history, but for the seconds it took."""
+        if not np.isfinite(result.loss):
+            raise UserError(
+                f"training diverged in epoch {epoch}: the loss is {result.loss}; lower optimizer.learning_rate or set "
+                "optimizer.clip_norm (what was saved before this epoch is kept)"
+            )
+        moments = jax.device_get(jax.jit(Moments.of)(result.scores))
+        step = epoch * self.steps_per_epoch
+        labels = self._splits.train.labels
+        record: Record = {
+            "epoch": epoch,
+            "step": step,
+            "progress": epoch / self._config.epochs,
+            "train_loss": result.loss,
+            "train_accuracy": float(np.mean(result.predictions == labels)),
+            "gwa": float(gwa_score(moments)),
+            "alignment_mean": float(moments.mean),
+            "alignment_variance": float(moments.variance),
+            "excess_kurtosis": float(moments.excess_kurtosis),
+            "prediction_changes": None,
+            "learning_rate": float(self._schedule(step - 1)),
+        }
+        if previous_predictions is not None:
+            record["prediction_changes"] = int(np.sum(result.predictions != previous_predictions))
+        for split in ("val", "test"):
+            metrics = self._evaluated(split, state)
+            record[f"{split}_loss"], record[f"{split}_accuracy"] = metrics.get("loss"), metrics.get("accuracy")
+        reasons = _reasons(record)
+        return record | {"reasons": reasons} if reasons else record
+
+    def facts(self, state: TrainState) -> dict[str, Any]:
+        """What the summary says of data and network."""
+        train = self._splits.train
+        return {
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+            "train_examples": len(train),
+            "val_examples": len(self._splits.val or ()),
+            "test_examples": len(self._splits.test or ()),
+            "wrong_label_share": None
+            if train.clean_labels is None
+            else float(np.mean(train.labels != train.clean_labels)),
+        }
+
+    def _training_blocks(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        order = resident.shuffled(len(self._splits.train), self._config.seed, epoch)
+        steps = min(self._config.steps_per_dispatch, self.steps_per_epoch)
+        yield from resident.blocks(order, self._config.batch_size, steps)
+
+    def _evaluated(self, split: str, state: TrainState) -> dict[str, float]:
+        if split not in self._data:
+            return {}
+        size = len(self._data[split]["label"])
+        # Equal shares for all devices; one block holds the whole split.
+        batch_size = -(-min(self._config.eval_batch_size, size) // self._mesh.size) * self._mesh.size
+        ((rows, mask, _),) = resident.blocks(np.arange(size), batch_size, -(-size // batch_size))
+        metrics = self._evaluate(state.params, self._data[split], *jax.device_put((rows, mask), self._spread))
+        return {name: float(value) for name, value in jax.device_get(metrics).items()}
+
+
+def _in_row_order(dispatched: list[tuple[np.ndarray, np.ndarray, dict[str, jax.Array]]], num_examples: int) -> Epoch:
+    """Fetches an epoch's metrics and puts each row's where it belongs; rows that filled up a batch are dropped."""
+    rows, masks, metrics = zip(*dispatched, strict=True)
+    fetched = jax.device_get(metrics)
+    counted = np.concatenate([mask.ravel() for mask in masks]) > 0
+    index = np.concatenate([block.ravel() for block in rows])[counted]
+    in_order = {}
+    for name in ("alignment", "prediction"):
+        values = np.concatenate([block[name].ravel() for block in fetched])[counted]
+        in_order[name] = np.empty(num_examples, values.dtype)
+        in_order[name][index] = values
+    weights = np.concatenate([mask.sum(axis=1) for mask in masks])
+    losses = np.concatenate([block["loss"] for block in fetched])
+    return Epoch(float(losses @ weights / weights.sum()), in_order["alignment"], in_order["prediction"])
+
+
+def _reasons(record: Record) -> dict[str, str]:
+    """Why a score of this epoch is NaN."""
+    reasons = {}
+    if np.isnan(record["excess_kurtosis"]):
+        reasons["excess_kurtosis"] = "all alignments are equal (a head of zeros has alignment 0 everywhere)"
+        reasons["gwa"] = "the excess kurtosis is not defined"
+    elif np.isnan(record["gwa"]):
+        reasons["gwa"] = f"excess kurtosis {record['excess_kurtosis']:.3f} + 1.2 is not positive: two-peaked alignments"
+    return reasons

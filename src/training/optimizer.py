@@ -1,0 +1,54 @@
+"""From `config.optimizer` to an optax chain and its learning-rate schedule."""
+
+from typing import Any
+
+import jax
+import optax
+
+from errors import UserError
+
+
+def build(config: Any, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The chain that turns a batch's mean gradient into the update, and the learning rate as a function of the step.
+
+    Raises:
+      UserError: for an unknown name, or settings that contradict each other.
+    """
+    schedule = _schedule(config, total_steps)
+    decays = config.weight_decay > 0
+    if config.decay not in ("kernels", "all"):
+        raise UserError(f"optimizer.decay is {config.decay!r}; it must be kernels or all")
+    mask = _is_kernel if config.decay == "kernels" else None
+    if config.name == "adam":
+        if decays:
+            raise UserError("optimizer.weight_decay is set, but adam has none; set optimizer.name=adamw or 0")
+        rule = optax.adam(schedule)
+    elif config.name == "adamw":
+        rule = optax.adamw(schedule, weight_decay=config.weight_decay, mask=mask)
+    elif config.name == "sgd":
+        rule = optax.sgd(schedule, momentum=config.momentum)
+        rule = optax.chain(optax.add_decayed_weights(config.weight_decay, mask), rule) if decays else rule
+    else:
+        raise UserError(f"optimizer.name is {config.name!r}; it must be adam, adamw or sgd")
+    return (
+        rule if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+    ), schedule
+
+
+def _schedule(config: Any, total_steps: int) -> optax.Schedule:
+    warmup, peak = config.warmup_steps, config.learning_rate
+    if not 0 <= warmup < total_steps:
+        raise UserError(
+            f"optimizer.warmup_steps is {warmup}; it must be at least 0 and below the run's {total_steps} steps"
+        )
+    if config.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, total_steps - warmup)
+    elif config.schedule == "constant":
+        after = optax.constant_schedule(peak)
+    else:
+        raise UserError(f"optimizer.schedule is {config.schedule!r}; it must be cosine or constant")
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup]) if warmup else after
+
+
+def _is_kernel(params: Any) -> Any:
+    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)

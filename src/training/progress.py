@@ -1,0 +1,68 @@
+"""What a person sees while training runs: a bar on a terminal, one line per epoch elsewhere."""
+
+import collections
+import sys
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+
+class Progress:
+    """A context manager. On a terminal it reads values that are `LAG` dispatches old, so the device never waits."""
+
+    LAG = 2
+
+    def __init__(self, epochs: int, steps_per_epoch: int, done_epochs: int):
+        self._epochs = epochs
+        self._pending: collections.deque[tuple[int, int, dict[str, jax.Array]]] = collections.deque()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=epochs * steps_per_epoch, initial=done_epochs * steps_per_epoch, unit="step", dynamic_ncols=True
+            )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def dispatched(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
+        """Takes note of a dispatch of `steps` and shows one that was made before."""
+        if self._bar is None:
+            return
+        self._pending.append((epoch, steps, so_far))
+        if len(self._pending) > self.LAG:
+            self._show(*self._pending.popleft())
+
+    def finished_epoch(self, record: dict[str, Any]) -> None:
+        """Shows what is still pending of the epoch, or prints its line."""
+        while self._pending:
+            self._show(*self._pending.popleft())
+        if self._bar is None:
+            print(self._line(record), flush=True)
+
+    def _show(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
+        assert self._bar is not None
+        values = jax.device_get(so_far)
+        self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
+        self._bar.set_postfix_str(
+            f"GWA {values['gwa']:.4f}, training accuracy {values['train_accuracy']:.3f}", refresh=False
+        )
+        self._bar.update(steps)
+
+    def _line(self, record: dict[str, Any]) -> str:
+        shown = {
+            "loss": ("train_loss", "{:.4f}"),
+            "training accuracy": ("train_accuracy", "{:.3f}"),
+            "GWA": ("gwa", "{:.4f}"),
+            "validation accuracy": ("val_accuracy", "{:.3f}"),
+            "test accuracy": ("test_accuracy", "{:.3f}"),
+            "seconds": ("seconds", "{:.1f}"),
+        }
+        parts = [
+            f"{name} {form.format(record[field])}" for name, (field, form) in shown.items() if record[field] is not None
+        ]
+        return f"epoch {record['epoch']}/{self._epochs}  " + "  ".join(parts)

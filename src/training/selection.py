@@ -1,0 +1,94 @@
+"""The rules of a run: which epochs they keep, when the first of them stops training, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from datasets import Splits
+from errors import UserError
+from gwa import RULES, Last, MaxGWA, Oracle, Rule
+from training.records import Record
+
+
+class Selection:
+    """The rules that `config.stopping` names, followed epoch by epoch. The first one chooses, and may stop training."""
+
+    def __init__(self, config: Any, splits: Splits):
+        self.names = tuple(config.rules)
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise UserError(f"stopping.rules is {self.names}; it must name at least one rule, and none twice")
+        for name in self.names:
+            self._check(name, splits)
+        if self.names[0] == Oracle.name:
+            raise UserError(
+                "stopping.rules starts with oracle, which reads test data; it can judge a choice, not make one"
+            )
+        if config.patience < 0:
+            raise UserError(f"stopping.patience is {config.patience}; it must be a number of epochs, 0 for never")
+        self._rules = [_rule(name, config, first=name == self.names[0]) for name in self.names]
+        self._states = [rule.init() for rule in self._rules]
+
+    @property
+    def best_epochs(self) -> dict[str, int | None]:
+        """The epoch each rule would keep."""
+        return {name: state.best_epoch for name, state in zip(self.names, self._states, strict=True)}
+
+    def update(self, record: Record) -> tuple[list[str], bool]:
+        """The names of the rules for which this epoch is the best so far, and whether training should stop."""
+        improved, stops = [], []
+        for i, rule in enumerate(self._rules):
+            self._states[i], verdict = rule.update(self._states[i], record)
+            stops.append(verdict.stop)
+            if verdict.best_epoch == record["epoch"]:
+                improved.append(rule.name)
+        return improved, stops[0]
+
+    def replay(self, history: Iterable[Record]) -> bool:
+        """Follows the epochs of an earlier start; returns whether training had stopped."""
+        stop = False
+        for record in history:
+            _, stop = self.update(record)
+        return stop
+
+    def _check(self, name: str, splits: Splits) -> None:
+        if name not in RULES:
+            raise UserError(f"stopping.rules: there is no rule {name!r}; there are {', '.join(RULES)}")
+        if "val_accuracy" in RULES[name].needs and splits.val is None:
+            raise UserError(f"stopping.rules: {name} needs validation data; set dataset.val_fraction, such as 0.1")
+        if "test_accuracy" in RULES[name].needs and splits.test is None:
+            raise UserError(f"stopping.rules: {name} needs test data, and this data set has none")
+
+
+def _rule(name: str, config: Any, first: bool) -> Rule:
+    arguments: dict[str, Any] = {"patience": config.patience} if first and config.patience else {}
+    if name == MaxGWA.name:
+        arguments["warmup"] = config.warmup
+    try:
+        return RULES[name](**arguments)
+    except ValueError as error:
+        raise UserError(f"stopping: {error}") from None
+
+
+def summarize(config: Any, selection: Selection, history: list[Record], facts: dict[str, Any]) -> dict[str, Any]:
+    """What each rule chose, and, to judge it, the last epoch and the one that was best on the test set."""
+    by_epoch = {record["epoch"]: record for record in history}
+    rules = {}
+    for name, epoch in selection.best_epochs.items():
+        rules[name] = _choice(by_epoch.get(epoch))
+        rules[name]["checkpoint"] = f"checkpoints/{name}/{epoch}" if epoch else None
+    return {
+        "chosen_by": selection.names[0],
+        "rules": rules,
+        "last": _choice(by_epoch[Last().select(history)]),
+        "best_on_test": _choice(by_epoch.get(Oracle().select(history))),
+        "epochs": len(history),
+        "planned_epochs": config.epochs,
+        "seconds": sum(record["seconds"] for record in history),
+        **facts,
+    }
+
+
+def _choice(record: Record | None) -> dict[str, Any]:
+    fields = ("epoch", "gwa", "train_accuracy", "val_accuracy", "test_accuracy", "test_loss")
+    return {field: record[field] if record else None for field in fields}

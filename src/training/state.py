@@ -1,0 +1,44 @@
+"""The state of training, and how it begins."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a training step changes, and the key from which it draws.
+
+    Attributes:
+      params: the network's parameters, float32.
+      opt_state: of the optax chain.
+      step: int32, how many updates have been made.
+      rng: the run's key. It stays as it is: whatever is random is drawn from it by epoch, step and row.
+    """
+
+    params: Any
+    opt_state: optax.OptState
+    step: jax.Array
+    rng: jax.Array
+
+
+def create(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, ...],
+    seed: int,
+    sharding: NamedSharding,
+) -> TrainState:
+    """The state before the first step, a function of the seed alone."""
+
+    def init(rng: jax.Array) -> TrainState:
+        params = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *image_shape)))["params"]
+        return TrainState(params, optimizer.init(params), jnp.int32(0), rng)
+
+    # Jitted: op by op, initialisation costs more than the first epochs of a small network.
+    return jax.jit(init, out_shardings=sharding)(jax.random.key(seed))

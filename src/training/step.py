@@ -1,0 +1,181 @@
+"""One training step, one evaluation, and the blocks of steps that are dispatched together: pure functions."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from datasets.augment import Augmentation, augment_images, mix, normalize
+from datasets.resident import Batch, gather
+from gwa import Moments, gwa_score, head_alignment
+from training.state import TrainState
+
+# Training draws from four streams of the run's key; initialisation is the first.
+_AUGMENT, _MIX, _DROPOUT = 1, 2, 3
+
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a training step needs to know besides state and batch.
+
+    Attributes:
+      model: a network that sows `latent_embeddings` before its layer `head`.
+      optimizer: an optax chain.
+      augmentation: what training images go through.
+      num_classes: how many classes there are.
+      label_smoothing: share of each target spread evenly over all classes.
+      accumulation_steps: parts that a batch is computed in.
+    """
+
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    augmentation: Augmentation
+    num_classes: int
+    label_smoothing: float = 0.0
+    accumulation_steps: int = 1
+
+
+class Running(NamedTuple):
+    """What an epoch has shown so far: the moments of its scores and how many predictions were right."""
+
+    moments: Moments
+    correct: jax.Array
+
+    @classmethod
+    def start(cls) -> "Running":
+        """Before the first step of an epoch."""
+        return cls(Moments.of(jnp.zeros(0)), jnp.float32(0))
+
+    def plus(self, metrics: Metrics, labels: jax.Array, mask: jax.Array) -> "Running":
+        """After one more step."""
+        right = jnp.sum(mask * (metrics["prediction"] == labels))
+        return Running(self.moments + Moments.of(metrics["alignment"], where=mask), self.correct + right)
+
+    def summary(self) -> Metrics:
+        """The epoch's GWA and training accuracy so far."""
+        return {"gwa": gwa_score(self.moments), "train_accuracy": self.correct / self.moments.count}
+
+
+def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> tuple[TrainState, Metrics]:
+    """One update, and the alignment of every sample under the very parameters that produced its gradient.
+
+    Args:
+      recipe: static under jit.
+      state: before the update.
+      batch: `image` uint8 `[B, H, W, C]`, `label` int32 `[B]`, `index` int32 `[B]` (rows of the training set) and
+        `mask` float32 `[B]`, 0 for rows that only fill the batch up.
+      epoch: from 1; with the row and the run's key it decides how an image is augmented.
+
+    Returns:
+      The state after the update, and `loss` (mean over the batch), `alignment` float32 `[B]` and `prediction` int32
+      `[B]`; the two are of no meaning where the mask is 0.
+    """
+    epoch_key = jax.random.fold_in(jax.random.fold_in(state.rng, _AUGMENT), epoch)
+    keys = jax.vmap(lambda row: jax.random.fold_in(epoch_key, row))(batch["index"])
+    images = normalize(augment_images(batch["image"], keys, recipe.augmentation))
+    images, targets = _mixed(recipe, images, batch["label"], jax.random.fold_in(state.rng, _MIX), state.step)
+    examples = {"images": images, "targets": targets, "mask": batch["mask"] / jnp.sum(batch["mask"])}
+    dropout_key = jax.random.fold_in(jax.random.fold_in(state.rng, _DROPOUT), state.step)
+
+    def loss_and_metrics(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        logits, variables = recipe.model.apply(
+            {"params": params}, part["images"], train=True, rngs={"dropout": key}, mutable=["latent_embeddings"]
+        )
+        loss = jnp.sum(part["mask"] * _cross_entropy(logits, part["targets"]))
+        embeddings = variables["latent_embeddings"]["head"]
+        head = params["head"]
+        alignment = head_alignment(logits, part["targets"], embeddings, head["kernel"], head["bias"])
+        return loss, {"loss": loss, "alignment": alignment, "prediction": jnp.argmax(logits, -1).astype(jnp.int32)}
+
+    gradient_of = jax.grad(loss_and_metrics, has_aux=True)
+    if recipe.accumulation_steps == 1:
+        gradient, metrics = gradient_of(state.params, examples, dropout_key)
+    else:
+        gradient, metrics = _accumulated(gradient_of, state.params, examples, dropout_key, recipe.accumulation_steps)
+    updates, opt_state = recipe.optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(params, opt_state, state.step + 1, state.rng), metrics
+
+
+def train_block(
+    recipe: Recipe,
+    state: TrainState,
+    running: Running,
+    data: Batch,
+    rows: jax.Array,
+    mask: jax.Array,
+    count: jax.Array,
+    epoch: jax.Array,
+) -> tuple[TrainState, Running, Metrics, Metrics]:
+    """The first `count` of the batches `rows`, `mask` `[steps, B]` in one dispatch.
+
+    Returns the state, what the epoch has shown so far with its summary, and each step's metrics, stacked.
+    """
+
+    def step(i: jax.Array, carry: tuple[TrainState, Running, Metrics]) -> tuple[TrainState, Running, Metrics]:
+        state, running, stacked = carry
+        batch = gather(data, rows[i], mask[i])
+        state, metrics = train_step(recipe, state, batch, epoch)
+        stacked = jax.tree.map(lambda all_steps, this: all_steps.at[i].set(this), stacked, metrics)
+        return state, running.plus(metrics, batch["label"], batch["mask"]), stacked
+
+    _, shapes = jax.eval_shape(lambda: train_step(recipe, state, gather(data, rows[0], mask[0]), epoch))
+    stacked = jax.tree.map(lambda shape: jnp.zeros((len(rows), *shape.shape), shape.dtype), shapes)
+    state, running, stacked = jax.lax.fori_loop(0, count, step, (state, running, stacked))
+    return state, running, running.summary(), stacked
+
+
+def evaluate(model: nn.Module, params: Any, data: Batch, rows: jax.Array, mask: jax.Array) -> Metrics:
+    """Mean `loss` and `accuracy` over all masked rows of the batches `[steps, B]`, each counted once."""
+
+    def step(totals: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        batch = gather(data, *block)
+        logits = cast(jax.Array, model.apply({"params": params}, normalize(batch["image"])))
+        loss = _cross_entropy(logits, batch["label"])
+        correct = jnp.argmax(logits, axis=-1) == batch["label"]
+        return totals + jnp.stack([jnp.sum(batch["mask"] * value) for value in (loss, correct)]), None
+
+    totals, _ = jax.lax.scan(step, jnp.zeros(2), (rows, mask))
+    return dict(zip(("loss", "accuracy"), totals / jnp.sum(mask), strict=True))
+
+
+def _mixed(
+    recipe: Recipe, images: jax.Array, labels: jax.Array, key: jax.Array, step: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Images and targets after mixup, cutmix and label smoothing; without any of them the labels stay integers."""
+    mixes = recipe.augmentation.mixup or recipe.augmentation.cutmix
+    if not mixes and not recipe.label_smoothing:
+        return images, labels
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, recipe.num_classes), recipe.label_smoothing)
+    return mix(images, targets, jax.random.fold_in(key, step), recipe.augmentation) if mixes else (images, targets)
+
+
+def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def _accumulated(
+    gradient_of: Callable, params: Any, examples: Batch, key: jax.Array, parts: int
+) -> tuple[Any, Metrics]:
+    """Gradient and metrics of the whole batch, computed in parts one after another."""
+
+    # Part i takes every parts-th sample from i on, so that each part lies on all devices as the batch does.
+    def split(x: jax.Array) -> jax.Array:
+        return jnp.swapaxes(x.reshape(len(x) // parts, parts, *x.shape[1:]), 0, 1)
+
+    def add_part(total: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, Metrics]:
+        gradient, metrics = gradient_of(params, *part)
+        return jax.tree.map(jnp.add, total, gradient), metrics
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    gradient, metrics = jax.lax.scan(add_part, zeros, (jax.tree.map(split, examples), jax.random.split(key, parts)))
+    per_sample = {name: jnp.swapaxes(metrics[name], 0, 1).ravel() for name in ("alignment", "prediction")}
+    return gradient, {"loss": jnp.sum(metrics["loss"]), **per_sample}
