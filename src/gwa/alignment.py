@@ -46,7 +46,7 @@ def head_alignment(
     labels = jnp.asarray(labels)
     soft = jnp.issubdtype(labels.dtype, jnp.floating)
     _check_shapes(logits, labels if soft else labels[..., None], embeddings, kernel, soft)
-    products = logits if bias is None else logits - jnp.asarray(bias, jnp.float32)
+    products = logits if bias is None else logits - jnp.broadcast_to(jnp.asarray(bias, jnp.float32), logits.shape)
     if soft:
         cosine_numerator, residual_norm = _soft_terms(logits, labels.astype(jnp.float32), products)
     else:
@@ -59,7 +59,7 @@ def head_alignment(
 
 def _hard_terms(logits: jax.Array, labels: jax.Array, products: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Σ_{j≠y} q_j (u_y − u_j) and √(1 + Σ_{j≠y} q_j²), for class indices."""
-    is_label = labels[..., None] == jnp.arange(logits.shape[-1])
+    is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
     wrong = jax.nn.softmax(logits, axis=-1, where=~is_label)
     product_of_label = jnp.sum(jnp.where(is_label, products, 0), axis=-1, keepdims=True)
     return (
@@ -72,7 +72,7 @@ def _soft_terms(logits: jax.Array, targets: jax.Array, products: jax.Array) -> t
     """−Σ_j δ_j u_j and ‖δ‖ of the residual δ = softmax(logits) − targets."""
     residual = jax.nn.softmax(logits, axis=-1) - targets
     # The entries sum to 0. The one of the largest target cancels worst, so it is taken as minus the sum of the others.
-    largest = jnp.arange(logits.shape[-1]) == jnp.argmax(targets, axis=-1, keepdims=True)
+    largest = jax.nn.one_hot(jnp.argmax(targets, axis=-1), targets.shape[-1], dtype=bool)
     others = jnp.where(largest, 0, residual)
     residual = jnp.where(largest, -jnp.sum(others, axis=-1, keepdims=True), others)
     # For the same reason u may be measured from any origin; from its value at the largest target, that entry drops out.

@@ -80,7 +80,8 @@ def global_response_norm(x: Array, gamma: Array, beta: Array) -> Array:
     """Global response normalisation x·(1 + γN) + β of x [B, P, C] over its P positions; γ and β are [C].
 
     N is each channel's L2 norm G over the positions, divided by the mean of G over the channels (Woo et al.,
-    ConvNeXt V2, arXiv 2301.00808, section 3.2). The derivative saves x and [B, C] statistics, and is 0 where G is.
+    ConvNeXt V2, arXiv 2301.00808, section 3.2). The derivative saves x and [B, C] statistics; where G is 0, its own
+    is taken as 0.
     """
     return _response_norm_forward(x, gamma, beta)[0]
 

@@ -147,11 +147,10 @@ def classify(network: nn.Module, embeddings: Array, num_classes: int, head_init:
 
     To be called in the compact `__call__` of `network`. The head's parameters are then `head/kernel` and `head/bias` at
     the top of its parameters, and `apply(..., mutable=["latent_embeddings"])` returns the embeddings that the logits
-    were made of as the array `["latent_embeddings"]["head"]`.
+    were made of as the only leaf of that collection.
     """
     embeddings = embeddings.astype(jnp.float32)
-    if network.is_mutable_collection("latent_embeddings"):  # not sow: it refuses the name of a submodule
-        network.put_variable("latent_embeddings", "head", embeddings)
+    network.sow("latent_embeddings", "embeddings", embeddings)
     # The alignment is read off the logits, so they must not be rounded to the ten bits that accelerators default to.
     head = nn.Dense(
         num_classes, kernel_init=HEAD_INITIALIZERS[head_init], precision=jax.lax.Precision.HIGHEST, name="head"

@@ -59,6 +59,8 @@ def from_huggingface(tensors: Mapping[str, np.ndarray], params: Mapping[str, Any
       UserError: the file belongs to another network, lacks a tensor, has one of another shape, or has one too many.
     """
     family = "vit" if "patch" in params else "convnextv2"
+    if not any(name.startswith(f"{family}.") for name in tensors):
+        raise UserError(f"the pretrained file holds no {family} network; it begins with {', '.join([*tensors][:3])}")
     left_over = dict(tensors)
     converted = {}
     for path, template in traverse_util.flatten_dict(dict(params)).items():
@@ -109,5 +111,5 @@ def _to_our_layout(tensor: np.ndarray, leaf: str) -> np.ndarray:
         return tensor.reshape(-1)  # from [1, 1, 1, C]
     if leaf != "kernel":
         return tensor
-    # PyTorch has [out, in] and [out, in, height, width]; a depthwise kernel is [C, 1, k, k] there and [k, k, 1, C] here.
+    # From [out, in], or [out, in, height, width]; a depthwise kernel is [C, 1, k, k], here [k, k, 1, C].
     return tensor.T if tensor.ndim == 2 else tensor.transpose(2, 3, 1, 0)

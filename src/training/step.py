@@ -88,9 +88,9 @@ def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
             {"params": params}, part["images"], train=True, rngs={"dropout": key}, mutable=["latent_embeddings"]
         )
         loss = jnp.sum(part["mask"] * _cross_entropy(logits, part["targets"]))
-        embeddings = variables["latent_embeddings"]["head"]
+        (embeddings,) = jax.tree.leaves(variables["latent_embeddings"])
         head = params["head"]
-        alignment = head_alignment(logits, part["targets"], embeddings, head["kernel"], head["bias"])
+        alignment = head_alignment(logits, part["targets"], embeddings, head["kernel"], head.get("bias"))
         return loss, {"loss": loss, "alignment": alignment, "prediction": jnp.argmax(logits, -1).astype(jnp.int32)}
 
     gradient_of = jax.grad(loss_and_metrics, has_aux=True)

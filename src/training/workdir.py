@@ -62,7 +62,11 @@ def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> None:
         shutil.rmtree(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "config.json", _settings(config))
-    write_json(workdir / "environment.json", environment())
+    file, started = workdir / "environment.json", environment()
+    if file.exists():
+        first = json.loads(file.read_text())
+        started = first | {"resumed": [*first.get("resumed", []), started]}
+    write_json(file, started)
 
 
 def _settings(config: Any) -> dict[str, Any]:

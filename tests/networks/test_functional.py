@@ -24,7 +24,7 @@ def plain_response_norm(x, gamma, beta):
     """Equations 1 to 3 of the ConvNeXt V2 paper, for automatic differentiation."""
     norm = jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True))
     response = norm / (jnp.mean(norm, axis=2, keepdims=True) + 1e-6)
-    return gamma * (x * response) + beta + x
+    return gamma.reshape(1, 1, -1) * (x * response) + beta.reshape(1, 1, -1) + x
 
 
 def plain_depthwise(x, kernel):
@@ -95,9 +95,9 @@ def test_bfloat16_is_rounded_only_at_the_end(function):
 def test_a_whole_network_has_the_gradient_of_its_plain_form(monkeypatch):
     network = ConvNeXtV2(num_classes=5, depths=(1, 1), widths=(8, 12), patch_size=2, kernel_size=3)
     images = random(4, 12, 12, 3)
-    params = jax.jit(network.init)(jax.random.key(0), images)["params"]
-    # Away from initialisation, where the GRN is the identity and the biases are silent.
-    params = jax.tree.map(lambda p: p + 0.1 * random(*p.shape, seed=p.size), params)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
+    # Not as initialised: there the GRN is the identity and the biases are silent.
+    params = jax.tree.map(lambda leaf: 0.3 * random(*leaf.shape, seed=leaf.size), shapes)
 
     def logits(params):
         return network.apply({"params": params}, images)

@@ -10,7 +10,6 @@ from errors import UserError
 from networks import layers
 from tests.networks.comparison import assert_same_function, random
 
-
 PAIRS = {
     "dense": (layers.Dense(7), nn.Dense(7), (2, 3, 4, 5)),
     "norm": (layers.LayerNorm(), nn.LayerNorm(epsilon=1e-6, use_fast_variance=False), (2, 3, 5)),
@@ -67,3 +66,16 @@ def test_stochastic_depth_rates_rise_linearly(blocks, expected):
 def test_images_that_patches_do_not_tile_are_refused(shape):
     with pytest.raises(UserError, match=r"network\.patch_size is 4.*(30×32|32×30)"):
         layers.require_whole_patches(jnp.zeros(shape), 4)
+
+
+@pytest.mark.parametrize(("head_init", "spread"), [("normal", 0.02 * 0.88), ("zeros", 0.0)])
+def test_head_initialisation(head_init, spread):
+    class Head(nn.Module):
+        @nn.compact
+        def __call__(self, embeddings):
+            return layers.classify(self, embeddings, 100, head_init)
+
+    params = Head().init(jax.random.key(0), jnp.ones((1, 200)))["params"]["head"]
+    # A normal distribution cut off at two standard deviations keeps 0.88 of its deviation.
+    np.testing.assert_allclose(params["kernel"].std(), spread, rtol=0.02)
+    assert not params["bias"].any()

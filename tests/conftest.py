@@ -1,0 +1,24 @@
+"""The test session is stricter than a user's: no silent broadcasting, and no promised check that is skipped."""
+
+import os
+import tempfile
+
+import jax
+import pytest
+
+# Set before anything compiles. Tests neither read nor fill the user's caches.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="gwa-tests-")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--no-skips", action="store_true", help="count a skipped test as failed")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and item.config.getoption("--no-skips") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, though this session promises it: {report.longrepr}"

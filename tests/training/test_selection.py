@@ -1,0 +1,94 @@
+"""The rules of a run: what they choose from its history, what the summary says of it, and what is refused."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from configs import base
+from errors import UserError
+from training.selection import Selection, summarize
+
+WITH_ALL = SimpleNamespace(val=object(), test=object())
+WITHOUT = SimpleNamespace(val=None, test=None)
+
+
+def stopping(**fields):
+    config = base.get_config().stopping
+    config.update(fields)
+    return config
+
+
+def records(gwa, test):
+    count = len(gwa)
+    return [
+        {
+            "epoch": i + 1,
+            "progress": (i + 1) / count,
+            "gwa": gwa[i],
+            "train_accuracy": 0.5,
+            "val_accuracy": None,
+            "test_accuracy": test[i],
+            "test_loss": 1.0,
+            "seconds": 2.0,
+        }
+        for i in range(count)
+    ]
+
+
+HISTORY = records([1.0, 0.2, 0.4, 0.3, 0.35, 0.1], [0.1, 0.5, 0.6, 0.7, 0.2, 0.3])
+
+
+def test_summary_judges_the_choice():
+    selection = Selection(stopping(rules=("max_gwa", "last"), warmup=0.2), WITH_ALL)
+    for record in HISTORY:
+        selection.update(record)
+    config = base.get_config()
+    summary = summarize(config, selection, HISTORY, {"parameters": 7})
+    assert summary["rules"]["max_gwa"]["epoch"] == 3
+    assert summary["rules"]["max_gwa"]["test_accuracy"] == 0.6
+    assert summary["rules"]["max_gwa"]["checkpoint"] == "checkpoints/max_gwa/3"
+    assert (summary["last"]["epoch"], summary["best_on_test"]["epoch"]) == (6, 4)
+    assert (summary["epochs"], summary["planned_epochs"], summary["seconds"]) == (6, config.epochs, 12.0)
+
+
+def test_nothing_chosen_is_said_so():
+    selection = Selection(stopping(), WITHOUT)
+    history = records([None, None], [None, None])
+    for record in history:
+        selection.update(record)
+    summary = summarize(base.get_config(), selection, history, {})
+    assert summary["rules"]["max_gwa"] == dict.fromkeys(summary["rules"]["max_gwa"])
+    assert summary["best_on_test"]["epoch"] is None
+
+
+def test_only_the_first_rule_stops_training():
+    impatient = Selection(stopping(rules=("max_gwa", "oracle"), patience=2, warmup=0.2), WITH_ALL)
+    assert [impatient.update(record)[1] for record in HISTORY] == [False, False, False, False, True, True]
+    patient = Selection(stopping(rules=("last", "max_gwa"), patience=2), WITH_ALL)
+    assert not any(patient.update(record)[1] for record in HISTORY)
+
+
+def test_replay_is_where_the_first_start_stood():
+    first, second = (Selection(stopping(patience=2), WITH_ALL) for _ in range(2))
+    for record in HISTORY[:4]:
+        first.update(record)
+    second.replay(HISTORY[:4])
+    assert [first.update(record) for record in HISTORY[4:]] == [second.update(record) for record in HISTORY[4:]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "splits", "message"),
+    [
+        ({"rules": ("best_gwa",)}, WITH_ALL, "no rule 'best_gwa'"),
+        ({"rules": ()}, WITH_ALL, "at least one"),
+        ({"rules": ("last", "last")}, WITH_ALL, "none twice"),
+        ({"rules": ("best_validation",)}, WITHOUT, "dataset.val_fraction"),
+        ({"rules": ("last", "oracle")}, WITHOUT, "needs test data"),
+        ({"rules": ("oracle",)}, WITH_ALL, "reads test data"),
+        ({"patience": -1}, WITH_ALL, "stopping.patience"),
+        ({"warmup": 1.5}, WITH_ALL, "warmup"),
+    ],
+)
+def test_mistakes(fields, splits, message):
+    with pytest.raises(UserError, match=message):
+        Selection(stopping(**fields), splits)
