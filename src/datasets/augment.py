@@ -56,6 +56,14 @@ class Augmentation:
         """Reads the fields from the config section `augment`, a ConfigDict with one entry per field."""
         return cls(**{field.name: config[field.name] for field in dataclasses.fields(cls)})
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raises a UserError where `resize` is smaller than the images, so that no crop of their size exists."""
+        if 0 < self.resize < max(height, width):
+            raise UserError(
+                f"augment.resize is {self.resize}; it must be 0 (off) or at least the side of the images, "
+                f"which are {height} x {width} pixels"
+            )
+
 
 def normalize(images: jax.Array) -> jax.Array:
     """Pixels from [0, 255] to [-1, 1], as float32 of the same shape: x / 127.5 - 1."""
@@ -65,6 +73,8 @@ def normalize(images: jax.Array) -> jax.Array:
 def augment_images(images: jax.Array, keys: jax.Array, augmentation: Augmentation) -> jax.Array:
     """Stretch, RandAugment, random crop and flip, in the order of the paper's CIFAR pipeline.
 
+    `Augmentation.check_size` says beforehand whether the images are too large for it.
+
     Args:
         images: uint8 [batch, height, width, channels], one or three channels.
         keys: [batch] typed PRNG keys, one per sample.
@@ -72,18 +82,10 @@ def augment_images(images: jax.Array, keys: jax.Array, augmentation: Augmentatio
 
     Returns:
         float32 [batch, height, width, channels], whole numbers in [0, 255].
-
-    Raises:
-        UserError: `augment.resize` is smaller than the images, so that no crop of their size exists.
     """
     _, height, width, _ = images.shape
     randaugment_keys, window_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     if augmentation.resize:
-        if augmentation.resize < max(height, width):
-            raise UserError(
-                f"augment.resize is {augmentation.resize}; it must be 0 (off) or at least the side of the images, "
-                f"which are {height} x {width} pixels"
-            )
         images = _stretch(images, augmentation.resize)
     if augmentation.randaugment_ops:
         images = randaugment(images, randaugment_keys, augmentation.randaugment_ops, augmentation.randaugment_magnitude)

@@ -51,11 +51,12 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     splits = datasets.build(config.dataset)
     trainer = Trainer(config, splits, mesh)
     selection = Selection(config.stopping, splits)
+    tracking = Tracking(config, workdir)
     initial_state = trainer.initial_state()
-    claim(workdir, config, overwrite)
+    claim(workdir, config, overwrite)  # whatever may be wrong with the config has shown by now
     records = Records(workdir)
 
-    with Checkpoints(workdir, selection.names) as checkpoints, Tracking(config, workdir) as tracking:
+    with Checkpoints(workdir, selection.names) as checkpoints, tracking:
         last_epoch, state = checkpoints.resume(initial_state)
         records.truncate(last_epoch)
         records.write_labels(splits)
@@ -92,10 +93,14 @@ class Trainer:
         self.steps_per_epoch = -(-len(splits.train) // config.batch_size)
         self._model = networks.build(config.network, len(splits.class_names))
         self._optimizer, self._schedule = optimizer.build(config.optimizer, config.epochs * self.steps_per_epoch)
+        augmentation = Augmentation.from_config(config.augment)
+        augmentation.check_size(*splits.train.images.shape[1:3])
+        if not 0 <= config.loss.label_smoothing < 1:
+            raise UserError(f"loss.label_smoothing is {config.loss.label_smoothing}; it must be a share in [0, 1)")
         recipe = Recipe(
             model=self._model,
             optimizer=self._optimizer,
-            augmentation=Augmentation.from_config(config.augment),
+            augmentation=augmentation,
             num_classes=len(splits.class_names),
             label_smoothing=config.loss.label_smoothing,
             accumulation_steps=config.optimizer.accumulation_steps,

@@ -19,11 +19,12 @@ class Tracking:
     def __init__(self, config: Any, workdir: pathlib.Path):
         if config.wandb.mode not in _MODES:
             raise UserError(f"wandb.mode is {config.wandb.mode!r}; it must be one of {', '.join(_MODES)}")
+        self._config, self._workdir = config, workdir
         self._run: Any = None
-        if config.wandb.mode != "disabled":
-            self._start(config, workdir)
 
     def __enter__(self) -> "Tracking":
+        if self._config.wandb.mode != "disabled":
+            self._start(self._config, self._workdir)
         return self
 
     def __exit__(self, *exception: object) -> None:

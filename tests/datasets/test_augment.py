@@ -62,9 +62,10 @@ def test_a_value_out_of_range_is_refused_in_one_line_that_names_it(field, value)
 
 
 def test_a_resize_below_the_image_is_refused():
-    images = jnp.zeros((1, 6, 9, 3), jnp.uint8)
     with pytest.raises(UserError, match=r"^augment\.resize is 8; .* 6 x 9 pixels$"):
-        augment_images(images, keys_for(1), Augmentation(resize=8))
+        Augmentation(resize=8).check_size(6, 9)
+    Augmentation(resize=9).check_size(6, 9)
+    Augmentation().check_size(6, 9)
 
 
 def test_the_fields_come_from_the_config():

@@ -1,0 +1,34 @@
+"""The paper's ConvNeXt-Pico on CIFAR-10, from scratch, as its repository trains it (arXiv 2510.25480).
+
+uv run src/train.py --config=configs/cifar10_convnext.py
+
+For an accelerator. 92 epochs of 98 steps are 9,016 of the paper's 9,000 steps. Holding out validation data shortens an
+epoch: with --config.dataset.val_fraction=0.1 set --config.epochs=103, with 0.01 --config.epochs=93. For the label noise
+of its Table 1 add --config.dataset.name=cifar10_n --config.dataset.label_key=aggre_label (9 %) or random_label1 (17 %).
+
+Published for GWA: test accuracy 89.73 % clean, 86.08 % at 9 %, 82.55 % at 17 % (n = 3). Not yet reproduced here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """Adam without weight decay, cosine, RandAugment(2, 1): stem patch 1 without bias, kernel 3, tanh GELU."""
+    config = base.get_config()
+    config.epochs = 92
+    config.batch_size = 512
+    config.dataset.name = "cifar10"
+    config.augment.resize = 36
+    config.augment.flip = True
+    config.augment.randaugment_ops = 2
+    config.augment.randaugment_magnitude = 1.0
+    config.network.name = "convnextv2_pico"
+    config.network.patch_size = 1
+    config.network.kernel_size = 3
+    config.network.stem_bias = False
+    config.network.activation = "gelu_tanh"
+    config.optimizer.name = "adam"
+    config.optimizer.learning_rate = 1e-3
+    return config

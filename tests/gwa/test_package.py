@@ -1,0 +1,37 @@
+"""What `import gwa` loads, and what the wheel holds."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_import_needs_only_jax_and_numpy():
+    code = """
+import sys
+import jax, numpy
+before = set(sys.modules)
+import gwa
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT / "src")
+    assert set(result.stdout.split()) <= {"gwa", "jax", "jaxlib", "numpy"}
+
+
+def test_the_wheel_holds_gwa_alone(tmp_path):
+    if shutil.which("uv") is None:
+        pytest.skip("uv is not on the PATH")
+    subprocess.run(["uv", "build", "--wheel", "--quiet", "--out-dir", tmp_path], check=True, cwd=ROOT)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
+    packages = {name.partition("/")[0] for name in names if ".dist-info" not in name}
+    assert packages == {"gwa"}
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert [line.split()[1].partition(">")[0] for line in required] == ["jax", "numpy"]

@@ -1,0 +1,113 @@
+"""The command as a user types it: its output, its exit code, its files and its one line of error."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMALL = [
+    "--config=configs/digits.py",
+    "--config.epochs=2",
+    "--config.dataset.train_examples=200",
+    "--config.network.depths=(1,)",
+    "--config.network.widths=(16,)",
+    "--config.network.patch_size=2",
+]
+
+
+def train(*arguments, check=True):
+    command = [sys.executable, "src/train.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=check, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "first"
+    return workdir, train(*SMALL, f"--workdir={workdir}")
+
+
+def test_it_reports_choice_last_best_and_checkpoint(finished_run):
+    workdir, result = finished_run
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["epoch", "epoch"]
+    summary = json.loads((workdir / "summary.json").read_text())
+    chosen = summary["rules"]["max_gwa"]
+    for line, choice in zip(lines[2:5], (chosen, summary["last"], summary["best_on_test"]), strict=True):
+        assert f"epoch {choice['epoch']:3d}" in line
+        assert f"test accuracy {choice['test_accuracy']:.4f}" in line
+    checkpoint = pathlib.Path(lines[5].split()[-1])
+    assert checkpoint == workdir / chosen["checkpoint"]
+    assert checkpoint.is_dir()
+    assert result.stderr == ""
+
+
+def test_it_leaves_every_file_of_a_run(finished_run):
+    workdir, _ = finished_run
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {
+        *("config.json", "environment.json", "history.jsonl", "scores.npy", "predictions.npy", "labels.npz"),
+        *("summary.json", "checkpoints"),
+    }
+    environment = json.loads((workdir / "environment.json").read_text())
+    assert environment["command"].endswith(f"--workdir={workdir}")
+    assert environment["packages"]["jax"]
+    assert json.loads((workdir / "config.json").read_text())["epochs"] == 2
+
+
+def test_a_finished_run_is_reported_and_not_repeated(finished_run):
+    workdir, first = finished_run
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    again = train(*SMALL, f"--workdir={workdir}")
+    assert "is finished" in again.stdout.splitlines()[0]
+    assert again.stdout.splitlines()[1:] == first.stdout.splitlines()[2:]
+    assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--config is missing"),
+        (["--config=configs/none.py"], "configs/none.py"),
+        (["--config=configs/cifar10_small.py:resnet"], "variants convnext and vit"),
+        (["--config=configs/digits.py", "--config.sed=1"], "no field sed; did you mean seed?"),
+        (["--config=configs/digits.py", "--config.epochs=many"], "invalid literal for int"),
+        (["--config=configs/digits.py", "--confg.epochs=3"], "Unknown command line flag"),
+        (["--config=configs/digits.py", "more"], "more is not understood"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(arguments, message):
+    result = train(*arguments, check=False)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.network.name=vit_s17", "vit_s16"),
+        ("--config.dataset.name=cifar11", "prepared no 'cifar11'"),
+        ("--config.batch_size=0", "batch_size is 0"),
+        ("--config.wandb.mode=on", "wandb.mode is 'on'"),
+    ],
+)
+def test_a_mistake_in_the_config_costs_nothing_that_is_saved(finished_run, override, message):
+    workdir, _ = finished_run
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    result = train(*SMALL, override, f"--workdir={workdir}", "--overwrite", check=False)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("...")
+    result = train(*SMALL, f"--workdir={tmp_path}", "--overwrite", check=False)
+    assert result.returncode == 2
+    assert "holds no run" in result.stderr
+    assert (tmp_path / "thesis.tex").exists()

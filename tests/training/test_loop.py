@@ -1,0 +1,227 @@
+"""Whole runs on the digits: what they leave behind, and that stopping, resuming and devices do not change it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import networks
+from configs import digits
+from datasets.augment import normalize
+from datasets.sources import load
+from errors import UserError
+from gwa import Moments, gwa_score
+from training import checkpoint, loop, workdir
+from training.checkpoint import Checkpoints
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def small(epochs=3, **overrides):
+    """The digits on a network that compiles fast."""
+    config = digits.get_config()
+    config.epochs = epochs
+    config.dataset.train_examples = 300
+    config.network.depths, config.network.widths = (1,), (16,)
+    config.network.patch_size = 2
+    config.update_from_flattened_dict(overrides)
+    return config
+
+
+def files(directory):
+    history = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    return history, np.load(directory / "scores.npy"), np.load(directory / "predictions.npy")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One run that the tests below look at."""
+    directory = tmp_path_factory.mktemp("runs") / "digits"
+    config = small(epochs=4, **{"dataset.val_fraction": 0.1, "stopping.rules": ("max_gwa", "best_validation", "last")})
+    return directory, config, loop.train(config, directory)
+
+
+def test_the_record_is_computed_from_the_scores(run):
+    directory, config, _ = run
+    history, scores, predictions = files(directory)
+    labels = np.load(directory / "labels.npz")
+    assert scores.shape == predictions.shape == (4, 270)
+    assert scores.dtype == np.float32
+    assert [record["epoch"] for record in history] == [1, 2, 3, 4]
+    assert [record["progress"] for record in history] == [0.25, 0.5, 0.75, 1.0]
+    assert [record["step"] for record in history] == [5, 10, 15, 20]
+    for record, row, predicted in zip(history, scores, predictions, strict=True):
+        moments = Moments.of(row)
+        assert record["gwa"] == pytest.approx(float(gwa_score(moments)), rel=1e-6)
+        assert record["alignment_mean"] == pytest.approx(row.astype(float).mean(), rel=1e-5)
+        assert record["train_accuracy"] == pytest.approx(np.mean(predicted == labels["labels"]))
+    changes = [record["prediction_changes"] for record in history]
+    assert changes == [None, *(int(n) for n in np.sum(predictions[1:] != predictions[:-1], axis=1))]
+    last_step = 4 * 5 - 1
+    expected = optax.cosine_decay_schedule(config.optimizer.learning_rate, 20)(last_step)
+    assert history[-1]["learning_rate"] == pytest.approx(float(expected))
+
+
+def test_labels_belong_to_the_rows(run):
+    directory, config, _ = run
+    labels = np.load(directory / "labels.npz")
+    source = load(config.dataset).train
+    position = {row: i for i, row in enumerate(source.rows)}
+    clean = source.labels[[position[row] for row in labels["rows"]]]
+    assert np.array_equal(labels["clean_labels"], clean)
+    assert np.mean(labels["labels"] != clean) == pytest.approx(0.2, abs=0.08)
+
+
+def test_the_chosen_checkpoint_has_the_accuracy_of_the_summary(run):
+    """Loaded as a user would load it, evaluated apart from the trainer."""
+    directory, config, summary = run
+    test = load(config.dataset).test
+    model = networks.build(config.network, 10)
+    for choice in summary["rules"].values():
+        params = checkpoint.load_params(directory / choice["checkpoint"])
+        logits = jax.jit(model.apply)({"params": params}, normalize(jax.numpy.asarray(test.images)))
+        assert np.mean(np.argmax(logits, -1) == test.labels) == pytest.approx(choice["test_accuracy"])
+    assert summary["rules"]["last"]["epoch"] == summary["last"]["epoch"] == 4
+    assert summary["wrong_label_share"] == pytest.approx(0.2, abs=0.08)
+
+
+def test_a_finished_run_is_known(run):
+    directory, config, summary = run
+    assert workdir.finished(directory, config, overwrite=False) == summary
+    assert workdir.finished(directory, config, overwrite=True) is None
+    other = config.copy_and_resolve_references()
+    other.optimizer.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"optimizer\.learning_rate: 0\.001 there, 0\.5 here"):
+        workdir.finished(directory, other, overwrite=False)
+
+
+class CutOff(Exception):
+    """Stands for whatever ends a process."""
+
+
+def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+    """Cut off at its most awkward place: the epoch's records are written, its checkpoint is not."""
+    augmented = {"augment.pad": 1, "augment.mixup": 0.2, "network.stochastic_depth": 0.2}
+    loop.train(small(**augmented), tmp_path / "whole")
+    save = Checkpoints.save_latest
+
+    def save_once(self, epoch, state):
+        if epoch == 2:
+            raise CutOff
+        save(self, epoch, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save_latest", save_once)
+        with pytest.raises(CutOff):
+            loop.train(small(**augmented), tmp_path / "cut")
+    assert len(files(tmp_path / "cut")[0]) == 2
+    loop.train(small(**augmented), tmp_path / "cut")
+    (history, scores, predictions), (expected, *arrays) = (files(tmp_path / name) for name in ("cut", "whole"))
+    assert np.array_equal(scores, arrays[0])
+    assert np.array_equal(predictions, arrays[1])
+    for record, same in zip(history, expected, strict=True):
+        assert record | {"seconds": 0} == same | {"seconds": 0}
+    assert "resumed" in json.loads((tmp_path / "cut" / "environment.json").read_text())
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    directory = tmp_path / "run"
+    loop.train(small(epochs=1), directory)
+    with Checkpoints(directory, ("max_gwa",)) as checkpoints:
+        state = loop_state(directory)
+        assert checkpoints.resume(state)[0] == 1
+    largest = max((directory / "checkpoints" / "latest").rglob("d/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    with Checkpoints(directory, ("max_gwa",)) as checkpoints, pytest.raises(UserError, match="is damaged"):
+        checkpoints.resume(state)
+
+
+def loop_state(directory):
+    config = small(epochs=1)
+    mesh = loop.devices.data_mesh()
+    return loop.Trainer(config, loop.datasets.build(config.dataset), mesh).initial_state()
+
+
+def test_patience_really_stops(tmp_path):
+    """A learning rate of 0 leaves the score of every epoch alike: the first eligible epoch stays the best."""
+    config = small(epochs=12, **{"stopping.patience": 2, "optimizer.learning_rate": 1e-12, "stopping.warmup": 0.0})
+    summary = loop.train(config, tmp_path / "run")
+    chosen = summary["rules"]["max_gwa"]["epoch"]
+    assert summary["epochs"] == chosen + 2 < 12
+    assert len(files(tmp_path / "run")[0]) == summary["epochs"]
+
+
+def test_divergence_ends_the_run_and_keeps_what_there_was(tmp_path):
+    config = small(**{"optimizer.name": "sgd", "optimizer.learning_rate": 1e38})
+    with pytest.raises(UserError, match="diverged in epoch 1"):
+        loop.train(config, tmp_path / "run")
+    assert (tmp_path / "run" / "history.jsonl").read_text() == ""
+
+
+def test_a_head_of_zeros_has_no_score_and_says_why(tmp_path):
+    config = small(epochs=1, **{"network.head_init": "zeros", "optimizer.learning_rate": 0.0})
+    summary = loop.train(config, tmp_path / "run")
+    ((record,), scores, _) = files(tmp_path / "run")
+    assert not scores.any()
+    assert record["gwa"] is None
+    assert "equal" in record["reasons"]["excess_kurtosis"]
+    assert summary["rules"]["max_gwa"]["epoch"] is None
+
+
+def test_training_without_a_test_set(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", images=rng.integers(0, 256, (100, 8, 8), dtype=np.uint8), labels=np.arange(100) % 4)
+    config = small(epochs=2, **{"dataset.name": "arrays", "dataset.path": str(tmp_path / "mine.npz")})
+    config.dataset.train_examples = None
+    config.dataset.label_noise.kind, config.dataset.label_noise.rate = "none", 0.0
+    summary = loop.train(config, tmp_path / "run")
+    assert summary["last"]["epoch"] == 2
+    assert summary["last"]["test_accuracy"] is None
+    assert summary["best_on_test"]["epoch"] is None
+    assert "clean_labels" not in np.load(tmp_path / "run" / "labels.npz")
+
+
+ON_DEVICES = """
+import sys
+sys.path[:0] = ["src", "."]
+import pathlib
+from configs import base, digits
+from training import loop
+config = digits.get_config()
+config.epochs, config.batch_size, config.eval_batch_size = 3, 64, 50
+config.dataset.train_examples, config.dataset.val_fraction = 500, 0.1
+if sys.argv[1] == "vit":
+    network = base.network()
+    config.network.update(network | {name: None for name in network})
+    config.network.update({"name": "vit", "patch_size": 2, "width": 32, "depth": 2, "mlp_dim": 32, "num_heads": 2})
+    config.network.update({"dropout": 0.1, "stochastic_depth": 0.1})
+    config.augment.update({"pad": 1, "randaugment_ops": 2, "randaugment_magnitude": 3.0, "mixup": 0.2, "cutmix": 1.0})
+    config.optimizer.accumulation_steps = 2
+loop.train(config, pathlib.Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("network", ["convnext", "vit"])
+def test_one_device_and_four_give_the_same(tmp_path, network):
+    for count in (1, 4):
+        environment = os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+            "JAX_PLATFORMS": "cpu",
+        }
+        command = [sys.executable, "-c", ON_DEVICES, network, str(tmp_path / str(count))]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    (history, scores, _), (expected, expected_scores, _) = (files(tmp_path / str(count)) for count in (4, 1))
+    devices = json.loads((tmp_path / "4" / "environment.json").read_text())["devices"]
+    assert len(devices) == 4
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
+    for record, same in zip(history, expected, strict=True):
+        for name in ("train_loss", "val_loss", "test_loss", "gwa"):
+            assert record[name] == pytest.approx(same[name], abs=1e-5)
