@@ -142,8 +142,8 @@ def _tfds_builder(config: Any) -> tuple[Any, pathlib.Path]:
     builder = tfds.builder_from_directory(directory)
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise UserError(
-            f"dataset.name: {directory} is prepared as {builder.info.file_format.value}; it must be array_record "
-            "(`tfds convert_format` converts it)"
+            f"dataset.name: {directory} is prepared as {builder.info.file_format.value}; it must be array_record: "
+            "prepare it again (README, 'Data')"
         )
     return builder, directory
 

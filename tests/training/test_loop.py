@@ -136,10 +136,10 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     with Checkpoints(directory, ("max_gwa",)) as checkpoints:
         state = loop_state(directory)
         assert checkpoints.resume(state)[0] == 1
-    largest = max((directory / "checkpoints" / "latest").rglob("d/*"), key=lambda path: path.stat().st_size)
-    data = bytearray(largest.read_bytes())
-    data[len(data) // 2] ^= 1
-    largest.write_bytes(data)
+    for path in (directory / "checkpoints" / "latest").rglob("d/*"):  # Orbax does not read all of them
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
     with Checkpoints(directory, ("max_gwa",)) as checkpoints, pytest.raises(UserError, match="is damaged"):
         checkpoints.resume(state)
 
@@ -195,33 +195,35 @@ sys.path[:0] = ["src", "."]
 import pathlib
 from configs import base, digits
 from training import loop
+workdir = pathlib.Path(sys.argv[1])
 config = digits.get_config()
-config.epochs, config.batch_size, config.eval_batch_size = 3, 64, 50
-config.dataset.train_examples, config.dataset.val_fraction = 500, 0.1
-if sys.argv[1] == "vit":
-    network = base.network()
-    config.network.update(network | {name: None for name in network})
-    config.network.update({"name": "vit", "patch_size": 2, "width": 32, "depth": 2, "mlp_dim": 32, "num_heads": 2})
-    config.network.update({"dropout": 0.1, "stochastic_depth": 0.1})
-    config.augment.update({"pad": 1, "randaugment_ops": 2, "randaugment_magnitude": 3.0, "mixup": 0.2, "cutmix": 1.0})
-    config.optimizer.accumulation_steps = 2
-loop.train(config, pathlib.Path(sys.argv[2]))
+config.epochs, config.batch_size, config.eval_batch_size = 2, 64, 50
+config.dataset.train_examples = 300
+config.network.depths, config.network.widths = (1, 1), (8, 16)
+loop.train(config, workdir / "convnext")
+network = base.network()
+config.network.update(network | {name: None for name in network})
+config.network.update({"name": "vit", "patch_size": 2, "width": 16, "depth": 1, "mlp_dim": 16, "num_heads": 2})
+config.network.update({"dropout": 0.1, "stochastic_depth": 0.1})
+config.augment.update({"pad": 1, "randaugment_ops": 2, "randaugment_magnitude": 3.0, "mixup": 0.2, "cutmix": 1.0})
+config.optimizer.accumulation_steps = 2
+loop.train(config, workdir / "vit")
 """
 
 
-@pytest.mark.parametrize("network", ["convnext", "vit"])
-def test_one_device_and_four_give_the_same(tmp_path, network):
+def test_one_device_and_four_give_the_same(tmp_path):
     for count in (1, 4):
         environment = os.environ | {
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
             "JAX_PLATFORMS": "cpu",
         }
-        command = [sys.executable, "-c", ON_DEVICES, network, str(tmp_path / str(count))]
+        command = [sys.executable, "-c", ON_DEVICES, str(tmp_path / str(count))]
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    (history, scores, _), (expected, expected_scores, _) = (files(tmp_path / str(count)) for count in (4, 1))
-    devices = json.loads((tmp_path / "4" / "environment.json").read_text())["devices"]
-    assert len(devices) == 4
-    np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
-    for record, same in zip(history, expected, strict=True):
-        for name in ("train_loss", "val_loss", "test_loss", "gwa"):
-            assert record[name] == pytest.approx(same[name], abs=1e-5)
+    for network in ("convnext", "vit"):
+        (history, scores, _), (expected, expected_scores, _) = (files(tmp_path / n / network) for n in ("4", "1"))
+        devices = json.loads((tmp_path / "4" / network / "environment.json").read_text())["devices"]
+        assert len(devices) == 4
+        np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
+        for record, same in zip(history, expected, strict=True):
+            for name in ("train_loss", "test_loss", "gwa"):
+                assert record[name] == pytest.approx(same[name], abs=1e-5)
