@@ -34,7 +34,7 @@ def dataset() -> dict:
         "label_key": "label",  # tfds: the feature trained on; aggre_label, random_label1..3, worse_label in cifar10_n
         "clean_label_key": "label",  # tfds: the feature that only evaluates
         "image_size": config_dict.placeholder(int),  # tfds: pixels; images are resized to this square when decoded
-        "train_examples": config_dict.placeholder(int),  # train on a stratified subset of this many (None: all)
+        "train_examples": 0,  # train on a stratified subset of this many; 0 for all
         "val_fraction": 0.0,  # stratified share of the training data held out for validation, [0, 1)
         "label_noise": {
             "kind": "none",  # none, symmetric, asymmetric (CIFAR-10's class map), uniform (any class at random)

@@ -40,9 +40,9 @@ def build(config: Any) -> Splits:
         labels=corrupt(train.labels, num_classes, noise.kind, noise.rate, config.seed),
         clean_labels=train.labels if train.clean_labels is None and noise.kind != "none" else train.clean_labels,
     )
-    if config.train_examples is not None:
-        if not 0 < config.train_examples <= len(train):
-            raise UserError(f"dataset.train_examples is {config.train_examples}; {config.name} has {len(train)}")
+    if not 0 <= config.train_examples <= len(train):
+        raise UserError(f"dataset.train_examples is {config.train_examples}; {config.name} has {len(train)} (0 for all)")
+    if config.train_examples:
         train = train.take(stratified(train.labels, config.train_examples, config.seed)[0])
     if not 0 <= config.val_fraction < 1:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it must be a share in [0, 1)")

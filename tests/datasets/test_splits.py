@@ -120,7 +120,7 @@ def test_data_depend_on_their_own_seed(seed):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"val_fraction": 1.0}, {"val_fraction": -0.1}, {"train_examples": 0}, {"train_examples": 5000}]
+    "fields", [{"val_fraction": 1.0}, {"val_fraction": -0.1}, {"train_examples": -1}, {"train_examples": 5000}]
 )
 def test_impossible_parts(fields):
     with pytest.raises(UserError, match="dataset." + next(iter(fields))):

@@ -180,7 +180,7 @@ def test_training_without_a_test_set(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "mine.npz", images=rng.integers(0, 256, (100, 8, 8), dtype=np.uint8), labels=np.arange(100) % 4)
     config = small(epochs=2, **{"dataset.name": "arrays", "dataset.path": str(tmp_path / "mine.npz")})
-    config.dataset.train_examples = None
+    config.dataset.train_examples = 0
     config.dataset.label_noise.kind, config.dataset.label_noise.rate = "none", 0.0
     summary = loop.train(config, tmp_path / "run")
     assert summary["last"]["epoch"] == 2

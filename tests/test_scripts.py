@@ -1,0 +1,80 @@
+"""The scripts on hand-made records: the numbers they show are those that were put in."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run_script(name, *arguments):
+    command = [sys.executable, f"scripts/{name}", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def choice(epoch, accuracy):
+    return {"epoch": epoch, "test_accuracy": accuracy}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two seeds of one config, and a run of another that chose nothing."""
+    runs = (("a", 0, 0.01, choice(2, 0.5)), ("a_seed1", 1, 0.01, choice(3, 0.6)), ("b", 0, 0.1, choice(None, None)))
+    for name, seed, rate, chosen in runs:
+        workdir = tmp_path / name
+        workdir.mkdir()
+        files = {
+            "config": {"seed": seed, "learning_rate": rate},
+            "environment": {
+                "command": f"src/train.py --config=x.py --workdir={name}",
+                "devices": ["cpu"],
+                "cpu_count": 2,
+            },
+            "summary": {
+                "chosen_by": "max_gwa",
+                "rules": {"max_gwa": chosen},
+                "last": choice(4, 0.4 + 0.02 * seed),
+                "best_on_test": choice(1, 0.75),
+                "wrong_label_share": 0.2,
+                "seconds": 90.0,
+            },
+        }
+        for file, content in files.items():
+            (workdir / f"{file}.json").write_text(json.dumps(content))
+        record = {"gwa": 0.1, "train_accuracy": 0.5, "test_accuracy": 0.7}
+        lines = [json.dumps(record | {"epoch": epoch}) + "\n" for epoch in range(1, 5)]
+        (workdir / "history.jsonl").write_text("".join(lines))
+        np.save(workdir / "scores.npy", np.random.default_rng(0).random((4, 30)))
+        np.savez(workdir / "labels.npz", labels=np.arange(30) % 3, clean_labels=np.arange(30) % 2)
+    return tmp_path
+
+
+def test_table_groups_seeds(results):
+    rows = [line for line in run_script("tables.py", results).stdout.splitlines() if line.startswith("|")]
+    assert rows[2] == ("| `a` | 2 | 20.0 % | max_gwa | 2, 3 | 55.00 ± 7.07 | 41.00 ± 1.41 | 75.00 ± 0.00 (1, 1) |")
+    assert rows[3] == "| `b` | 1 | 20.0 % | max_gwa | none | not measured | 40.00 | 75.00 (1) |"
+    assert len(rows) == 4
+
+
+def test_table_names_the_commands(results):
+    result = run_script("tables.py", results)
+    assert "- `b`: `uv run src/train.py --config=x.py` (1.5 min on 1 × cpu, 2 cores)" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_figure_is_drawn(results, name):
+    result = run_script("figures.py", results / name)
+    assert result.returncode == 0, result.stderr
+    assert (results / name / "figures" / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("script", ["tables.py", "figures.py"])
+def test_no_run_is_one_line(tmp_path, script):
+    result = run_script(script, tmp_path)
+    assert result.returncode == 2
+    assert "holds no finished run" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
