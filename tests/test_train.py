@@ -1,9 +1,16 @@
 """The command as a user types it: its output, its exit code, its files and its one line of error."""
 
+import contextlib
+import fcntl
 import json
+import os
 import pathlib
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -111,3 +118,21 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert result.returncode == 2
     assert "holds no run" in result.stderr
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_terminal_gets_a_bar(finished_run, tmp_path):
+    del finished_run  # it has filled the compilation cache
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 130, 0, 0))
+    command = [sys.executable, "src/train.py", *SMALL, f"--workdir={tmp_path}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=end, stdout=end, stderr=end)
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone when the process ends
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+    os.close(terminal)
+    assert process.wait() == 0
+    (last,) = re.findall(r"epoch 2/2: 100%[^\r\n]*", shown.decode())[-1:]
+    assert "step/s" in last
+    assert re.search(r"GWA -?\d\.\d+, training accuracy 0\.\d+", last)

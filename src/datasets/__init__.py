@@ -41,7 +41,9 @@ def build(config: Any) -> Splits:
         clean_labels=train.labels if train.clean_labels is None and noise.kind != "none" else train.clean_labels,
     )
     if not 0 <= config.train_examples <= len(train):
-        raise UserError(f"dataset.train_examples is {config.train_examples}; {config.name} has {len(train)} (0 for all)")
+        raise UserError(
+            f"dataset.train_examples is {config.train_examples}; {config.name} has {len(train)} (0 for all)"
+        )
     if config.train_examples:
         train = train.take(stratified(train.labels, config.train_examples, config.seed)[0])
     if not 0 <= config.val_fraction < 1:
