@@ -7,6 +7,7 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -110,6 +111,21 @@ def test_a_mistake_in_the_config_costs_nothing_that_is_saved(finished_run, overr
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "a cut"])
+def test_a_damaged_checkpoint_is_refused(finished_run, tmp_path, damage):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished_run[0], workdir)
+    (workdir / "summary.json").unlink()  # as if it had been cut off just before its end
+    for path in (workdir / "checkpoints" / "latest").rglob("d/*"):  # Orbax does not read all of them
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data if damage == "a flipped bit" else data[: len(data) // 2])
+    result = train(*SMALL, f"--workdir={workdir}", check=False)
+    assert result.returncode == 2
+    assert "checkpoints/latest/2 is damaged; --overwrite starts the run anew" in result.stderr.splitlines()[-1]
+    assert len((workdir / "history.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

@@ -16,8 +16,9 @@ import numpy as np
 from errors import UserError
 from training.state import TrainState
 
-# Orbax reports every step of every save at INFO, and the topology it was restored to as a warning.
+# Orbax reports every step of every save, and asyncio each of Orbax's tasks that a damaged checkpoint makes fail.
 logging.getLogger("absl").setLevel(logging.ERROR)
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 LATEST = "latest"
 
 
