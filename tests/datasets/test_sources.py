@@ -8,7 +8,7 @@ from small_cifar import cifar10_n_arrays
 
 import datasets
 from configs import base
-from datasets import cache
+from datasets import cache, sources
 from errors import UserError
 
 
@@ -165,3 +165,13 @@ def test_cifar10_n_has_its_published_noise(label_key, wrong):
     """Wei et al., ICLR 2022."""
     train = datasets.build(config(name="cifar10_n", label_key=label_key)).train
     assert 100 * np.mean(train.labels != train.clean_labels) == pytest.approx(wrong, abs=0.02)
+
+
+def test_labels_in_another_order_are_noticed():
+    """What the CIFAR-N repository's two files are to each other; binary labels with much noise are not refused."""
+    rng = np.random.default_rng(0)
+    for num_classes, noise in ((10, 0.4), (2, 0.4), (100, 0.4)):
+        clean = rng.integers(0, num_classes, 5000)
+        noisy = np.where(rng.random(5000) < noise, (clean + rng.integers(1, num_classes, 5000)) % num_classes, clean)
+        assert not sources._agree_by_chance(noisy, clean, num_classes)
+        assert sources._agree_by_chance(rng.permutation(noisy), clean, num_classes)
