@@ -54,6 +54,8 @@ def test_min_then_max_passes_over_the_dip():
     assert MinThenMaxGWA().select(history([1, 2, 3, 4, 3])) == 4
     # A collapse at the end does not move a settled minimum.
     assert MinThenMaxGWA().select(history([5, 2, 4, 6, 5, 4, 1, 3])) == 4
+    # A plateau is not above the minimum.
+    assert MinThenMaxGWA().select(history([5, 1, 1, 1, 1, 0, 0.5, 0.6, 0.7])) == 9
     # Nothing has followed the minimum yet.
     assert MinThenMaxGWA().select(history([5, 4, 3, 2])) == 4
 
