@@ -53,10 +53,9 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     selection = Selection(config.stopping, splits)
     tracking = Tracking(config, workdir)
     initial_state = trainer.initial_state()
-    claim(workdir, config, overwrite)  # whatever may be wrong with the config has shown by now
-    records = Records(workdir)
-
-    with Checkpoints(workdir, selection.names) as checkpoints, tracking:
+    # Whatever may be wrong with the config has shown by now.
+    with claim(workdir, config, overwrite), Checkpoints(workdir, selection.names) as checkpoints, tracking:
+        records = Records(workdir)
         last_epoch, state = checkpoints.resume(initial_state)
         records.truncate(last_epoch)
         records.write_labels(splits)
@@ -79,7 +78,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
 
         summary = summarize(config, selection, records.history, trainer.facts(state))
         tracking.summarize(summary)
-    records.write_summary(summary)
+        records.write_summary(summary)
     return summary
 
 

@@ -1,6 +1,8 @@
 """A run's work directory: whose it is, whether it is finished, and what ran in it."""
 
+import contextlib
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -9,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -52,17 +55,36 @@ def finished(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[str, A
     return json.loads(summary.read_text()) if summary.exists() else None
 
 
-def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> None:
-    """Makes the work directory this run's, emptied before if the user says so.
+@contextlib.contextmanager
+def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> Iterator[None]:
+    """Makes the work directory this process's alone, emptied before if the user says so.
 
-    To be called when everything that may be wrong with the config has been checked, so that no mistake in it costs
+    To be entered when everything that may be wrong with the config has been checked, so that no mistake in it costs
     what another run has saved.
+
+    Raises:
+      UserError: when another process is training there.
     """
-    if overwrite and workdir.exists():
-        shutil.rmtree(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / "config.json", _settings(config))
-    file, started = workdir / "environment.json", environment()
+    directory = os.open(workdir, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"--workdir: another process is training in {workdir}; choose another") from None
+        if overwrite:
+            for path in workdir.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        write_json(workdir / "config.json", _settings(config))
+        _write_environment(workdir / "environment.json")
+        yield
+    finally:
+        os.close(directory)  # and with it, however the process ends, the lock
+
+
+def _write_environment(file: pathlib.Path) -> None:
+    """The first start's environment, with those of later ones under `resumed`."""
+    started = environment()
     if file.exists():
         first = json.loads(file.read_text())
         started = first | {"resumed": [*first.get("resumed", []), started]}

@@ -101,6 +101,15 @@ def test_a_finished_run_is_known(run):
         workdir.finished(directory, other, overwrite=False)
 
 
+def test_two_processes_do_not_share_a_work_directory(run):
+    directory, config, _ = run
+    with workdir.claim(directory, config, overwrite=False):
+        before = (directory / "history.jsonl").read_bytes()
+        with pytest.raises(UserError, match="another process is training"):
+            loop.train(config, directory, overwrite=True)
+        assert (directory / "history.jsonl").read_bytes() == before
+
+
 class CutOff(Exception):
     """Stands for whatever ends a process."""
 
