@@ -19,7 +19,7 @@ Made by `uv run scripts/tables.py results` from the records beside this page: fo
 `environment.json` (the command, versions and hardware), `history.jsonl` and `summary.json`. Test accuracies in %,
 mean ± standard deviation over n seeds; "best on test" is what no rule can know. Wrong labels are in the training set
 alone. The CIFAR-10 images behind these runs are JPEG copies (lossy), so accuracies lie a little below those on the
-original.
+original. Times are wall-clock on a shared machine, pauses included.
 """
 
 

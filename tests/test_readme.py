@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,8 @@ import pytest
 
 from gwa import RULES, MaxGWA, Moments
 
-README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 LOOP, EPOCH = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "gwa_score" in block)
 
 
@@ -43,6 +46,15 @@ def test_own_loop():
     gradient = -jax.vmap(jax.grad(loss_of_one), (None, 0, 0))(kernel, names["images"], names["labels"])
     norms = jnp.linalg.norm(gradient, axis=(1, 2)) * jnp.linalg.norm(kernel)
     np.testing.assert_allclose(names["alignment"], jnp.einsum("bij,ij->b", gradient, kernel) / norms, atol=1e-6)
+
+
+def test_the_table_is_that_of_the_records():
+    command = [sys.executable, "scripts/tables.py", "results"]
+    page = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert page == (ROOT / "results" / "README.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(rows) > 2
+    assert "\n".join(rows) in README
 
 
 @pytest.mark.parametrize("name", RULES)
