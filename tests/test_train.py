@@ -124,7 +124,8 @@ def test_a_damaged_checkpoint_is_refused(finished_run, tmp_path, damage):
         path.write_bytes(data if damage == "a flipped bit" else data[: len(data) // 2])
     result = train(*SMALL, f"--workdir={workdir}", check=False)
     assert result.returncode == 2
-    assert "checkpoints/latest/2 is damaged; --overwrite starts the run anew" in result.stderr.splitlines()[-1]
+    (line,) = result.stderr.splitlines()
+    assert "checkpoints/latest/2 is damaged; --overwrite starts the run anew" in line
     assert len((workdir / "history.jsonl").read_text().splitlines()) == 2
 
 

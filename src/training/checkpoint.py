@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import logging
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -74,10 +75,13 @@ class Checkpoints:
         args = self._ocp.args.StandardRestore({"tree": template, "digest": _digest(template)})
         manager = self._managers[name]
         damaged = UserError(f"checkpoint {manager.directory / str(epoch)} is damaged; --overwrite starts the run anew")
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
             restored = manager.restore(epoch, args=args)
         except Exception as error:  # Orbax raises a bare Exception for a file that is cut off
+            # Reads that are still pending then call back into Orbax's closed event loop: the hook stays silent.
             raise damaged from error
+        sys.unraisablehook = hook
         if not np.array_equal(restored["digest"], _digest(restored["tree"])):
             raise damaged
         return restored["tree"]
