@@ -1,5 +1,9 @@
 """The devices: one mesh with the axis `data`, how arrays lie on it, and where compiled programs are kept."""
 
+import hashlib
+import pathlib
+import platform
+
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -36,6 +40,14 @@ def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> No
 
 def enable_compilation_cache() -> None:
     """Keeps every compiled program in the user's cache directory: the next run starts in a third of the time."""
-    jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla" / _instruction_set()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _instruction_set() -> str:
+    """Tells processors apart, which JAX's own key does not; what one compiled may crash another on a shared home."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return hashlib.sha256(features.encode()).hexdigest()[:12]
