@@ -11,7 +11,7 @@ PRONOUNCED = 0.8
 
 
 def first_pronounced(history: Iterable[Mapping[str, Any]], warmup: float) -> int | None:
-    """The first epoch after the share `warmup` of training at which the valley is at least PRONOUNCED; None if none is."""
+    """The first epoch after the share `warmup` of training whose valley is at least PRONOUNCED; None if there is none."""
     deep = (
         record["epoch"]
         for record in history
