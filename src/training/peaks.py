@@ -7,11 +7,11 @@ import numpy as np
 
 _POINTS = 2000
 _LEAST_SHARE = 0.05
-PRONOUNCED = 0.8
+PRONOUNCED = 0.8  # a valley this deep is told to the user
 
 
 def first_pronounced(history: Iterable[Mapping[str, Any]], warmup: float) -> int | None:
-    """The first epoch after the share `warmup` of training whose valley is at least PRONOUNCED; None if there is none."""
+    """The first epoch after the share `warmup` of training with a pronounced valley; None if there is none."""
     deep = (
         record["epoch"]
         for record in history
