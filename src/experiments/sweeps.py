@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import importlib.util
 import inspect
 import pathlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from errors import UserError
 
@@ -60,21 +64,14 @@ def load(path: str) -> Sweep:
     """Reads a sweep file, which defines `get_runs()`, or `get_runs(variant)` where it has variants.
 
     Raises:
-      UserError: when the file is not there, defines no runs, names a config that does not exist, or a run twice.
+      UserError: when the file is not there, fails, defines no runs, names a config that does not exist, or a run twice.
     """
     file, _, variant = path.partition(":")
     if not pathlib.Path(file).is_file():
         raise UserError(f"there is no sweep file {file}; sweeps lie in configs/sweeps")
-    spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_runs"):
-        raise UserError(f"{file} is no sweep file: it defines no function get_runs")
-    if variant and not inspect.signature(module.get_runs).parameters:
-        raise UserError(f"{file} has no variants; {variant!r} is not understood")
-    runs = tuple(module.get_runs(variant) if variant else module.get_runs())
+    runs = _runs(file, variant)
+    if not runs:
+        raise UserError(f"{file} lists no runs")
     for run in runs:
         if not pathlib.Path(run.config.partition(":")[0]).is_file():
             raise UserError(f"{file} names {run.config.partition(':')[0]}, which does not exist")
@@ -83,3 +80,64 @@ def load(path: str) -> Sweep:
     if twice:
         raise UserError(f"{file} lists the run {min(twice)} twice")
     return Sweep("_".join(filter(None, (pathlib.Path(file).stem, variant))), runs)
+
+
+def _runs(file: str, variant: str) -> tuple[Run, ...]:
+    """What the file's `get_runs` returns."""
+    spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{file} is no sweep file: it is not Python")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_runs"):
+            raise UserError(f"{file} is no sweep file: it defines no function get_runs")
+        if variant and not inspect.signature(module.get_runs).parameters:
+            raise UserError(f"{file} has no variants; {variant!r} is not understood")
+        return tuple(module.get_runs(variant) if variant else module.get_runs())
+    except UserError:
+        raise
+    except Exception as error:  # whatever the user's own sweep file raises
+        raise UserError(f"{file} fails: {type(error).__name__}: {error}") from error
+
+
+def select(sweep: Sweep, only: str, arguments: Sequence[str]) -> Sweep:
+    """The runs whose names match the glob `only`, with the `--config.field=value` of the command line added to each.
+
+    Raises:
+      UserError: when none matches, an argument is another one, or a run cannot be configured.
+    """
+    for argument in arguments:
+        if not (argument.startswith("--config.") and "=" in argument):
+            raise UserError(f"{argument} is not understood; --help lists the options")
+    added = dict(argument.removeprefix("--config.").split("=", 1) for argument in arguments)
+    runs = tuple(
+        dataclasses.replace(run, overrides={**run.overrides, **added})
+        for run in sweep.runs
+        if fnmatch.fnmatchcase(run.name, only) or run.name == only
+    )
+    if not runs:
+        raise UserError(f"--only={only} matches no run; one is called {sweep.runs[0].name}")
+    for run in runs:
+        configuration(run)
+    return dataclasses.replace(sweep, runs=runs)
+
+
+def configuration(run: Run) -> ConfigDict:
+    """The config that `src/train.py` trains, with the run's overrides.
+
+    Raises:
+      UserError: when the config has no such variant or field, or a field takes no such value.
+    """
+    values = flags.FlagValues()
+    arguments = run.arguments(pathlib.Path())
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    try:
+        values(arguments)
+        config = values.config
+        _ = config.is_locked  # a config that cannot be read is only noticed when it is
+    except Exception as error:  # whatever the user's own config file raises
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(f"the run {run.name} cannot be configured: {lines[-1] if lines else repr(error)}") from error
+    return config

@@ -1,0 +1,101 @@
+"""Trains the runs that a file of configs/sweeps lists.
+
+uv run scripts/sweep.py configs/sweeps/table1_small.py [--dry_run] [--max_parallel=2] [--only='clean-*'] ...
+
+A run lives in <output>/<sweep>/<run>, its log in <output>/<sweep>/logs. After Ctrl-C or a crash give the same command
+again: finished runs are left alone, those that were cut off go on. Given twice at a time, the two share the work.
+--config.field=value is added to every run. Exit code: 0 if all runs are finished, 1 if not, 2 for a mistake.
+
+On Slurm, from a login node, with repository and output on a disk that the nodes share:
+
+uv run scripts/sweep.py configs/sweeps/table1.py --launcher=slurm --max_parallel=8 --partition=gpu --gpus_per_node=1
+
+With Weights & Biases, whose agents train run after run, as many of them as wanted:
+
+uv run scripts/sweep.py configs/sweeps/table1.py --wandb_file=sweep.yaml --config.wandb.mode=online
+uv run wandb sweep sweep.yaml
+uv run wandb agent <what that prints>
+"""
+
+import argparse
+import functools
+import pathlib
+import sys
+from typing import NoReturn
+
+from errors import UserError
+from experiments.launch import Launcher, Training, launch, train_here
+from experiments.slurm import train_on_slurm
+from experiments.sweeps import load, select
+from experiments.wandb_sweep import write
+
+sys.path.append(str(pathlib.Path(__file__).parents[1]))  # sweep and config files say `from configs import ...`
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program."""
+        print(f"sweep.py: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main() -> None:
+    """Trains, or shows what would be trained."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("sweep", help="the sweep file, with :variant where it has variants")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs"))
+    parser.add_argument("--only", default="*", help="glob of the runs' names")
+    parser.add_argument("--dry_run", action="store_true", help="list the runs' states and commands, and do nothing")
+    parser.add_argument("--max_parallel", type=int, default=1, help="runs at a time")
+    parser.add_argument("--launcher", choices=("local", "slurm"), default="local")
+    parser.add_argument("--wandb_file", type=pathlib.Path, help="write a Weights & Biases sweep, and train nothing")
+    slurm = parser.add_argument_group("Slurm, per job")
+    slurm.add_argument("--time_limit", type=int, default=240, help="minutes; a job that needs more is queued again")
+    slurm.add_argument("--partition")
+    slurm.add_argument("--gpus_per_node", type=int)
+    slurm.add_argument("--cpus_per_task", type=int)
+    slurm.add_argument("--memory", type=float, help="GB")
+    arguments, rest = parser.parse_known_args()
+    try:
+        sweep = select(load(arguments.sweep), arguments.only, rest)
+        if arguments.max_parallel < 1:
+            raise UserError(f"--max_parallel is {arguments.max_parallel}; it must be at least 1")
+        if arguments.wandb_file:
+            write(arguments.wandb_file, sweep, [arguments.sweep, f"--output={arguments.output}", *rest])
+            return
+        trainings = [Training(run, arguments.output / sweep.name) for run in sweep.runs]
+        if arguments.dry_run:
+            for training in trainings:
+                print(f"{training.state:10}  {training.command}")
+            return
+        failures = launch(trainings, launcher(arguments))
+    except UserError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", flush=True)
+        sys.exit(1)
+    print(f"{len(trainings) - len(failures)} of {len(trainings)} runs are finished")
+    for failure in failures:
+        print(f"{failure.training.run.name}: {failure.reason}\n    {failure.last_line}\n    {failure.log}")
+    sys.exit(1 if failures else 0)
+
+
+def launcher(arguments: argparse.Namespace) -> Launcher:
+    """What trains the runs."""
+    if arguments.launcher == "local":
+        return functools.partial(train_here, max_parallel=arguments.max_parallel)
+    return functools.partial(
+        train_on_slurm,
+        max_parallel=arguments.max_parallel,
+        timeout_min=arguments.time_limit,
+        slurm_partition=arguments.partition,
+        gpus_per_node=arguments.gpus_per_node,
+        cpus_per_task=arguments.cpus_per_task,
+        mem_gb=arguments.memory,
+    )
+
+
+if __name__ == "__main__":
+    main()
