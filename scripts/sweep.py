@@ -71,7 +71,7 @@ def main() -> None:
                 print(f"{training.state:10}  {training.command}")
             return
         failures = launch(trainings, launcher(arguments))
-    except UserError as error:
+    except (UserError, OSError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         print("stopped; the same command continues", flush=True)

@@ -5,14 +5,13 @@ uv run src/train.py --config=configs/digits.py [--workdir=runs/digits] [--overwr
 
 import logging
 import pathlib
-import re
 import sys
 from typing import Any, NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from errors import UserError
+from errors import UserError, config_mistake, one_line
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))  # config files say `from configs import base`
 
@@ -48,19 +47,15 @@ def parse(argv: list[str]) -> list[str]:
         if _CONFIG.value is None:
             _refuse("--config is missing; it names a file such as configs/digits.py")
         _ = _CONFIG.value.is_locked  # a config that cannot be read is only noticed when it is
-    except (AttributeError, KeyError) as error:  # ml_collections wraps the name, and its guess, in several quotes
-        field, guess = re.search(r"\w+", str(error)), re.search(r'mean "(\w+)"', str(error))
-        _refuse(f"the config has no field {field and field[0]}" + (f"; did you mean {guess[1]}?" if guess else ""))
     except Exception as error:  # whatever the user's own config file raises
-        _refuse(error)
+        _refuse(config_mistake(error))
     if len(rest) > 1:
         _refuse(f"{rest[1]} is not understood; options start with --")
     return rest
 
 
 def _refuse(error: object) -> NoReturn:
-    lines = [line for line in str(error).splitlines() if line.strip()]  # of several, the last one says it
-    print(f"train.py: {lines[-1].strip() if lines else repr(error)}", file=sys.stderr)
+    print(f"train.py: {one_line(error)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from errors import UserError
+from errors import UserError, config_mistake, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _runs(file: str, variant: str) -> tuple[Run, ...]:
     except UserError:
         raise
     except Exception as error:  # whatever the user's own sweep file raises
-        raise UserError(f"{file} fails: {type(error).__name__}: {error}") from error
+        raise UserError(f"{file} fails: {type(error).__name__}: {one_line(error)}") from error
 
 
 def select(sweep: Sweep, only: str, arguments: Sequence[str]) -> Sweep:
@@ -138,6 +138,5 @@ def configuration(run: Run) -> ConfigDict:
         config = values.config
         _ = config.is_locked  # a config that cannot be read is only noticed when it is
     except Exception as error:  # whatever the user's own config file raises
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"the run {run.name} cannot be configured: {lines[-1] if lines else repr(error)}") from error
+        raise UserError(f"the run {run.name} cannot be configured: {config_mistake(error)}") from error
     return config
