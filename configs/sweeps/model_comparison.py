@@ -1,4 +1,4 @@
-"""Sixteen networks of eight sizes on the same 10,000 images of CIFAR-10: does the score rank them as test accuracy does?
+"""Sixteen networks of eight sizes on 10,000 images of CIFAR-10: does the score rank them as test accuracy does?
 
 uv run scripts/sweep.py configs/sweeps/model_comparison.py
 

@@ -39,8 +39,12 @@ class Run:
 
     def arguments(self, workdir: pathlib.Path) -> list[str]:
         """The command line that trains the run in `workdir`, from the root of the repository, after `uv run`."""
-        overrides = [f"--config.{field}={value}" for field, value in self.overrides.items()]
-        return ["src/train.py", f"--config={self.config}", f"--workdir={workdir}", *overrides]
+        config, *overrides = self.flags()
+        return ["src/train.py", config, f"--workdir={workdir}", *overrides]
+
+    def flags(self) -> list[str]:
+        """The part of the command line that makes the config."""
+        return [f"--config={self.config}", *(f"--config.{field}={value}" for field, value in self.overrides.items())]
 
     def command(self, workdir: pathlib.Path) -> str:
         """The same as a shell takes it."""
@@ -130,9 +134,8 @@ def configuration(run: Run) -> ConfigDict:
       UserError: when the config has no such variant or field, or a field takes no such value.
     """
     values = flags.FlagValues()
-    arguments = run.arguments(pathlib.Path())
+    arguments = ["train.py", *run.flags()]
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments)
-    flags.DEFINE_string("workdir", None, "", flag_values=values)
     try:
         values(arguments)
         config = values.config
