@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -10,106 +9,11 @@ import sys
 import time
 
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[1]
-
-# Does what a mode says, and leaves a trace of every start, of work at the same time, and of repeated work.
-STAND_IN = """
-import fcntl, json, os, pathlib, sys, time
-workdir, mode, seconds = (a.partition("=")[2] for a in sys.argv[1:4])
-workdir, root = pathlib.Path(workdir), pathlib.Path(workdir).parent
-workdir.mkdir(parents=True, exist_ok=True)
-with (workdir / "starts").open("a") as file:
-    file.write(f"{os.getpid()}\\n")
-lock = os.open(workdir, os.O_RDONLY)
-try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
-    (workdir / "two_at_once").touch()
-if (workdir / "summary.json").exists():
-    sys.exit("finished already")
-(workdir / "config.json").touch()
-time.sleep(float(seconds))
-if mode == "mistake":
-    sys.exit(print("warning\\nwhat the user did wrong\\n", file=sys.stderr) or 2)
-if mode == "broken" or mode == "flaky" and len((workdir / "starts").read_text().split()) == 1:
-    raise RuntimeError("what broke")
-(workdir / "new").write_text(json.dumps({"seconds": 60.0}))
-(workdir / "new").rename(workdir / "summary.json")
-"""
-
-SWEEP = """
-from experiments.sweeps import Run
-
-class StandIn(Run):
-    def arguments(self, workdir):
-        return [{script!r}, f"--workdir={{workdir}}", f"--mode={{self.cell['mode']}}", "--seconds={seconds}"]
-
-def get_runs():
-    return [StandIn("configs/digits.py", {{"mode": mode, "n": n}}) for n, mode in enumerate({modes!r})]
-"""
-
-
-class Sweep:
-    """A sweep of stand-ins under a temporary folder."""
-
-    def __init__(self, folder, modes, seconds=0.05):
-        self.folder = folder
-        (folder / "stand_in.py").write_text(STAND_IN)
-        self.write(modes, seconds)
-
-    def write(self, modes, seconds):
-        self.names = [f"{mode}-{n}" for n, mode in enumerate(modes)]
-        script = str(self.folder / "stand_in.py")
-        (self.folder / "x.py").write_text(SWEEP.format(script=script, seconds=seconds, modes=modes))
-
-    def start(self, *arguments):
-        command = [sys.executable, "scripts/sweep.py", str(self.folder / "x.py"), f"--output={self.folder}"]
-        return subprocess.Popen(
-            [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def run(self, *arguments):
-        process = self.start(*arguments)
-        out, error = process.communicate()
-        return process.returncode, out, error
-
-    def workdir(self, name):
-        return self.folder / "x" / name
-
-    def starts(self, name):
-        file = self.workdir(name) / "starts"
-        return [int(line) for line in file.read_text().split()] if file.exists() else []
-
-    def finished(self):
-        """The finished runs and the files that say so: a summary that is written anew is another one."""
-        files = {name: self.workdir(name) / "summary.json" for name in self.names}
-        return {name: (file.stat().st_ino, file.stat().st_mtime_ns) for name, file in files.items() if file.exists()}
-
-    def alive(self):
-        return [pid for name in self.names for pid in self.starts(name) if is_alive(pid)]
-
-    def were_two_at_once(self):
-        return list((self.folder / "x").glob("*/two_at_once"))
-
-
-def is_alive(pid):
-    stat = pathlib.Path(f"/proc/{pid}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+from stand_in import ROOT, STAND_IN, StandIns, wait_for
 
 
 def test_failures_are_tried_once_more_and_listed_with_their_last_line(tmp_path):
-    sweep = Sweep(tmp_path, ["fine", "flaky", "broken", "mistake", "fine"])
+    sweep = StandIns(tmp_path, ["fine", "flaky", "broken", "mistake", "fine"])
     code, out, error = sweep.run()
     assert (code, error) == (1, "")
     assert [len(sweep.starts(name)) for name in sweep.names] == [1, 2, 2, 1, 1]
@@ -125,7 +29,7 @@ def test_failures_are_tried_once_more_and_listed_with_their_last_line(tmp_path):
 
 
 def test_the_same_command_trains_only_what_is_left(tmp_path):
-    sweep = Sweep(tmp_path, ["fine", "broken", "fine"])
+    sweep = StandIns(tmp_path, ["fine", "broken", "fine"])
     sweep.run()
     before = sweep.finished()
     (tmp_path / "stand_in.py").write_text(STAND_IN.replace('"broken"', '"mended"'))
@@ -142,7 +46,7 @@ def test_the_same_command_trains_only_what_is_left(tmp_path):
 
 
 def test_a_dry_run_shows_states_and_commands_and_changes_nothing(tmp_path):
-    sweep = Sweep(tmp_path, ["fine", "broken", "fine"])
+    sweep = StandIns(tmp_path, ["fine", "broken", "fine"])
     sweep.run("--only=fine-0")
     sweep.run("--only=broken-1")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -158,7 +62,7 @@ def test_a_dry_run_shows_states_and_commands_and_changes_nothing(tmp_path):
 
 
 def test_as_many_run_at_a_time_as_are_allowed(tmp_path):
-    sweep = Sweep(tmp_path, ["fine"] * 7, seconds=0.3)
+    sweep = StandIns(tmp_path, ["fine"] * 7, seconds=0.3)
     process = sweep.start("--max_parallel=3")
     seen = []
     while process.poll() is None:
@@ -170,7 +74,7 @@ def test_as_many_run_at_a_time_as_are_allowed(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_sweep_leaves_no_process(tmp_path, number):
-    sweep = Sweep(tmp_path, ["fine"] * 4, seconds=60)
+    sweep = StandIns(tmp_path, ["fine"] * 4, seconds=60)
     process = sweep.start("--max_parallel=2")
     wait_for(lambda: len(sweep.alive()) == 2)
     process.send_signal(number)
@@ -186,7 +90,7 @@ def test_a_stopped_sweep_leaves_no_process(tmp_path, number):
 
 def test_a_killed_sweep_loses_nothing_and_repeats_nothing(tmp_path):
     generator = random.Random(0)
-    sweep = Sweep(tmp_path, ["fine"] * 20, seconds=0.1)
+    sweep = StandIns(tmp_path, ["fine"] * 20, seconds=0.1)
     finished = {}
     for _ in range(12):
         process = sweep.start("--max_parallel=3")
@@ -207,7 +111,7 @@ def test_a_killed_sweep_loses_nothing_and_repeats_nothing(tmp_path):
 
 
 def test_two_sweeps_share_the_work(tmp_path):
-    sweep = Sweep(tmp_path, ["fine"] * 12, seconds=0.2)
+    sweep = StandIns(tmp_path, ["fine"] * 12, seconds=0.2)
     both = [sweep.start("--max_parallel=2") for _ in range(2)]
     outs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -220,7 +124,7 @@ def test_two_sweeps_share_the_work(tmp_path):
 
 def test_a_run_that_outlives_its_sweep_is_waited_for(tmp_path):
     """As where the system does not end the processes of a killed sweep with it."""
-    sweep = Sweep(tmp_path, ["fine", "fine"], seconds=3)
+    sweep = StandIns(tmp_path, ["fine", "fine"], seconds=3)
     source = (
         "import os, sys; sys.platform = 'other'\n"
         "import pathlib; from experiments.launch import Training; from experiments.sweeps import load\n"
@@ -241,20 +145,35 @@ def test_a_run_that_outlives_its_sweep_is_waited_for(tmp_path):
     assert [len(sweep.starts(name)) for name in sweep.names] == [1, 1]
 
 
+COMPARISON = "configs/sweeps/model_comparison.py"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["none.py"], "there is no sweep file none.py"),
         (["configs/sweeps/table1.py:imagenet"], "table1 has the variant cifar10, not 'imagenet'"),
-        (["configs/sweeps/table1.py", "--max_parallel=0"], "--max_parallel is 0; it must be at least 1"),
-        (["configs/sweeps/table1.py", "--max_parallel=two"], "--max_parallel: invalid int value: 'two'"),
-        (["configs/sweeps/table1.py", "--launcher=pbs"], "invalid choice: 'pbs' (choose from 'local', 'slurm')"),
-        (["configs/sweeps/table1.py", "--launcher=slurm"], "there is no command sbatch here"),
-        (["configs/sweeps/table1.py", "--only=x"], "--only=x matches no run; one is called vit-clean-0.0-seed0"),
-        (["configs/sweeps/table1.py", "--config.epoch=3"], "the config has no field epoch; did you mean epochs?"),
-        (["configs/sweeps/table1.py", "--dryrun"], "--dryrun is not understood"),
+        ([COMPARISON, "--max_parallel=0"], "--max_parallel is 0; it must be at least 1"),
+        ([COMPARISON, "--max_parallel=two"], "--max_parallel: invalid int value: 'two'"),
+        (
+            [COMPARISON, "--launcher=pbs"],
+            "invalid choice: 'pbs' (choose from 'local', 'slurm')",
+        ),
+        ([COMPARISON, "--launcher=slurm"], "there is no command sbatch here"),
+        (
+            [COMPARISON, "--only=x"],
+            "--only=x matches no run; one is called convnext-10k-seed0",
+        ),
+        (
+            [COMPARISON, "--config.epoch=3"],
+            "the config has no field epoch; did you mean epochs?",
+        ),
+        ([COMPARISON, "--dryrun"], "--dryrun is not understood"),
         ([], "the following arguments are required: sweep"),
-        (["configs/sweeps/table1.py", "--wandb_file=/nowhere/x.yaml"], "No such file or directory: '/nowhere/x.yaml'"),
+        (
+            [COMPARISON, "--wandb_file=/nowhere/x.yaml"],
+            "No such file or directory: '/nowhere/x.yaml'",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, arguments, message):

@@ -5,6 +5,8 @@ A job whose time is up, that is preempted or whose node fails is queued again an
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pathlib
 import shutil
 import signal
@@ -94,7 +96,7 @@ def _submit(
         **{name: value for name, value in resources.items() if value is not None},
     )
     try:
-        with executor.batch():
+        with contextlib.redirect_stderr(io.StringIO()), executor.batch():  # submitit prints what it raises as well
             jobs = [executor.submit(Job(training)) for training in trainings]
         array = jobs[0].job_id.partition("_")[0]
     except submitit.core.utils.FailedJobError as error:
