@@ -11,6 +11,8 @@ from experiments.sweeps import Run, Sweep, configuration, load, select
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "configs" / "sweeps").glob("*.py"))
 
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # ml_collections reads configs so
+
 
 @pytest.fixture(autouse=True)
 def root(monkeypatch):

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 
+import yaml
 from wandb.sdk.launch.sweeps import utils
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -24,11 +25,11 @@ def test_every_run_is_trained_by_its_own_command(tmp_path):
     arguments = ["scripts/sweep.py", "configs/sweeps/model_comparison.py", f"--output={tmp_path}"]
     file = tmp_path / "sweep.yaml"
     extra = ["--config.wandb.mode=online", "--config.dataset.path=a folder"]
-    subprocess.run([sys.executable, *arguments, f"--wandb_file={file}", "--only=*m-*", *extra], cwd=ROOT, check=True)
-    content = utils.load_sweep_config(str(file))
+    subprocess.run([sys.executable, *arguments, f"--wandb_file={file}", "--only=*-2m-*", *extra], cwd=ROOT, check=True)
+    content = yaml.safe_load(file.read_text())
     assert content["method"] == "grid"
     names = content["parameters"]["only"]["values"]
-    assert names == [f"{family}-{size}-seed0" for size in ("1m", "2m") for family in ("convnext", "vit")]
+    assert names == ["convnext-2m-seed0", "vit-2m-seed0"]
     assert set(content) == {"name", "program", "method", "parameters", "command"}
     for name in names:
         env, uv, run, *command = agents_command(content, name)
