@@ -1,6 +1,7 @@
 """Trains the runs of a sweep as one array of Slurm jobs, through submitit.
 
-A job whose time is up, that is preempted or whose node fails is queued again and goes on where it was cut off.
+A job whose time is up, that is preempted or whose node fails is queued again and goes on where it was cut off. Should
+the sweep be killed, its jobs go on; the jobs of a sweep that is started again meanwhile wait for them.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ def train_on_slurm(
       UserError: when Slurm is not there or refuses the jobs.
       KeyboardInterrupt: after Ctrl-C or SIGTERM, when the jobs have been cancelled.
     """
-    jobs = _submit(trainings, max_parallel, resources)
     failures = []
     with Interruption() as interruption:
+        jobs = _submit(trainings, max_parallel, resources)
         try:
             while jobs:
                 interruption.sleep(_SECONDS_BETWEEN_LOOKS)
