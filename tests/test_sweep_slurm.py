@@ -113,7 +113,7 @@ from experiments.sweeps import Run
 def get_runs():
     small = {"dataset.train_examples": 100, "network.depths": (1,), "network.widths": (8,), "stopping.warmup": 0.0}
     return [
-        Run("configs/digits.py", {"seed": seed}, {**small, "seed": seed, "epochs": 2 if seed else 60})
+        Run("configs/digits.py", {"seed": seed}, {**small, "seed": seed, "epochs": 2 if seed else 40})
         for seed in range(3)
     ]
 """

@@ -2,7 +2,7 @@
 
 uv run scripts/sweep.py configs/sweeps/model_comparison.py
 
-16 runs, small to large, the families in turn. TIME
+16 runs, small to large, the families in turn: about two hours on 2 CPU cores, reckoned from single epochs.
 """
 
 from experiments.sweeps import Run
