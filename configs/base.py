@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
             "loss": {"label_smoothing": 0.0},  # share of the target spread evenly over all classes, [0, 1)
             "optimizer": optimizer(),
             "stopping": stopping(),
+            "estimators": (),  # further estimates of the alignments to record beside the online one: textbook
             "wandb": wandb(),
         }
     )
@@ -98,9 +99,14 @@ def optimizer() -> dict:
 def stopping() -> dict:
     """Which epochs to keep checkpoints of, and whether to stop before the last."""
     return {
-        "rules": ("max_gwa",),  # names of gwa.RULES; the first one chooses the run's checkpoint
+        "rules": ("max_gwa",),  # names of gwa.RULES; the first one chooses the run's checkpoint and may stop training
         "patience": 0,  # epochs the first rule waits for a better one before training stops; 0 trains to the end
-        "warmup": 0.1,  # max_gwa: share of training whose epochs are not eligible
+        "warmup": 0.1,  # share of training whose epochs are not eligible, for rules on training signals
+        # Parameters of single rules; those that halt by themselves end training where they are the first.
+        "label_wave": {"window": 3, "patience": 5},  # epochs averaged; epochs without a lower average until it halts
+        "gradient_disparity": {"batches": 5, "increases": 5},  # also of gradient_disparity_consecutive
+        "churn_per_misfit": {"excess": 0.2},  # rise above the minimum that halts, as a share of it
+        "lowest_sharpness": {"batches": 5, "radius": 0.05},  # the step up the gradient, as a distance
     }
 
 

@@ -66,7 +66,8 @@ def load(path: str) -> Sweep:
     if not pathlib.Path(file).is_file():
         raise UserError(f"there is no sweep file {file}; sweeps lie in configs/sweeps")
     spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_runs"):

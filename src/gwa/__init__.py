@@ -4,21 +4,34 @@
 the checkpoint to keep from the epochs' scores. Needs only jax and numpy and knows no trainer.
 """
 
-from gwa.alignment import head_alignment
+from gwa.alignment import head_alignment, head_gradient_norm
 from gwa.moments import Moments, gwa_score
-from gwa.rules import RULES, BestValidation, Last, MaxGWA, MinThenMaxGWA, Oracle, Rule, RuleState, Verdict
+from gwa.rules import (
+    RULES,
+    BestValidation,
+    GradientDisparity,
+    LabelWave,
+    Last,
+    MaxGWA,
+    MinThenMaxGWA,
+    Oracle,
+    Rule,
+    Verdict,
+)
 
 __all__ = [
     "RULES",
     "BestValidation",
+    "GradientDisparity",
+    "LabelWave",
     "Last",
     "MaxGWA",
     "MinThenMaxGWA",
     "Moments",
     "Oracle",
     "Rule",
-    "RuleState",
     "Verdict",
     "gwa_score",
     "head_alignment",
+    "head_gradient_norm",
 ]

@@ -57,6 +57,34 @@ def head_alignment(
     return cosine_numerator
 
 
+def head_gradient_norm(logits: ArrayLike, labels: ArrayLike, embeddings: ArrayLike) -> jax.Array:
+    """Norm of each sample's gradient at the head's kernel, ‖z‖ ‖softmax(logits) − y‖: EL2N weighted by ‖z‖.
+
+    Free of cancellation in the same way, and of the same arguments, as `head_alignment`.
+
+    Returns:
+      float32 `[...]`, at least 0; small = well fitted.
+    """
+    logits, embeddings, labels = (
+        jnp.asarray(logits, jnp.float32),
+        jnp.asarray(embeddings, jnp.float32),
+        jnp.asarray(labels),
+    )
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        _, residual_norm = _soft_terms(logits, labels.astype(jnp.float32), logits)
+    else:
+        _, residual_norm = _hard_terms(logits, labels, logits)
+        residual_norm *= _missing_probability(logits, labels)
+    return _norm(embeddings, axis=-1) * residual_norm
+
+
+def _missing_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """1 − p_y, for class indices: the sigmoid of how far the other classes together exceed the label's."""
+    is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+    others = jax.nn.logsumexp(logits, axis=-1, where=~is_label)
+    return jax.nn.sigmoid(others - jnp.sum(jnp.where(is_label, logits, 0), axis=-1))
+
+
 def _hard_terms(logits: jax.Array, labels: jax.Array, products: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Σ_{j≠y} q_j (u_y − u_j) and √(1 + Σ_{j≠y} q_j²), for class indices."""
     is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)

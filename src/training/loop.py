@@ -16,9 +16,11 @@ import networks
 from datasets import Splits, resident
 from datasets.augment import Augmentation
 from errors import UserError
-from gwa import Moments, gwa_score
-from training import devices, optimizer
+from gwa import Moments, Rule, gwa_score
+from training import devices, estimators, measures, optimizer
 from training.checkpoint import Checkpoints
+from training.estimators import TEXTBOOK
+from training.peaks import PRONOUNCED, two_peakedness
 from training.progress import Progress
 from training.records import Record, Records
 from training.selection import Selection, summarize
@@ -29,11 +31,10 @@ from training.workdir import claim
 
 
 class Epoch(NamedTuple):
-    """What an epoch of training showed: its mean loss, and per sample, in row order, score and prediction."""
+    """What an epoch of training showed: means over its steps and, in row order, what there is of each sample."""
 
-    loss: float
-    scores: np.ndarray
-    predictions: np.ndarray
+    means: dict[str, float]
+    samples: dict[str, np.ndarray]  # alignment, prediction and further estimates of the alignment, each [N]
 
 
 def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[str, Any]:
@@ -49,8 +50,8 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     mesh = devices.data_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     splits = datasets.build(config.dataset)
-    trainer = Trainer(config, splits, mesh)
     selection = Selection(config.stopping, splits)
+    trainer = Trainer(config, splits, mesh, selection.rules)
     tracking = Tracking(config, workdir)
     initial_state = trainer.initial_state()
     # Whatever may be wrong with the config has shown by now.
@@ -71,10 +72,12 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                 improved, stop = selection.update(record)
                 for rule in improved:
                     checkpoints.save_best(rule, epoch, state.params)
-                records.append(record, result.scores, result.predictions)
+                records.append(record, result.samples)
                 checkpoints.save_latest(epoch, state)
                 tracking.log(records.history[-1])
                 progress.finished_epoch(records.history[-1])
+                if (record["two_peakedness"] or 0) >= PRONOUNCED:
+                    progress.warn(f"epoch {epoch}: the alignments have two peaks, so their GWA says little")
 
         summary = summarize(config, selection, records.history, trainer.facts(state))
         tracking.summarize(summary)
@@ -85,7 +88,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
 class Trainer:
     """The data on the device and the compiled programs that work on them."""
 
-    def __init__(self, config: Any, splits: Splits, mesh: jax.sharding.Mesh):
+    def __init__(self, config: Any, splits: Splits, mesh: jax.sharding.Mesh, rules: list[Rule]):
         self._config, self._splits, self._mesh = config, splits, mesh
         self._everywhere = devices.replicated(mesh)
         self._spread = devices.batched(mesh)
@@ -103,7 +106,9 @@ class Trainer:
             num_classes=len(splits.class_names),
             label_smoothing=config.loss.label_smoothing,
             accumulation_steps=config.optimizer.accumulation_steps,
+            textbook_dtype=config.network.compute_dtype if TEXTBOOK in estimators.check(config.estimators) else None,
         )
+        self._measures = measures.asked_for(rules, recipe, self.steps_per_epoch)
         self._train_block = jax.jit(functools.partial(train_block, recipe), donate_argnums=(0, 1))
         self._evaluate = jax.jit(functools.partial(evaluate, self._model))
         self._data = {
@@ -133,32 +138,37 @@ class Trainer:
 
     def record(self, state: TrainState, epoch: int, result: Epoch, previous_predictions: np.ndarray | None) -> Record:
         """The epoch's line in the history, but for the seconds it took."""
-        if not np.isfinite(result.loss):
+        if not np.isfinite(result.means["loss"]):
             raise UserError(
-                f"training diverged in epoch {epoch}: the loss is {result.loss}; lower optimizer.learning_rate or set "
-                "optimizer.clip_norm (what was saved before this epoch is kept)"
+                f"training diverged in epoch {epoch}: the loss is {result.means['loss']}; lower "
+                "optimizer.learning_rate or set optimizer.clip_norm (what was saved before this epoch is kept)"
             )
-        moments = jax.device_get(jax.jit(Moments.of)(result.scores))
         step = epoch * self.steps_per_epoch
-        labels = self._splits.train.labels
+        labels, predictions = self._splits.train.labels, result.samples["prediction"]
         record: Record = {
             "epoch": epoch,
             "step": step,
             "progress": epoch / self._config.epochs,
-            "train_loss": result.loss,
-            "train_accuracy": float(np.mean(result.predictions == labels)),
-            "gwa": float(gwa_score(moments)),
-            "alignment_mean": float(moments.mean),
-            "alignment_variance": float(moments.variance),
-            "excess_kurtosis": float(moments.excess_kurtosis),
+            "train_loss": result.means["loss"],
+            "train_accuracy": float(np.mean(predictions == labels)),
+            **_scored(result.samples["alignment"]),
+            "two_peakedness": two_peakedness(result.samples["alignment"]),
             "prediction_changes": None,
+            "prediction_churn": None,
+            "gradient_norm": result.means["gradient_norm"],
+            "head_gradient_norm": result.means["head_gradient_norm"],
+            "prediction_entropy": result.means["prediction_entropy"],
             "learning_rate": float(self._schedule(step - 1)),
         }
         if previous_predictions is not None:
-            record["prediction_changes"] = int(np.sum(result.predictions != previous_predictions))
+            changes = int(np.sum(predictions != previous_predictions))
+            record["prediction_changes"], record["prediction_churn"] = changes, changes / len(labels)
         for split in ("val", "test"):
             metrics = self._evaluated(split, state)
             record[f"{split}_loss"], record[f"{split}_accuracy"] = metrics.get("loss"), metrics.get("accuracy")
+        record |= self._measured(state, epoch)
+        if self._config.estimators:
+            record["estimates"] = {name: _scored(result.samples[name]) for name in self._config.estimators}
         reasons = _reasons(record)
         return record | {"reasons": reasons} if reasons else record
 
@@ -174,6 +184,19 @@ class Trainer:
             if train.clean_labels is None
             else float(np.mean(train.labels != train.clean_labels)),
         }
+
+    def _measured(self, state: TrainState, epoch: int) -> Record:
+        """What the rules ask for beyond what training shows by itself, and the seconds that each of it took."""
+        record: Record = {}
+        order = resident.shuffled(len(self._splits.train), self._config.seed, epoch)
+        for name, (measure, batches) in self._measures.items():
+            started = time.perf_counter()
+            rows, mask, _ = resident.blocks(order, self._config.batch_size, batches)[0]
+            on_device = jax.device_put((rows, mask), self._spread)
+            number = jax.device_put(np.int32(epoch), self._everywhere)
+            record[name] = float(measure(state, self._data["train"], *on_device, number))
+            record[f"{name}_seconds"] = time.perf_counter() - started
+        return record
 
     def _training_blocks(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         order = resident.shuffled(len(self._splits.train), self._config.seed, epoch)
@@ -197,14 +220,27 @@ def _in_row_order(dispatched: list[tuple[np.ndarray, np.ndarray, dict[str, jax.A
     fetched = jax.device_get(metrics)
     counted = np.concatenate([mask.ravel() for mask in masks]) > 0
     index = np.concatenate([block.ravel() for block in rows])[counted]
-    in_order = {}
-    for name in ("alignment", "prediction"):
-        values = np.concatenate([block[name].ravel() for block in fetched])[counted]
-        in_order[name] = np.empty(num_examples, values.dtype)
-        in_order[name][index] = values
+    samples, means = {}, {}
     weights = np.concatenate([mask.sum(axis=1) for mask in masks])
-    losses = np.concatenate([block["loss"] for block in fetched])
-    return Epoch(float(losses @ weights / weights.sum()), in_order["alignment"], in_order["prediction"])
+    for name in fetched[0]:
+        values = np.concatenate([block[name] for block in fetched])
+        if values.ndim == 1:
+            means[name] = float(values @ weights / weights.sum())
+        else:
+            samples[name] = np.empty(num_examples, values.dtype)
+            samples[name][index] = values.ravel()[counted]
+    return Epoch(means, samples)
+
+
+def _scored(alignments: np.ndarray) -> dict[str, float]:
+    """GWA of an epoch's alignments `[N]`, and what it is made of."""
+    moments = jax.device_get(jax.jit(Moments.of)(alignments))
+    return {
+        "gwa": float(gwa_score(moments)),
+        "alignment_mean": float(moments.mean),
+        "alignment_variance": float(moments.variance),
+        "excess_kurtosis": float(moments.excess_kurtosis),
+    }
 
 
 def _reasons(record: Record) -> dict[str, str]:

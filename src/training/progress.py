@@ -44,6 +44,10 @@ class Progress:
         if self._bar is None:
             print(self._line(record), flush=True)
 
+    def warn(self, message: str) -> None:
+        """A line about the run on stderr, above the bar if there is one."""
+        tqdm.write(message, file=sys.stderr)
+
     def _show(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
         assert self._bar is not None
         values = jax.device_get(so_far)

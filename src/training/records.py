@@ -2,6 +2,7 @@
 
 history.jsonl       one JSON object per finished epoch; a NaN is null, with the reason under `reasons`
 scores.npy          float32 [epochs, N], every training sample's alignment, in the row order of the training set
+scores.*.npy        the same by another estimator, where config.estimators names one
 predictions.npy     integer [epochs, N], the class predicted for it at the same moment
 labels.npz          observed labels, clean labels where known, class names, and the rows' numbers in their source
 summary.json        what each rule chose, written when training has ended
@@ -22,6 +23,8 @@ from datasets import Splits
 
 Record = dict[str, Any]
 
+_FILES = {"alignment": "scores.npy", "prediction": "predictions.npy"}
+
 
 class Records:
     """The records of one work directory. Every epoch is appended; nothing that is written is written again."""
@@ -32,10 +35,10 @@ class Records:
         if self._path("history.jsonl").exists():
             self.history = [json.loads(line) for line in self._path("history.jsonl").read_text().splitlines()]
 
-    def append(self, record: Record, scores: np.ndarray, predictions: np.ndarray) -> None:
+    def append(self, record: Record, samples: Mapping[str, np.ndarray]) -> None:
         """One more epoch; the line of the history comes last, so what it tells of is already there."""
-        append_row(self._path("scores.npy"), scores)
-        append_row(self._path("predictions.npy"), predictions)
+        for name, row in samples.items():
+            append_row(self._path(_FILES.get(name, f"scores.{name}.npy")), row)
         self.history.append(_finite(record))
         with self._path("history.jsonl").open("a") as file:
             file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
@@ -44,9 +47,8 @@ class Records:
         """Forgets what came after `epochs`: a run that was cut off goes on from its latest checkpoint."""
         self.history = self.history[:epochs]
         write_text(self._path("history.jsonl"), "".join(json.dumps(record) + "\n" for record in self.history))
-        for name in ("scores.npy", "predictions.npy"):
-            if self._path(name).exists():
-                truncate_rows(self._path(name), epochs)
+        for path in self.workdir.glob("*.npy"):
+            truncate_rows(path, epochs)
 
     def last_predictions(self) -> np.ndarray | None:
         """The predictions of the latest epoch, `[N]`; None before the first."""
@@ -135,5 +137,10 @@ def _write_header(file: Any, start: int, dtype: np.dtype, shape: tuple[int, ...]
 def _finite(record: Record) -> Record:
     """The record with null for every NaN or infinity, which JSON does not know."""
     return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
+        key: _finite(value)
+        if isinstance(value, dict)
+        else None
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for key, value in record.items()
     }

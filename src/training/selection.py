@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Splits
 from errors import UserError
-from gwa import RULES, Last, MaxGWA, Oracle, Rule
+from gwa import RULES, Last, Oracle, Rule
 from training.records import Record
 
 
@@ -26,19 +26,16 @@ class Selection:
             )
         if config.patience < 0:
             raise UserError(f"stopping.patience is {config.patience}; it must be a number of epochs, 0 for never")
-        self._rules = [_rule(name, config, first=name == self.names[0]) for name in self.names]
-        self._states = [rule.init() for rule in self._rules]
-
-    @property
-    def best_epochs(self) -> dict[str, int | None]:
-        """The epoch each rule would keep."""
-        return {name: state.best_epoch for name, state in zip(self.names, self._states, strict=True)}
+        self.rules = [_rule(name, config, first=name == self.names[0]) for name in self.names]
+        self._states = [rule.init() for rule in self.rules]
+        self.best_epochs: dict[str, int | None] = dict.fromkeys(self.names)  # the epoch each rule would keep
 
     def update(self, record: Record) -> tuple[list[str], bool]:
         """The names of the rules for which this epoch is the best so far, and whether training should stop."""
         improved, stops = [], []
-        for i, rule in enumerate(self._rules):
+        for i, rule in enumerate(self.rules):
             self._states[i], verdict = rule.update(self._states[i], record)
+            self.best_epochs[rule.name] = verdict.best_epoch
             stops.append(verdict.stop)
             if verdict.best_epoch == record["epoch"]:
                 improved.append(rule.name)
@@ -54,16 +51,20 @@ class Selection:
     def _check(self, name: str, splits: Splits) -> None:
         if name not in RULES:
             raise UserError(f"stopping.rules: there is no rule {name!r}; there are {', '.join(RULES)}")
-        if "val_accuracy" in RULES[name].needs and splits.val is None:
+        if RULES[name].uses_validation() and splits.val is None:
             raise UserError(f"stopping.rules: {name} needs validation data; set dataset.val_fraction, such as 0.1")
         if "test_accuracy" in RULES[name].needs and splits.test is None:
             raise UserError(f"stopping.rules: {name} needs test data, and this data set has none")
 
 
 def _rule(name: str, config: Any, first: bool) -> Rule:
-    arguments: dict[str, Any] = {"patience": config.patience} if first and config.patience else {}
-    if name == MaxGWA.name:
+    arguments = dict(
+        config.get(name.removesuffix("_consecutive"), {})
+    )  # both counts of gradient disparity share theirs
+    if RULES[name].warmup:
         arguments["warmup"] = config.warmup
+    if first and config.patience:
+        arguments["patience"] = config.patience
     try:
         return RULES[name](**arguments)
     except ValueError as error:

@@ -11,7 +11,8 @@ import optax
 
 from datasets.augment import Augmentation, augment_images, mix, normalize
 from datasets.resident import Batch, gather
-from gwa import Moments, gwa_score, head_alignment
+from gwa import Moments, gwa_score, head_alignment, head_gradient_norm
+from training.estimators import TEXTBOOK, textbook_alignment
 from training.state import TrainState
 
 # Training draws from four streams of the run's key; initialisation is the first.
@@ -31,6 +32,7 @@ class Recipe:
       num_classes: how many classes there are.
       label_smoothing: share of each target spread evenly over all classes.
       accumulation_steps: parts that a batch is computed in.
+      textbook_dtype: compute dtype of the estimator `textbook`, None without it.
     """
 
     model: nn.Module
@@ -39,6 +41,7 @@ class Recipe:
     num_classes: int
     label_smoothing: float = 0.0
     accumulation_steps: int = 1
+    textbook_dtype: str | None = None
 
 
 class Running(NamedTuple):
@@ -73,34 +76,56 @@ def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
       epoch: from 1; with the row and the run's key it decides how an image is augmented.
 
     Returns:
-      The state after the update, and `loss` (mean over the batch), `alignment` float32 `[B]` and `prediction` int32
-      `[B]`; the two are of no meaning where the mask is 0.
+      The state after the update, and the metrics: `alignment` float32 `[B]` and `prediction` int32 `[B]`, of no meaning
+      where the mask is 0; means over the batch: `loss`, `prediction_entropy` (nats) and `head_gradient_norm`; and
+      `gradient_norm`, of the batch's mean gradient over all parameters, before any clipping.
     """
-    epoch_key = jax.random.fold_in(jax.random.fold_in(state.rng, _AUGMENT), epoch)
-    keys = jax.vmap(lambda row: jax.random.fold_in(epoch_key, row))(batch["index"])
-    images = normalize(augment_images(batch["image"], keys, recipe.augmentation))
-    images, targets = _mixed(recipe, images, batch["label"], jax.random.fold_in(state.rng, _MIX), state.step)
-    examples = {"images": images, "targets": targets, "mask": batch["mask"] / jnp.sum(batch["mask"])}
-    dropout_key = jax.random.fold_in(jax.random.fold_in(state.rng, _DROPOUT), state.step)
+    examples, dropout_key = training_view(recipe, state, batch, epoch)
 
     def loss_and_metrics(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        logits, variables = recipe.model.apply(
-            {"params": params}, part["images"], train=True, rngs={"dropout": key}, mutable=["latent_embeddings"]
-        )
-        loss = jnp.sum(part["mask"] * _cross_entropy(logits, part["targets"]))
-        (embeddings,) = jax.tree.leaves(variables["latent_embeddings"])
+        logits, embeddings = forward(recipe, params, part["images"], key)
+        targets, weights = part["targets"], part["weight"]
+        loss = jnp.sum(weights * cross_entropy(logits, targets))
         head = params["head"]
-        alignment = head_alignment(logits, part["targets"], embeddings, head["kernel"], head.get("bias"))
-        return loss, {"loss": loss, "alignment": alignment, "prediction": jnp.argmax(logits, -1).astype(jnp.int32)}
+        metrics = {
+            "loss": loss,
+            "prediction_entropy": jnp.sum(weights * _entropy(logits)),
+            "head_gradient_norm": jnp.sum(weights * head_gradient_norm(logits, targets, embeddings)),
+            "alignment": head_alignment(logits, targets, embeddings, head["kernel"], head.get("bias")),
+            "prediction": jnp.argmax(logits, -1).astype(jnp.int32),
+        }
+        if recipe.textbook_dtype:
+            metrics[TEXTBOOK] = textbook_alignment(logits, targets, embeddings, head["kernel"], recipe.textbook_dtype)
+        return loss, metrics
 
     gradient_of = jax.grad(loss_and_metrics, has_aux=True)
     if recipe.accumulation_steps == 1:
         gradient, metrics = gradient_of(state.params, examples, dropout_key)
     else:
         gradient, metrics = _accumulated(gradient_of, state.params, examples, dropout_key, recipe.accumulation_steps)
+    metrics["gradient_norm"] = optax.tree.norm(gradient)
     updates, opt_state = recipe.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(params, opt_state, state.step + 1, state.rng), metrics
+
+
+def training_view(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> tuple[Batch, jax.Array]:
+    """What training makes of a batch: `images`, `targets` and `weight` (0 for padding, sum 1); and dropout's key."""
+    epoch_key = jax.random.fold_in(jax.random.fold_in(state.rng, _AUGMENT), epoch)
+    keys = jax.vmap(lambda row: jax.random.fold_in(epoch_key, row))(batch["index"])
+    images = normalize(augment_images(batch["image"], keys, recipe.augmentation))
+    images, targets = _mixed(recipe, images, batch["label"], jax.random.fold_in(state.rng, _MIX), state.step)
+    examples = {"images": images, "targets": targets, "weight": batch["mask"] / jnp.sum(batch["mask"])}
+    return examples, jax.random.fold_in(jax.random.fold_in(state.rng, _DROPOUT), state.step)
+
+
+def forward(recipe: Recipe, params: Any, images: jax.Array, dropout_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Logits and embeddings of a forward pass in training mode."""
+    logits, variables = recipe.model.apply(
+        {"params": params}, images, train=True, rngs={"dropout": dropout_key}, mutable=["latent_embeddings"]
+    )
+    (embeddings,) = jax.tree.leaves(variables["latent_embeddings"])
+    return logits, embeddings
 
 
 def train_block(
@@ -137,7 +162,7 @@ def evaluate(model: nn.Module, params: Any, data: Batch, rows: jax.Array, mask: 
     def step(totals: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         batch = gather(data, *block)
         logits = cast(jax.Array, model.apply({"params": params}, normalize(batch["image"])))
-        loss = _cross_entropy(logits, batch["label"])
+        loss = cross_entropy(logits, batch["label"])
         correct = jnp.argmax(logits, axis=-1) == batch["label"]
         return totals + jnp.stack([jnp.sum(batch["mask"] * value) for value in (loss, correct)]), None
 
@@ -156,10 +181,16 @@ def _mixed(
     return mix(images, targets, jax.random.fold_in(key, step), recipe.augmentation) if mixes else (images, targets)
 
 
-def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Of each sample, `[B]`; targets are class indices `[B]` or distributions `[B, classes]`."""
     if jnp.issubdtype(targets.dtype, jnp.integer):
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    return optax.softmax_cross_entropy(logits, targets)
+    return optax.softmaxcross_entropy(logits, targets)
+
+
+def _entropy(logits: jax.Array) -> jax.Array:
+    log_probabilities = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
 
 
 def _accumulated(
@@ -177,5 +208,8 @@ def _accumulated(
 
     zeros = jax.tree.map(jnp.zeros_like, params)
     gradient, metrics = jax.lax.scan(add_part, zeros, (jax.tree.map(split, examples), jax.random.split(key, parts)))
-    per_sample = {name: jnp.swapaxes(metrics[name], 0, 1).ravel() for name in ("alignment", "prediction")}
-    return gradient, {"loss": jnp.sum(metrics["loss"]), **per_sample}
+    # Of a single number per part, the parts' shares add up; what each sample has goes back to its place.
+    return gradient, {
+        name: jnp.sum(value) if value.ndim == 1 else jnp.swapaxes(value, 0, 1).ravel()
+        for name, value in metrics.items()
+    }

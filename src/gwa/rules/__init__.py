@@ -1,0 +1,67 @@
+"""Stopping rules: which epoch to keep, and when to stop, judged from the records of the epochs so far.
+
+A rule works like an optax transformation. `state = rule.init()`, then after every epoch `state, verdict =
+rule.update(state, record)`; `rule.select(history)` is the fold of that over a finished history. A record is a mapping
+that holds `epoch` (counted from 1), `progress` (the share of the planned steps done, in (0, 1]) and the fields that the
+rule names in `needs`. A field that is absent, None or NaN is not eligible.
+"""
+
+from gwa.rules.alignment import MaxGWA, MinThenMaxGWA
+from gwa.rules.baselines import (
+    ChurnPerMisfit,
+    ConsecutiveGradientDisparity,
+    GradientDisparity,
+    HaltingRule,
+    LabelWave,
+    LowestGradientNorm,
+    LowestHeadGradientNorm,
+    LowestPredictionEntropy,
+    LowestSharpness,
+    LowestTrainLoss,
+)
+from gwa.rules.rule import BestValidation, Last, LowestValidationLoss, Oracle, Record, Rule, TrainingSignal, Verdict
+
+RULES: dict[str, type[Rule]] = {
+    rule.name: rule
+    for rule in (
+        MaxGWA,
+        MinThenMaxGWA,
+        BestValidation,
+        LowestValidationLoss,
+        LabelWave,
+        GradientDisparity,
+        ConsecutiveGradientDisparity,
+        LowestTrainLoss,
+        LowestGradientNorm,
+        LowestHeadGradientNorm,
+        LowestPredictionEntropy,
+        ChurnPerMisfit,
+        LowestSharpness,
+        Last,
+        Oracle,
+    )
+}
+
+__all__ = [
+    "RULES",
+    "BestValidation",
+    "ChurnPerMisfit",
+    "ConsecutiveGradientDisparity",
+    "GradientDisparity",
+    "HaltingRule",
+    "LabelWave",
+    "Last",
+    "LowestGradientNorm",
+    "LowestHeadGradientNorm",
+    "LowestPredictionEntropy",
+    "LowestSharpness",
+    "LowestTrainLoss",
+    "LowestValidationLoss",
+    "MaxGWA",
+    "MinThenMaxGWA",
+    "Oracle",
+    "Record",
+    "Rule",
+    "TrainingSignal",
+    "Verdict",
+]

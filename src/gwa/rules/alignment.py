@@ -1,0 +1,65 @@
+"""The paper's own rules: the epoch of maximal Gradient-Weight Alignment."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, NamedTuple
+
+from gwa.rules.rule import Record, Rule, TrainingSignal, Verdict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaxGWA(TrainingSignal):
+    """The epoch of maximal GWA after the first 10 % of training: the paper's rule for training from scratch."""
+
+    name: ClassVar[str] = "max_gwa"
+    needs: ClassVar[tuple[str, ...]] = ("gwa", "progress")
+
+
+class DipState(NamedTuple):
+    """As RuleState, with the minimum so far and how many epochs in a row have stayed above it."""
+
+    best_epoch: int | None = None
+    best_value: float = -math.inf
+    waited: int = 0
+    minimum: float = math.inf
+    since_minimum: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MinThenMaxGWA(Rule):
+    """The epoch of maximal GWA after its initial minimum: the paper's rule for fine-tuning, where GWA dips at first.
+
+    The paper does not say how the minimum is found. Here it is the lowest GWA so far, and it is settled once `confirm`
+    epochs in a row have stayed above it; a lower GWA later on, when training has passed its best, moves it no more.
+    Until it is settled, each new minimum starts the search for the maximum afresh; while nothing better has followed
+    it, the epoch of the minimum is the one to keep.
+
+    Attributes:
+      confirm: how many epochs in a row above the minimum settle it.
+    """
+
+    confirm: int = 3
+
+    name: ClassVar[str] = "min_then_max_gwa"
+    needs: ClassVar[tuple[str, ...]] = ("gwa",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.confirm < 1:
+            raise ValueError(f"confirm must be at least 1 epoch, not {self.confirm}")
+
+    def init(self) -> DipState:
+        """The state before the first epoch."""
+        return DipState()
+
+    def update(self, state: DipState, record: Record) -> tuple[DipState, Verdict]:
+        """The state and the verdict after one more epoch."""
+        value = self._value(record)
+        if value is not None and state.since_minimum < self.confirm:
+            if value <= state.minimum:
+                state = DipState(minimum=value)
+            else:
+                state = state._replace(since_minimum=state.since_minimum + 1)
+        return super().update(state, record)

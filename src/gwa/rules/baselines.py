@@ -1,0 +1,217 @@
+"""What GWA is compared with: published criteria without validation data, and cheap signals of training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, NamedTuple
+
+from gwa.rules.rule import Record, Rule, TrainingSignal, Verdict, follow
+
+
+class WaveState(NamedTuple):
+    """As RuleState, with the latest numbers of changed predictions and whether the minimum is settled."""
+
+    best_epoch: int | None = None
+    best_value: float = -math.inf
+    waited: int = 0
+    recent: tuple[float, ...] = ()
+    halted: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelWave(Rule):
+    """The first local minimum of the moving average of changed training predictions (Yuan et al., arXiv 2502.07551).
+
+    PC is the number of training samples whose predicted class differs from that of the epoch before, taken from the
+    forward passes of training; PC′ its mean over the latest `window` epochs. The epoch of the lowest PC′ is kept until
+    `patience` epochs have passed without a lower one; then the rule halts, and later epochs move it no more.
+
+    The paper recommends a window of 3 (its appendix E) and gives no patience; 5 is ours. Epochs before the window is
+    full, on which it is silent, are not eligible.
+    """
+
+    window: int = 3
+    patience: int | None = 5
+
+    name: ClassVar[str] = "label_wave"
+    needs: ClassVar[tuple[str, ...]] = ("prediction_changes",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.window < 1:
+            raise ValueError(f"window must be at least 1 epoch, not {self.window}")
+
+    def init(self) -> WaveState:
+        """The state before the first epoch."""
+        return WaveState()
+
+    def update(self, state: WaveState, record: Record) -> tuple[WaveState, Verdict]:
+        """The state and the verdict after one more epoch."""
+        value = self._value(record)
+        if not state.halted:
+            if value is not None:
+                state = state._replace(recent=(*state.recent, value)[-self.window :])
+            full = value is not None and len(state.recent) == self.window
+            state = follow(state, record["epoch"], -sum(state.recent) / self.window if full else None)
+            state = state._replace(halted=self.patience is not None and state.waited >= self.patience)
+        return state, Verdict(state.best_epoch, state.halted)
+
+
+class HaltState(NamedTuple):
+    """The latest eligible epoch until the rule has halted, then the one at which it did; and what the rule counts."""
+
+    best_epoch: int | None = None
+    halted: bool = False
+    reference: float = math.nan
+    increased: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HaltingRule(Rule):
+    """Keeps the latest epoch until a condition on its field halts training, and from then on that one."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.patience is not None:
+            raise ValueError(f"{self.name} halts by a count of its own and takes no patience")
+
+    def init(self) -> HaltState:
+        """The state before the first epoch."""
+        return HaltState()
+
+    def update(self, state: HaltState, record: Record) -> tuple[HaltState, Verdict]:
+        """The state and the verdict after one more epoch."""
+        value = self._value(record)
+        if value is not None and not state.halted:
+            state = self._judge(state, value)._replace(best_epoch=record["epoch"])
+        return state, Verdict(state.best_epoch, state.halted)
+
+    def _judge(self, state: HaltState, value: float) -> HaltState:
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GradientDisparity(HaltingRule):
+    """Halts when gradient disparity has increased in five epochs (Forouzesh and Thiran 2021, arXiv 2107.06665).
+
+    Gradient disparity is the mean distance between the gradients of pairs of mini-batches at the same parameters; the
+    trainer measures it on `batches` of them after an epoch. The epoch at which the rule halts is the one it keeps.
+
+    Attributes:
+      batches: how many mini-batches are compared, each with each.
+      increases: how many epochs with an increase halt training, from the start of it on.
+    """
+
+    batches: int = 5
+    increases: int = 5
+
+    name: ClassVar[str] = "gradient_disparity"
+    needs: ClassVar[tuple[str, ...]] = ("gradient_disparity",)
+    consecutive: ClassVar[bool] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.batches < 2:
+            raise ValueError(f"batches must be at least 2, not {self.batches}")
+        if self.increases < 1:
+            raise ValueError(f"increases must be at least 1, not {self.increases}")
+
+    def _judge(self, state: HaltState, value: float) -> HaltState:
+        kept = 0 if self.consecutive else state.increased
+        increased = state.increased + 1 if value > state.reference else kept
+        return state._replace(reference=value, increased=increased, halted=increased >= self.increases)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConsecutiveGradientDisparity(GradientDisparity):
+    """The second published count of gradient disparity: five increases in a row."""
+
+    name: ClassVar[str] = "gradient_disparity_consecutive"
+    consecutive: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChurnPerMisfit(HaltingRule):
+    """Halts when the share of changed training predictions per share not fitted leaves its minimum by 20 %.
+
+    While a network learns, both shares fall together; once it memorises, predictions go on changing among fewer and
+    fewer misfits. Ours, untuned, not a published rule.
+
+    Attributes:
+      excess: how far above its running minimum the ratio halts training, as a share of that minimum.
+    """
+
+    excess: float = 0.2
+    warmup: float = 0.1
+
+    name: ClassVar[str] = "churn_per_misfit"
+    needs: ClassVar[tuple[str, ...]] = ("prediction_churn", "train_accuracy", "progress")
+
+    def _value(self, record: Record) -> float | None:
+        churn, accuracy = super()._value(record), record.get("train_accuracy")
+        return None if churn is None or accuracy is None or not accuracy < 1 else churn / (1 - accuracy)
+
+    def _judge(self, state: HaltState, value: float) -> HaltState:
+        minimum = min(value, value if math.isnan(state.reference) else state.reference)
+        return state._replace(reference=minimum, halted=value > (1 + self.excess) * minimum)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowestTrainLoss(TrainingSignal):
+    """The epoch of the lowest mean training loss."""
+
+    name: ClassVar[str] = "lowest_train_loss"
+    needs: ClassVar[tuple[str, ...]] = ("train_loss", "progress")
+    smallest: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowestGradientNorm(TrainingSignal):
+    """The epoch of the lowest mean norm of a batch's gradient over all parameters."""
+
+    name: ClassVar[str] = "lowest_gradient_norm"
+    needs: ClassVar[tuple[str, ...]] = ("gradient_norm", "progress")
+    smallest: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowestHeadGradientNorm(TrainingSignal):
+    """The epoch of the lowest mean norm of a sample's gradient at the head: EL2N weighted by ‖z‖."""
+
+    name: ClassVar[str] = "lowest_head_gradient_norm"
+    needs: ClassVar[tuple[str, ...]] = ("head_gradient_norm", "progress")
+    smallest: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowestPredictionEntropy(TrainingSignal):
+    """The epoch of the lowest mean entropy of the predicted distributions."""
+
+    name: ClassVar[str] = "lowest_prediction_entropy"
+    needs: ClassVar[tuple[str, ...]] = ("prediction_entropy", "progress")
+    smallest: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowestSharpness(TrainingSignal):
+    """The epoch of the lowest sharpness: how much one step up the gradient raises the loss (Foret et al. 2021).
+
+    Attributes:
+      batches: on how many mini-batches the trainer measures it after an epoch.
+      radius: the length of that step.
+    """
+
+    batches: int = 5
+    radius: float = 0.05
+
+    name: ClassVar[str] = "lowest_sharpness"
+    needs: ClassVar[tuple[str, ...]] = ("sharpness", "progress")
+    smallest: ClassVar[bool] = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.batches < 1:
+            raise ValueError(f"batches must be at least 1, not {self.batches}")
+        if self.radius <= 0:
+            raise ValueError(f"radius must be positive, not {self.radius}")
