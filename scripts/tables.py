@@ -30,9 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--table", action="append", metavar="NAME", help=f"one of {', '.join(TABLES)}; all by default")
-    parser.add_argument("--format", choices=FORMATS, default="markdown")
+    parser.add_argument("--format", default="markdown", help=f"{', '.join(FORMATS)}")
     arguments = parser.parse_args()
     try:
+        if arguments.format not in FORMATS:
+            raise UserError(f"there is no format {arguments.format!r}; there are {', '.join(FORMATS)}")
         tables = choose(find_runs(arguments.folder), arguments.table, arguments.folder)
     except UserError as error:
         print(f"tables.py: {error}", file=sys.stderr)

@@ -96,7 +96,7 @@ def test_paired_difference(small):
     # The two runs with validation data: it loses 0 and 5 where GWA loses 10 and 0.
     assert (cell.ours.mean, cell.ours.n) == (pytest.approx(-2.5), 2)
     assert cell.ours.error == pytest.approx(7.5)
-    # `last` loses 30, 40, 10, 10 and 30 where GWA loses 10, 0, 10, 0 and 20; the run without a choice of GWA is no pair.
+    # `last` loses 30, 40, 10, 10 and 30 where GWA loses 10, 0, 10, 0 and 20; where GWA chose nothing is no pair.
     cell = entry(tables, "`last`", "overall", "against")
     assert (cell.ours.mean, cell.ours.n) == (pytest.approx(np.mean([20, 40, 0, 10, 10])), 5)
     assert entry(tables, "`max_gwa`", "overall", "against").ours == (0.0, 0.0, 5)
