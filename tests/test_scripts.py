@@ -117,10 +117,26 @@ def test_a_half_written_record_is_one_line(results):
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_figure_is_drawn(results, name):
+def test_figures_of_a_run_are_drawn(results, name):
     result = run_script("figures.py", results / name)
     assert result.returncode == 0, result.stderr
-    assert (results / name / "figures" / "run.png").read_bytes().startswith(b"\x89PNG")
+    folder = results / name / "figures"
+    assert {path.stem for path in folder.iterdir()} == {"run", "signals", "alignments", "kurtosis"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.glob("*.png"))
+    assert sorted(map(str, folder.iterdir())) == sorted(result.stdout.split())
+
+
+def test_the_overview_goes_where_the_user_says(results, tmp_path):
+    path = tmp_path / "docs" / "digits.png"
+    assert run_script("figures.py", results / "a", f"--output={path}").stdout == f"{path}\n"
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_without_a_sweep_is_one_line(results):
+    result = run_script("figures.py", results)
+    assert result.returncode == 2
+    assert "holds no sweep to draw; name a run in it" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("script", ["tables.py", "figures.py"])

@@ -25,9 +25,10 @@ NOT_COMPARED = "not compared yet: networks on corrupted images"
 
 
 class Point(NamedTuple):
-    """A run: its network's family, the largest mean alignment of an epoch, test accuracy in %."""
+    """A run: its network's family and size, the largest mean alignment of an epoch, test accuracy in %."""
 
     family: str
+    network: str
     alignment: float
     accuracy: float
 
@@ -39,7 +40,7 @@ def points(runs: Iterable[FinishedRun]) -> list[Point]:
         judgement = judge(run, "max_gwa")
         if judgement:
             alignment = float(np.nanmax(run.values("alignment_mean")))
-            found.append(Point(str(cell["family"]), alignment, judgement.accuracy))
+            found.append(Point(str(cell["family"]), str(cell["size"]), alignment, judgement.accuracy))
     return found
 
 

@@ -75,7 +75,7 @@ def _table2_cell(sweep: SweepRuns, row: Row, group: str, severity: str, beside: 
     published = paper.TABLE_2[beside, *row, group] if beside else None
     if beside == "imagenet_c":
         return Cell(paper=published, note=NOT_RUNNABLE)
-    cell = {"network": "vit", "labels": "clean", "validation": row.validation}
+    cell = {"network": "vit", "validation": row.validation}
     runs = sweep.where(**cell)
     measured = (corrupted_accuracy(run, row.rule, group, severity) for run in runs)
     accuracies = [100 * accuracy for accuracy in measured if accuracy is not None]

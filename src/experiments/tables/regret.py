@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from experiments.judging import Judgement, Mean, judge
 from experiments.reading import FinishedRun
 from experiments.tables.layout import Cell, Line, Table
-from experiments.tables.selections import SweepRuns
+from experiments.tables.selections import SweepRuns, left_out
 from gwa import RULES
 
 SWEEPS = {"table1_small": "10,000 images of CIFAR-10", "table1": "CIFAR-10"}
@@ -40,6 +40,13 @@ def judge_sweep(runs: Iterable[FinishedRun], sweep: str) -> list[Judged]:
         rules = [name for name, rule in RULES.items() if cell["validation"] or not rule.uses_validation()]
         judged.append(Judged(_condition(cell), {rule: judge(run, rule) for rule in rules}))
     return judged
+
+
+def by_condition(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """The runs of each condition, in the order of the sweep, and last all of them, as `overall`."""
+    conditions = dict.fromkeys(run.condition for run in judged)
+    parts = {condition: [run for run in judged if run.condition == condition] for condition in conditions}
+    return {**parts, "overall": list(judged)}
 
 
 def regrets(judged: Iterable[Judged], rule: str) -> list[float]:
@@ -75,8 +82,7 @@ def regret(runs: Sequence[FinishedRun]) -> list[Table]:
 
 
 def _table(judged: list[Judged], title: str, text: str, measure: Any) -> Table:
-    conditions = {condition: [run for run in judged if run.condition == condition] for condition in _order(judged)}
-    columns = {**conditions, "overall": judged}
+    columns = by_condition(judged)
     lines: list[Line] = []
     for rule in RULES:
         cells = [Cell(Mean.of(measure(part, rule)), note=_left_out(part, rule)) for part in columns.values()]
@@ -85,14 +91,8 @@ def _table(judged: list[Judged], title: str, text: str, measure: Any) -> Table:
 
 
 def _left_out(judged: list[Judged], rule: str) -> str:
-    """A mark where the rule chose nothing in some of the runs, which are then not judged."""
     asked = [run.choices[rule] for run in judged if rule in run.choices]
-    chose = sum(choice is not None for choice in asked)
-    return "" if chose == len(asked) else f"chose an epoch in {chose} of {len(asked)} runs, and is judged in those"
-
-
-def _order(judged: list[Judged]) -> list[str]:
-    return list(dict.fromkeys(run.condition for run in judged))
+    return left_out(sum(choice is not None for choice in asked), len(asked))
 
 
 def _condition(cell: Any) -> str:

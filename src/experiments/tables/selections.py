@@ -44,6 +44,13 @@ def rows() -> list[Row]:
     ]
 
 
+def left_out(chose: int, asked: int) -> str:
+    """A footnote where a rule chose an epoch in some of its runs only, or in none."""
+    if chose == 0:
+        return f"chose no epoch in the {asked} runs" if asked else ""
+    return "" if chose == asked else f"chose an epoch in {chose} of {asked} runs, and is judged in those alone"
+
+
 class SweepRuns:
     """The finished runs of a sweep, by the cell of the table that they fill."""
 
@@ -59,8 +66,7 @@ class SweepRuns:
         """The mean test accuracy of what a rule chose in the runs of a cell, and a note where it left some out."""
         runs = self.where(**values)
         judgements = [judgement for run in runs if (judgement := judging.judge(run, rule))]
-        note = f"chose an epoch in {len(judgements)} of {len(runs)} runs" if len(judgements) < len(runs) else ""
-        return Mean.of(judgement.accuracy for judgement in judgements), note
+        return Mean.of(judgement.accuracy for judgement in judgements), left_out(len(judgements), len(runs))
 
     def command(self, *values: Any) -> str:
         """The command that makes the runs of a cell, whose values stand in the order of the sweep's columns."""
