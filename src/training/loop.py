@@ -20,7 +20,7 @@ from gwa import Moments, Rule, gwa_score
 from training import devices, estimators, measures, optimizer
 from training.checkpoint import Checkpoints
 from training.estimators import TEXTBOOK
-from training.peaks import PRONOUNCED, two_peakedness
+from training.peaks import first_pronounced, two_peakedness
 from training.progress import Progress
 from training.records import Record, Records
 from training.selection import Selection, summarize
@@ -76,8 +76,8 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                 checkpoints.save_latest(epoch, state)
                 tracking.log(records.history[-1])
                 progress.finished_epoch(records.history[-1])
-                if (record["two_peakedness"] or 0) >= PRONOUNCED:
-                    progress.warn(f"epoch {epoch}: the alignments have two peaks, so their GWA says little")
+                if epoch == first_pronounced(records.history, config.stopping.warmup):
+                    progress.warn(f"epoch {epoch}: the alignments begin to have two peaks; their GWA says little then")
 
         summary = summarize(config, selection, records.history, trainer.facts(state))
         tracking.summarize(summary)

@@ -7,19 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwa import RULES, BestValidation, Last, MaxGWA, MinThenMaxGWA, Oracle
+from gwa.rules import (
+    ChurnPerMisfit,
+    ConsecutiveGradientDisparity,
+    GradientDisparity,
+    HaltingRule,
+    LabelWave,
+    LowestSharpness,
+    LowestTrainLoss,
+    LowestValidationLoss,
+)
 
 
-def history(gwa, **fields):
-    length = len(gwa)
+def history(gwa=(), **fields):
+    """Records whose fields are the given curves."""
+    curves = {"gwa": gwa, **fields} if gwa else fields
+    length = len(next(iter(curves.values())))
     return [
-        {
-            "epoch": i + 1,
-            "progress": (i + 1) / length,
-            "gwa": value,
-            "val_accuracy": fields.get("val", [0.5] * length)[i],
-            "test_accuracy": fields.get("test", [0.5] * length)[i],
-        }
-        for i, value in enumerate(gwa)
+        {"epoch": i + 1, "progress": (i + 1) / length, **{field: curve[i] for field, curve in curves.items()}}
+        for i in range(length)
     ]
 
 
@@ -80,8 +86,11 @@ def test_min_then_max_on_noisy_curves(noise, dip):
 
 
 def test_the_other_rules():
-    records = history([1, 2, 3, 4], val=[0.1, 0.7, 0.7, 0.2], test=[0.9, 0.3, 0.4, 0.95])
+    records = history(
+        val_accuracy=[0.1, 0.7, 0.7, 0.2], val_loss=[2.0, 1.5, 1.0, 1.0], test_accuracy=[0.9, 0.3, 0.4, 0.95]
+    )
     assert BestValidation().select(records) == 2
+    assert LowestValidationLoss().select(records) == 3
     assert Oracle().select(records) == 4
     assert Last().select(records) == 4
 
@@ -96,6 +105,56 @@ def test_patience_counts_epochs_without_a_better_one():
     assert [verdict.stop for verdict in waiting] == [False] * 9
 
 
+def test_training_signals_skip_the_warmup():
+    losses = [1, 5, 4, 3, 2, 2, 2.5, 3, 3, 3]
+    assert LowestTrainLoss().select(history(train_loss=losses)) == 5
+    assert LowestTrainLoss(warmup=0).select(history(train_loss=losses)) == 1
+
+
+def test_label_wave_worked_by_hand():
+    """PC′ with a window of 3 is 80, 60, 50, 53⅓, 56⅔, 50, 40 from epoch 4 on: its first minimum is epoch 6."""
+    changes = [None, 100, 80, 60, 40, 50, 70, 50, 30, 40]
+    records = history(prediction_changes=changes)
+    assert LabelWave(patience=2).select(records) == 6
+    assert [verdict.stop for verdict in verdicts(LabelWave(patience=2), records)] == [False] * 7 + [True] * 3
+    # An equal value, here epoch 9, is no lower one: one more and patience 3 would have ended; the true minimum is last.
+    assert LabelWave(patience=3).select(records) == 6
+    assert LabelWave(patience=4).select(records) == 10
+    assert LabelWave(patience=None).select(records) == 10
+    # Without averaging the first minimum comes one epoch earlier.
+    assert LabelWave(window=1, patience=2).select(records) == 5
+    # Nothing is eligible before the window is full.
+    assert LabelWave().select(records[:3]) is None
+
+
+def test_gradient_disparity_worked_by_hand():
+    """Increases at epochs 2, 3, 5, 6, 8: the fifth one is epoch 8; three in a row first come at epoch 12."""
+    disparity = [1.0, 1.1, 1.2, 1.1, 1.3, 1.4, 1.2, 1.5, 1.5, 1.6, 1.7, 1.8]
+    records = history(gradient_disparity=disparity)
+    assert GradientDisparity().select(records) == 8
+    assert GradientDisparity(increases=2).select(records) == 3
+    assert [verdict.stop for verdict in verdicts(GradientDisparity(), records)] == [False] * 7 + [True] * 5
+    assert ConsecutiveGradientDisparity(increases=3).select(records) == 12
+    # Never five in a row: training runs to its end.
+    assert ConsecutiveGradientDisparity().select(records) == 12
+    assert not any(verdict.stop for verdict in verdicts(ConsecutiveGradientDisparity(), records))
+    # A missing value is passed over, and does not count as an epoch between.
+    assert ConsecutiveGradientDisparity(increases=2).select(history(gradient_disparity=[1, 2, None, 3, 2])) == 4
+
+
+def test_churn_per_misfit_worked_by_hand():
+    """The ratios are 1, 0.5, 0.4, 0.45 and 0.5: the last one exceeds the minimum of 0.4 by 25 %."""
+    records = history(
+        prediction_churn=[None, 0.5, 0.2, 0.12, 0.09, 0.075, 0.5],
+        train_accuracy=[0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9],
+    )
+    assert ChurnPerMisfit(warmup=0).select(records) == 6
+    assert ChurnPerMisfit(warmup=0, excess=0.3).select(records) == 7
+    assert ChurnPerMisfit(warmup=0, excess=0.1).select(records) == 5
+    # Where everything is fitted there is no ratio.
+    assert ChurnPerMisfit(warmup=0).select(history(prediction_churn=[0.5, 0.1], train_accuracy=[0.5, 1.0])) == 1
+
+
 @pytest.mark.parametrize("arguments", [{"patience": 0}, {"patience": -1}])
 @pytest.mark.parametrize("name", RULES)
 def test_impossible_patience(name, arguments):
@@ -103,28 +162,66 @@ def test_impossible_patience(name, arguments):
         RULES[name](**arguments)
 
 
-def test_impossible_fields():
-    with pytest.raises(ValueError, match="warmup"):
-        MaxGWA(warmup=1.0)
-    with pytest.raises(ValueError, match="confirm"):
-        MinThenMaxGWA(confirm=0)
+@pytest.mark.parametrize(
+    ("rule", "arguments"),
+    [
+        (MaxGWA, {"warmup": 1.0}),
+        (MinThenMaxGWA, {"confirm": 0}),
+        (LabelWave, {"window": 0}),
+        (GradientDisparity, {"batches": 1}),
+        (GradientDisparity, {"increases": 0}),
+        (ChurnPerMisfit, {"patience": 3}),
+        (LowestSharpness, {"batches": 0}),
+        (LowestSharpness, {"radius": 0.0}),
+    ],
+)
+def test_impossible_fields(rule, arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        rule(**arguments)
+
+
+values = st.one_of(st.none(), st.just(math.nan), st.floats(-10, 10), st.integers(0, 3))
 
 
 @pytest.mark.parametrize("name", RULES)
-@given(
-    curve=st.lists(st.one_of(st.none(), st.just(math.nan), st.floats(-10, 10)), max_size=25), patience=st.integers(1, 5)
-)
-def test_contract(name, curve, patience):
-    """Every rule: selecting is the fold of updating, looks at the past alone, and reads what it says it needs."""
-    rule = RULES[name](patience=patience)
+@given(data=st.data(), length=st.integers(0, 25), patience=st.integers(1, 5))
+def test_contract(name, data, length, patience):
+    """Every rule: selecting is the fold of updating, looks at the past alone, and reads what it says it needs.
+
+    Curves have ties, plateaus, gaps and NaN; a run that is resumed goes on from a fold of its first records.
+    """
+    rule = RULES[name]() if issubclass(RULES[name], HaltingRule) else RULES[name](patience=patience)
     assert rule.name == name
-    records = history(curve, val=curve, test=curve)
+    fields = {*rule.needs, "gwa"} - {"epoch", "progress"}
+    curves = {field: data.draw(st.lists(values, min_size=length, max_size=length)) for field in fields}
+    records = history(**curves) if length else []
     folded = verdicts(rule, records)
     for i, verdict in enumerate(folded):
         assert rule.select(records[: i + 1]) == verdict.best_epoch
         assert verdict.best_epoch is None or 1 <= verdict.best_epoch <= i + 1
         if verdict.stop:
             assert verdict.best_epoch is not None
-            assert i + 1 - verdict.best_epoch >= patience
+            assert isinstance(rule, HaltingRule) or i + 1 - verdict.best_epoch >= patience
+    cut = data.draw(st.integers(0, length))
+    state = rule.init()
+    for record in records[:cut]:
+        state, _ = rule.update(state, record)
+    for record, expected in zip(records[cut:], folded[cut:], strict=True):
+        state, verdict = rule.update(state, record)
+        assert verdict == expected
     bare = [{key: record[key] for key in {"epoch", *rule.needs}} for record in records]
     assert rule.select(bare) == rule.select(records)
+    # A field that older records lack is as good as None.
+    without = [{key: record[key] for key in ("epoch", "progress")} for record in records]
+    assert rule.select(without) == (length or None if name == "last" else None)
+
+
+FURTHER_STATE = (HaltingRule, MinThenMaxGWA, LabelWave, Last)
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if not issubclass(rule, FURTHER_STATE)])
+def test_a_plain_rule_keeps_the_first_extremum_of_its_field(name):
+    rule = RULES[name]
+    curve = [3, 5, 1, 5, 1, 2]
+    records = history(**{rule.needs[0]: curve})
+    assert rule(warmup=0).select(records) == 1 + curve.index(min(curve) if rule.smallest else max(curve))

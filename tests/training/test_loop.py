@@ -43,7 +43,12 @@ def files(directory):
 def run(tmp_path_factory):
     """One run that the tests below look at."""
     directory = tmp_path_factory.mktemp("runs") / "digits"
-    config = small(epochs=4, **{"dataset.val_fraction": 0.1, "stopping.rules": ("max_gwa", "best_validation", "last")})
+    rules = ("max_gwa", "best_validation", "last", "gradient_disparity", "lowest_sharpness")
+    config = small(
+        epochs=4,
+        **{"dataset.val_fraction": 0.1, "stopping.rules": rules, "stopping.gradient_disparity.batches": 3},
+        **{"estimators": ("textbook",)},
+    )
     return directory, config, loop.train(config, directory)
 
 
@@ -66,6 +71,27 @@ def test_the_record_is_computed_from_the_scores(run):
     last_step = 4 * 5 - 1
     expected = optax.cosine_decay_schedule(config.optimizer.learning_rate, 20)(last_step)
     assert history[-1]["learning_rate"] == pytest.approx(float(expected))
+
+
+def test_what_rules_and_estimators_ask_for_is_recorded(run):
+    directory, _, _ = run
+    history, scores, predictions = files(directory)
+    textbook = np.load(directory / "scores.textbook.npy")
+    for record, row in zip(history, textbook, strict=True):
+        assert record["gradient_disparity"] > 0
+        assert record["sharpness"] > 0
+        assert min(record["gradient_disparity_seconds"], record["sharpness_seconds"]) > 0
+        assert record["estimates"]["textbook"]["alignment_mean"] == pytest.approx(row.astype(float).mean(), rel=1e-5)
+    np.testing.assert_allclose(textbook, scores, atol=1e-4)
+    churn = [record["prediction_churn"] for record in history]
+    assert churn == [None, *(np.mean(predictions[1:] != predictions[:-1], axis=1))]
+
+
+def test_nothing_is_measured_unasked(tmp_path):
+    loop.train(small(epochs=1), tmp_path / "run")
+    ((record,), _, _) = files(tmp_path / "run")
+    assert not {"gradient_disparity", "sharpness", "estimates"} & record.keys()
+    assert not (tmp_path / "run" / "scores.textbook.npy").exists()
 
 
 def test_labels_belong_to_the_rows(run):

@@ -50,12 +50,16 @@ def record(epoch, **fields):
     return {"epoch": epoch, "gwa": 0.1 * epoch, "val_loss": None} | fields
 
 
+def samples(epoch):
+    return {"alignment": SCORES[epoch], "prediction": np.full(5, epoch)}
+
+
 def test_history_is_strict_json_and_is_read_back(tmp_path):
     records = Records(tmp_path)
     assert records.last_predictions() is None
     for epoch in (1, 2, 3):
         gwa = math.nan if epoch == 2 else 0.5
-        records.append(record(epoch, gwa=gwa), SCORES[epoch], np.full(5, epoch))
+        records.append(record(epoch, gwa=gwa, nested={"gwa": gwa}), samples(epoch))
 
     def refuse(constant):
         raise AssertionError(constant)
@@ -70,11 +74,12 @@ def test_history_is_strict_json_and_is_read_back(tmp_path):
 def test_truncation_forgets_all_of_an_epoch(tmp_path):
     records = Records(tmp_path)
     for epoch in (1, 2, 3):
-        records.append(record(epoch), SCORES[epoch], np.full(5, epoch))
+        records.append(record(epoch), samples(epoch) | {"textbook": SCORES[epoch] + 1})
     records.truncate(2)
     again = Records(tmp_path)
     assert [line["epoch"] for line in again.history] == [1, 2]
     assert np.array_equal(np.load(tmp_path / "scores.npy"), SCORES[1:3])
+    assert np.array_equal(np.load(tmp_path / "scores.textbook.npy"), SCORES[1:3] + 1)
     assert np.array_equal(again.last_predictions(), np.full(5, 2))
 
 

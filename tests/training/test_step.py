@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 import networks
 from datasets import resident
@@ -89,6 +90,29 @@ def test_scores_are_those_of_the_parameters_before_the_update(smoothing):
     assert float(metrics["loss"]) == pytest.approx(float(optax.softmax_cross_entropy(logits, targets).mean()), rel=1e-5)
 
 
+def test_signals_are_those_of_plain_autodiff():
+    """The batch's gradient, the norm of each sample's gradient at the head, and SciPy's entropy."""
+    r = recipe(optimizer=optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(0.1)), textbook_dtype="float32")
+    state, data = state_of(r), images_and_labels()
+    _, metrics = train_step(r, state, batch_of(data, range(24)), jnp.int32(1))
+    images = normalize(data["image"])
+
+    def loss(params, images, labels):
+        logits = r.model.apply({"params": params}, images)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    gradient = jax.jit(jax.grad(loss))(state.params, images, data["label"])
+    squares = sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient))
+    assert float(metrics["gradient_norm"]) == pytest.approx(np.sqrt(squares), rel=1e-5)
+    each = jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0)))(state.params, images[:, None], data["label"][:, None])
+    norms = np.linalg.norm(np.asarray(each["head"]["kernel"]).reshape(24, -1), axis=1)
+    assert float(metrics["head_gradient_norm"]) == pytest.approx(norms.mean(), rel=1e-5)
+    probabilities = jax.nn.softmax(r.model.apply({"params": state.params}, images))
+    assert float(metrics["prediction_entropy"]) == pytest.approx(stats.entropy(probabilities, axis=1).mean(), rel=1e-5)
+    # Far from saturation the textbook form is as good as any.
+    np.testing.assert_allclose(metrics["textbook"], metrics["alignment"], atol=1e-5)
+
+
 def assert_same_step(one, other, rtol=1e-5):
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6)
@@ -115,7 +139,7 @@ def test_accumulation_is_the_whole_batch(parts):
         for r in (whole, dataclasses.replace(whole, accumulation_steps=parts))
     ]
     assert_same_step(*(result[0].params for result in results))
-    for name in ("loss", "alignment", "prediction"):
+    for name in results[0][1]:
         np.testing.assert_allclose(results[0][1][name], results[1][1][name], rtol=1e-5, atol=1e-6)
 
 
