@@ -109,14 +109,15 @@ def runs_by_cell(runs: Iterable[FinishedRun], sweep: str) -> list[tuple[Mapping[
     return [(cell, finished[name]) for name, cell in cells.items() if name in finished]
 
 
-def corrupted_accuracy(run: FinishedRun, rule: str, group: str, severity: str) -> float | None:
+def corrupted_accuracy(run: FinishedRun, test_set: str, rule: str, group: str, severity: str) -> float | None:
     """Test accuracy, as a share, of what a rule chose, on images that a group of corruptions has damaged.
 
     Args:
       run: a finished run.
+      test_set: `cifar10_c` or `imagenet_c`.
       rule: the rule whose checkpoint is asked for.
       group: `blur`, `digital`, `noise` or `weather`.
-      severity: `1` to `5`, or `mean` over them.
+      severity: `1` to `5`, or `mean` over all five.
 
     Returns:
       None where it has not been evaluated.
@@ -127,13 +128,16 @@ def corrupted_accuracy(run: FinishedRun, rule: str, group: str, severity: str) -
     path = run.workdir / "robustness.json"
     if not path.exists():
         return None
-    result = _object(path, ()).get(rule)
-    if result is None:
+    evaluation = _object(path, ("set", "severities", "rules"))
+    result = evaluation["rules"].get(rule)
+    partly = severity == "mean" and evaluation["severities"] != [1, 2, 3, 4, 5]
+    if evaluation["set"] != test_set or partly or not result or result["epoch"] is None:
         return None
     try:
-        return float(result["groups"][group][severity])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path} does not say the accuracy of {rule} on {group} at severity {severity}") from None
+        accuracy = result["groups"][group].get(severity)
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} does not say the accuracy of {rule} on {group}") from None
+    return None if accuracy is None else float(accuracy)
 
 
 def _object(path: pathlib.Path, fields: Sequence[str]) -> dict[str, Any]:

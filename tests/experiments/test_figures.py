@@ -1,25 +1,28 @@
 """Figures: what is drawn is what the records hold, no text lies over another, and drawing again changes nothing."""
 
 import itertools
-import math
+import shutil
 
 import numpy as np
 import pytest
-from finished import write_run
+from finished import list_runs, write_run
+from matplotlib.text import Text
 
 from experiments import figures, paper
+from experiments.figures.ablations import draw_kurtosis
 from experiments.figures.style import save_both
 from experiments.reading import find_runs, read_run
 
 EPOCHS = 8
 RISING = [0.1 * (i + 1) for i in range(EPOCHS)]
+SIZES = ("10k", "20k", "50k", "100k")
 HUMP = [0.1, 0.2, 0.3, 0.6, 0.5, 0.4, 0.3, 0.2]
 
 
-@pytest.fixture
-def run(tmp_path):
-    """A run with every signal, scores, and estimates of other kinds and at other layers."""
-    workdir = tmp_path / "single"
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with most signals, scores, and estimates of other kinds and at other layers."""
+    workdir = tmp_path_factory.mktemp("runs") / "single"
     signals = ("prediction_changes", "gradient_disparity", "train_loss", "sharpness", "val_accuracy", "val_loss")
     estimates = [
         {name: {"gwa": HUMP[i] + shift} for name, shift in (("offline", 0.05), ("full", 1), ("layers/stem", 2))}
@@ -38,20 +41,26 @@ def run(tmp_path):
 
 
 @pytest.fixture
-def many(tmp_path):
+def many(tmp_path, monkeypatch):
     """Runs of two sweeps."""
+    small = itertools.product(("clean",), ("none",), (0.0, 0.1), (0, 1))
+    compared = itertools.product(("convnext", "vit"), SIZES, (0,))
+    cells = [dict(zip(("labels", "augmentation", "validation", "seed"), cell, strict=True)) for cell in small]
+    cells += [dict(zip(("family", "size", "seed"), cell, strict=True)) for cell in compared]
+    list_runs(monkeypatch, cells)
     for seed, validation in itertools.product((0, 1), (0.0, 0.1)):
         fields = {"val_accuracy": RISING, "val_loss": RISING[::-1]} if validation else {}
         folder = tmp_path / "table1_small" / f"clean-none-{validation}-seed{seed}"
         write_run(folder, test=HUMP, gwa=RISING, train_loss=RISING[::-1], **fields)
-    for family, (i, size) in itertools.product(("convnext", "vit"), enumerate(("10k", "20k", "50k", "100k"))):
+    for family, (i, size) in itertools.product(("convnext", "vit"), enumerate(SIZES)):
         folder = tmp_path / "model_comparison" / f"{family}-{size}-seed0"
         write_run(folder, test=[0.1, 0.2 + 0.1 * i + 0.01 * i**2], gwa=[0.1, 0.2], alignment_mean=[0.3 + 0.1 * i, 0.1])
     return find_runs(tmp_path)
 
 
-def drawn(figures_by_name, name):
-    return dict(figures_by_name)[name]
+@pytest.fixture(scope="module")
+def of_run(run):
+    return dict(figures.of_run(run))
 
 
 def panel(figure, title):
@@ -63,8 +72,8 @@ def curve(axes, number=0):
     return list(axes.lines[number].get_ydata())
 
 
-def test_all_figures_of_a_run(run):
-    assert [name for name, _ in figures.of_run(run)] == [
+def test_all_figures_of_a_run(of_run):
+    assert list(of_run) == [
         "run",
         "signals",
         "alignments",
@@ -74,8 +83,8 @@ def test_all_figures_of_a_run(run):
     ]
 
 
-def test_signals_and_choices(run):
-    figure = drawn(figures.of_run(run), "signals")
+def test_signals_and_choices(of_run):
+    figure = of_run["signals"]
     axes = panel(figure, "GWA")
     assert curve(axes) == HUMP
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -88,29 +97,29 @@ def test_signals_and_choices(run):
     assert labels[-2:] == ["oracle: 3", "last: 8"]
 
 
-def test_a_signal_that_was_not_recorded_has_no_panel(run):
-    titles = [axes.get_title() for axes in drawn(figures.of_run(run), "signals").axes]
+def test_a_signal_that_was_not_recorded_has_no_panel(of_run):
+    titles = [axes.get_title() for axes in of_run["signals"].axes]
     assert "sharpness" in titles
     assert "gradient norm" not in titles
 
 
-def test_estimators_and_layers(run):
-    left, right, *_ = drawn(figures.of_run(run), "estimators").axes
+def test_estimators_and_layers(of_run):
+    left, right, *_ = of_run["estimators"].axes
     assert curve(left) == HUMP
     assert curve(right) == pytest.approx([-0.05] * EPOCHS)
-    layers = drawn(figures.of_run(run), "layers")
+    layers = of_run["layers"]
     assert curve(panel(layers, "stem")) == pytest.approx([value + 2 for value in HUMP])
     assert curve(panel(layers, "full")) == pytest.approx([value + 1 for value in HUMP])
 
 
-def test_without_kurtosis_the_rule_chooses_elsewhere(run):
-    figure = drawn(figures.of_run(run), "kurtosis")
+def test_without_kurtosis_the_rule_chooses_elsewhere(of_run):
+    figure = of_run["kurtosis"]
     legends = [axes.get_legend().get_texts()[0].get_text() for axes in figure.axes if axes.get_legend()]
     assert legends == ["maximum after warm-up: 4", "maximum after warm-up: 8"]
 
 
-def test_heat_map_holds_every_sample(run):
-    figure = drawn(figures.of_run(run), "alignments")
+def test_heat_map_holds_every_sample(run, of_run):
+    figure = of_run["alignments"]
     labels = np.load(run.workdir / "labels.npz")
     wrong = (labels["labels"] != labels["clean_labels"]).sum()
     titles = [axes.get_title() for axes in figure.axes[:2]]
@@ -119,17 +128,16 @@ def test_heat_map_holds_every_sample(run):
         np.testing.assert_allclose(np.nansum(axes.images[0].get_array().filled(0), axis=0), 100)
 
 
-def test_run_without_arrays(run):
-    for name in ("scores.npy", "labels.npz"):
-        (run.workdir / name).unlink()
-    names = [name for name, _ in figures.of_run(run)]
+def test_run_without_arrays(run, tmp_path):
+    shutil.copytree(run.workdir, tmp_path / "copy", ignore=shutil.ignore_patterns("*.np?"))
+    names = [name for name, _ in figures.of_run(read_run(tmp_path / "copy"))]
     assert names == ["run", "signals", "estimators", "layers", "kurtosis"]
 
 
 def test_figures_over_many_runs(many):
     figures_by_name = figures.of_many(many)
     assert [name for name, _ in figures_by_name] == ["regret_table1_small", "model_comparison"]
-    overall = panel(drawn(figures_by_name, "regret_table1_small"), "overall (4 runs)")
+    overall = panel(dict(figures_by_name)["regret_table1_small"], "overall (4 runs)")
     dots = {
         (round(line.get_xdata()[0], 6), line.get_ydata()[0]) for line in overall.lines if len(line.get_xdata()) == 1
     }
@@ -137,7 +145,7 @@ def test_figures_over_many_runs(many):
 
 
 def test_comparison_stands_beside_the_papers(many):
-    figure = drawn(figures.of_many(many), "model_comparison")
+    figure = dict(figures.of_many(many))["model_comparison"]
     accuracies = [20, 31, 44, 59]
     xs = [30, 40, 50, 60]
     pearson = np.corrcoef(xs, accuracies)[0, 1]
@@ -149,23 +157,24 @@ def test_comparison_stands_beside_the_papers(many):
 
 
 def test_drawing_again_changes_nothing(run, tmp_path):
-    first, second = (save_both(figures.of_run(run), tmp_path / name) for name in ("first", "second"))
-    assert [path.suffix for path in first[:2]] == [".png", ".svg"]
+    folders = tmp_path / "first", tmp_path / "second"
+    first, second = (save_both([("kurtosis", draw_kurtosis(run))], folder) for folder in folders)
+    assert [path.suffix for path in first] == [".png", ".svg"]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
 
-def test_no_text_lies_over_another(run, many):
-    for name, figure in [*figures.of_run(run), *figures.of_many(many)]:
-        figure.canvas.draw()
-        for axes in figure.axes:
-            legend = axes.get_legend()
-            if legend is None or name in ("run", "alignments"):  # there it lies within the panel
-                continue
-            assert not legend.get_window_extent().overlaps(axes.xaxis.label.get_window_extent()), (name, axes)
+def test_no_legend_lies_over_a_label(of_run):
+    for name in ("signals", "estimators", "layers", "kurtosis"):
+        of_run[name].draw_without_rendering()
+        for axes in of_run[name].axes:
+            if legend := axes.get_legend():
+                below, label = legend.get_window_extent(), axes.xaxis.label.get_window_extent()
+                assert below.height > 0
+                assert below.y1 <= label.y0, (name, axes)
 
 
-def test_fonts_can_be_read(run, many):
-    for _, figure in [*figures.of_run(run), *figures.of_many(many)]:
-        sizes = [text.get_fontsize() for text in figure.findobj(lambda artist: hasattr(artist, "get_fontsize"))]
-        assert min(sizes, default=math.inf) >= 8
+def test_fonts_can_be_read(of_run, many):
+    for figure in [*of_run.values(), *dict(figures.of_many(many)).values()]:
+        sizes = [text.get_fontsize() for text in figure.findobj(Text)]
+        assert min(sizes) >= 8

@@ -110,13 +110,25 @@ def test_a_history_cut_anywhere_is_refused_or_whole(data):
                 read_run(Path(folder) / "a")
 
 
+def evaluated(severities=(1, 2, 3, 4, 5), **rules):
+    return json.dumps({"set": "cifar10_c", "severities": severities, "rules": rules})
+
+
 def test_accuracy_on_corrupted_images(tmp_path):
     write_run(tmp_path / "a", test=[0.5])
-    run = read_run(tmp_path / "a")
-    assert corrupted_accuracy(run, "max_gwa", "blur", "mean") is None
-    path = tmp_path / "a" / "robustness.json"
-    path.write_text(json.dumps({"max_gwa": {"epoch": 1, "groups": {"blur": {"1": 0.7, "mean": 0.6}}}}))
-    assert corrupted_accuracy(run, "max_gwa", "blur", "1") == 0.7
-    assert corrupted_accuracy(run, "best_validation", "blur", "1") is None
+    run, path = read_run(tmp_path / "a"), tmp_path / "a" / "robustness.json"
+    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None
+    chosen = {"epoch": 1, "groups": {"blur": {"1": 0.7, "mean": 0.6}}}
+    path.write_text(evaluated(max_gwa=chosen, label_wave={"epoch": None, "groups": None}))
+    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "1") == 0.7
+    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") == 0.6
+    assert corrupted_accuracy(run, "imagenet_c", "max_gwa", "blur", "mean") is None
+    assert corrupted_accuracy(run, "cifar10_c", "best_validation", "blur", "1") is None
+    assert corrupted_accuracy(run, "cifar10_c", "label_wave", "blur", "1") is None
     with pytest.raises(UserError, match=r"robustness\.json does not say the accuracy of max_gwa on noise"):
-        corrupted_accuracy(run, "max_gwa", "noise", "mean")
+        corrupted_accuracy(run, "cifar10_c", "max_gwa", "noise", "mean")
+    path.write_text(evaluated(severities=[1], max_gwa=chosen))
+    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None  # of one severity, not of five
+    path.write_text(path.read_text()[:30])
+    with pytest.raises(UserError, match=r"robustness\.json is no JSON"):
+        corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean")

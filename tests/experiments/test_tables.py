@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from finished import write_run
+from finished import list_runs, write_run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,6 +167,56 @@ def test_a_table_of_the_paper_is_there_without_runs(small, name):
     assert not any(table.measured for table in tables)
     assert all(cell.note for cell in cells)
     assert any(cell.paper for cell in cells)
+
+
+def test_table1_beside_the_papers(tmp_path, monkeypatch):
+    cells = [{"network": "vit", "labels": "clean", "validation": 0.0, "seed": seed} for seed in (0, 1)]
+    for name, accuracy in zip(list_runs(monkeypatch, cells), (0.80, 0.84), strict=True):
+        write_run(tmp_path / "table1" / name, test=[0.5, accuracy], gwa=[0.1, 0.2])
+    (table,) = TABLES["table1"](find_runs(tmp_path))
+    cell = entry([table], "ViT, GWA (`max_gwa`)", "CIFAR-10")
+    assert (cell.ours.mean, cell.ours.n) == (pytest.approx(82.0), 2)
+    assert cell.ours.deviation == pytest.approx(2 * math.sqrt(2))
+    assert cell.difference == pytest.approx(82.0 - 81.57)
+    missing = entry([table], "ConvNeXt, GWA (`max_gwa`)", "17 % wrong")
+    assert missing.paper.value == 82.55
+    assert "configs/sweeps/table1.py --only='convnext-random1-0.0-*'" in missing.note
+    assert "not runnable yet" in entry([table], "ViT, GWA (`max_gwa`)", "ImageNet").note
+
+
+def test_table2_beside_the_papers(tmp_path, monkeypatch):
+    cells = [{"network": "vit", "validation": validation, "seed": 0} for validation in (0.0, 0.1)]
+    names = list_runs(monkeypatch, cells)
+    for name in names:
+        write_run(tmp_path / "table2" / name, test=[0.8])
+    by_severity = {str(severity): 0.9 - 0.1 * severity for severity in range(1, 6)} | {"mean": 0.6}
+    groups = dict.fromkeys(paper.GROUPS, by_severity)
+    robustness = {
+        "set": "cifar10_c",
+        "severities": [1, 2, 3, 4, 5],
+        "rules": {"max_gwa": {"epoch": 1, "groups": groups}},
+    }
+    (tmp_path / "table2" / names[0] / "robustness.json").write_text(json.dumps(robustness))
+    means, severities = TABLES["table2"](find_runs(tmp_path))
+    cell = entry([means], "CIFAR-10-C, GWA", "blur")
+    assert (cell.ours.mean, cell.paper.value) == (pytest.approx(60.0), pytest.approx(81.71))
+    assert entry([severities], "blur, GWA", "severity 5").ours.mean == pytest.approx(40.0)
+    assert "not evaluated: `uv run scripts/evaluate.py" in entry([means], "CIFAR-10-C, validation 10 %", "noise").note
+    assert "--only='vit-0.01-*'" in entry([means], "CIFAR-10-C, validation 1 %", "noise").note
+
+
+def test_model_comparison_beside_the_papers(tmp_path, monkeypatch):
+    cells = [{"family": "vit", "size": size, "seed": 0} for size in ("10k", "20k", "50k")]
+    alignments, accuracies = [0.2, 0.3, 0.5], [0.4, 0.6, 0.5]
+    for name, alignment, accuracy in zip(list_runs(monkeypatch, cells), alignments, accuracies, strict=True):
+        write_run(
+            tmp_path / "model_comparison" / name, test=[0.1, accuracy], alignment_mean=[alignment, None], gwa=[0, 1]
+        )
+    (table,) = TABLES["model_comparison"](find_runs(tmp_path))
+    cell = entry([table], "ViT", "CIFAR-10, Pearson")
+    assert (cell.ours.mean, cell.ours.n) == (pytest.approx(np.corrcoef(alignments, accuracies)[0, 1]), 3)
+    assert entry([table], "ViT", "CIFAR-10, Spearman").ours.mean == pytest.approx(0.5)
+    assert entry([table], "ConvNeXt", "CIFAR-10, Spearman").ours is None
 
 
 NOTE = "not run: `uv run x.py --only='a_b-*'`"

@@ -77,9 +77,11 @@ def _table2_cell(sweep: SweepRuns, row: Row, group: str, severity: str, beside: 
         return Cell(paper=published, note=NOT_RUNNABLE)
     cell = {"network": "vit", "validation": row.validation}
     runs = sweep.where(**cell)
-    measured = (corrupted_accuracy(run, row.rule, group, severity) for run in runs)
+    measured = (corrupted_accuracy(run, "cifar10_c", row.rule, group, severity) for run in runs)
     accuracies = [100 * accuracy for accuracy in measured if accuracy is not None]
-    note = "" if accuracies else f"not run: {sweep.command(*cell.values())}"
+    note = "" if runs else f"not run: {sweep.command(*cell.values())}"
+    if runs and not accuracies:
+        note = f"not evaluated: `uv run scripts/evaluate.py runs/table2/{runs[0].name} --on=cifar10_c`, and its seeds"
     return Cell(Mean.of(accuracies), published, note)
 
 
