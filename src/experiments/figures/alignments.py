@@ -78,7 +78,7 @@ def _draw_epochs(axes: Axes, run: FinishedRun, chosen: int | None) -> None:
     handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
     axes.set_zorder(right.get_zorder() + 1)
     axes.patch.set_visible(False)
-    axes.legend(handles=handles, loc="lower right")
+    axes.legend(handles=handles, loc="lower right", framealpha=1)
 
 
 def _draw_histogram(axes: Axes, scores: np.ndarray, wrong: np.ndarray, epoch: int) -> None:

@@ -24,7 +24,14 @@ def draw_comparison(runs: Sequence[FinishedRun]) -> Figure | None:
             [point.alignment for point in part], [point.accuracy for point in part], color=color, marker=marker
         )
         for point in part:
-            axis.annotate(point.network, (point.alignment, point.accuracy), (4, -9), textcoords="offset points", size=8)
+            axis.annotate(
+                point.network,
+                (point.alignment, point.accuracy),
+                (0, -13),
+                textcoords="offset points",
+                size=8,
+                ha="center",
+            )
         axis.set(xlabel="largest mean alignment of an epoch", ylabel="test accuracy in %")
         axis.margins(0.15)
         ours = correlation(found, family)
