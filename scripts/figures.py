@@ -1,86 +1,51 @@
-"""Draws a finished run: its scores and accuracies by epoch, and how well single scores tell wrong labels.
+"""Draws a finished run, or what many finished runs say together; every figure as PNG and SVG.
 
-uv run scripts/figures.py runs/digits [--output digits.png]
+uv run scripts/figures.py runs/digits                           all figures of a run, into runs/digits/figures
+uv run scripts/figures.py runs/digits --output=digits.png       its overview alone; the ending decides
+uv run scripts/figures.py results --output=docs/figures         the figures over all runs in a folder
 """
 
 import argparse
-import json
 import pathlib
 import sys
-from typing import Any
 
-import matplotlib
+from errors import UserError
+from experiments import figures
+from experiments.figures.alignments import draw_overview
+from experiments.figures.style import save, save_both
+from experiments.reading import find_runs, read_run
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
-
-BLUE, ORANGE, GREY = "#2a6f97", "#e07a1f", "#777777"
+ENDINGS = (".png", ".svg", ".pdf")
 
 
 def main() -> None:
-    """Reads the work directory and writes the figure."""
+    """Prints the files that it has written; a mistake of the user's is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workdir", type=pathlib.Path)
-    parser.add_argument("--output", type=pathlib.Path, help="WORKDIR/figures/run.png by default; its ending decides")
+    parser.add_argument("folder", type=pathlib.Path, help="a work directory, or a folder of them")
+    parser.add_argument("--output", type=pathlib.Path, help="FOLDER/figures by default; or a file for the overview")
     arguments = parser.parse_args()
-    if not (arguments.workdir / "summary.json").exists():
-        print(f"figures.py: {arguments.workdir} holds no finished run", file=sys.stderr)
+    try:
+        paths = draw(arguments.folder, arguments.output or arguments.folder / "figures")
+    except UserError as error:
+        print(f"figures.py: {error}", file=sys.stderr)
         sys.exit(2)
-    output = arguments.output or arguments.workdir / "figures" / "run.png"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure(arguments.workdir).savefig(output, dpi=150)
-    print(output)
+    print("\n".join(map(str, paths)))
 
 
-def figure(workdir: pathlib.Path) -> plt.Figure:
-    """Two panels: the run by epoch and, where clean labels are known, its scores at the chosen epoch."""
-    history = [json.loads(line) for line in (workdir / "history.jsonl").read_text().splitlines()]
-    summary = json.loads((workdir / "summary.json").read_text())
-    labels = np.load(workdir / "labels.npz")
-    chosen = summary["rules"][summary["chosen_by"]]["epoch"]
-    with_scores = "clean_labels" in labels and chosen is not None
-    drawing, axes = plt.subplots(
-        1, 1 + with_scores, figsize=(5.2 * (1 + with_scores), 3.6), layout="constrained", squeeze=False
-    )
-    draw_epochs(axes[0, 0], history, summary, chosen)
-    if with_scores:
-        scores = np.load(workdir / "scores.npy", mmap_mode="r")[chosen - 1]
-        draw_scores(axes[0, 1], np.asarray(scores), labels["labels"] != labels["clean_labels"], chosen)
-    return drawing
+def draw(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
+    """Writes the figures of a run or of many and returns their files.
 
-
-def draw_epochs(axes: Axes, history: list[dict[str, Any]], summary: dict[str, Any], chosen: int | None) -> None:
-    """GWA on the left axis, accuracies on the right one."""
-    epochs = [record["epoch"] for record in history]
-    right = axes.twinx()
-    accuracies = (("test_accuracy", "test accuracy", "-"), ("train_accuracy", "training accuracy", ":"))
-    for field, label, style in accuracies:
-        values = [np.nan if record[field] is None else record[field] for record in history]
-        right.plot(epochs, values, color=GREY, linestyle=style, label=label)
-    axes.plot(epochs, [np.nan if r["gwa"] is None else r["gwa"] for r in history], color=BLUE, label="GWA")
-    if chosen is not None:
-        axes.axvline(chosen, color=BLUE, linestyle="--", linewidth=1, label=f"chosen by {summary['chosen_by']}")
-    best = summary["best_on_test"]["epoch"]
-    if best is not None:
-        right.plot(best, history[best - 1]["test_accuracy"], "o", color=ORANGE, label="best on test")
-    axes.set(xlabel="epoch", ylabel="GWA")
-    axes.yaxis.label.set_color(BLUE)
-    right.set(ylabel="accuracy", ylim=(0, 1.02))
-    handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-    axes.set_zorder(right.get_zorder() + 1)
-    axes.patch.set_visible(False)
-    axes.legend(handles=handles, fontsize=8, loc="lower right")
-
-
-def draw_scores(axes: Axes, scores: np.ndarray, wrong: np.ndarray, chosen: int) -> None:
-    """Histograms of the alignments of rightly and of wrongly labelled samples."""
-    bins = np.linspace(scores.min(), scores.max(), 60).tolist()
-    for part, color, label in ((~wrong, BLUE, "right"), (wrong, ORANGE, "wrong")):
-        axes.hist(scores[part], bins=bins, color=color, alpha=0.7, label=f"label {label} ({part.sum()})")
-    axes.set(xlabel=f"alignment in epoch {chosen}", ylabel="training samples")
-    axes.legend(fontsize=8)
+    Raises:
+      UserError: when there is nothing to draw, or a record cannot be read.
+    """
+    is_run = (folder / "summary.json").exists()
+    if output.suffix in ENDINGS:
+        save(draw_overview(read_run(folder)), output)
+        return [output]
+    drawn = figures.of_run(read_run(folder)) if is_run else figures.of_many(find_runs(folder))
+    if not drawn:
+        raise UserError(f"{folder} holds no sweep to draw; name a run in it, such as {find_runs(folder)[0].workdir}")
+    return save_both(drawn, output)
 
 
 if __name__ == "__main__":

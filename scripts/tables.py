@@ -1,100 +1,64 @@
-"""Writes the table of all runs under a folder, as Markdown: what each rule's choice, the last and the best epoch give.
+"""Writes the tables of all finished runs under a folder, our values beside the paper's.
 
 uv run scripts/tables.py results > results/README.md
-
-Runs whose configs differ in `seed` alone share a row: mean ± standard deviation over n of them.
+uv run scripts/tables.py results --table=regret --table=table1 --format=latex
 """
 
 import argparse
-import json
 import pathlib
-import shlex
-import statistics
 import sys
-from typing import Any
+
+from errors import UserError
+from experiments.reading import FinishedRun, find_runs
+from experiments.tables import TABLES
+from experiments.tables.layout import Table
+from experiments.tables.rendering import latex, markdown, to_csv
+
+FORMATS = {"markdown": markdown, "csv": to_csv, "latex": latex}
 
 HEAD = """# Results
 
 Made by `uv run scripts/tables.py results` from the records beside this page: for each run its `config.json`,
-`environment.json` (the command, versions and hardware), `history.jsonl` and `summary.json`. Test accuracies in %,
-mean ± standard deviation over n seeds; "best on test" is what no rule can know. Wrong labels are in the training set
-alone. The CIFAR-10 images behind these runs are JPEG copies (lossy), so accuracies lie a little below those on the
-original. Times are wall-clock on a shared machine, pauses included.
+`environment.json` (the command, versions and hardware), `history.jsonl` and `summary.json`. The CIFAR-10 images behind
+these runs are JPEG copies (lossy), so accuracies lie a little below those on the original. A number above a dash leads
+to what would fill the cell; `[...]` holds values of the paper, none of which was measured here.
 """
 
 
 def main() -> None:
-    """Prints the table."""
+    """Prints the tables; a mistake of the user's is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
-    folder = parser.parse_args().folder
-    runs = [read(path.parent) for path in sorted(folder.glob("*/summary.json"))]
-    if not runs:
-        print(f"tables.py: {folder} holds no finished run", file=sys.stderr)
+    parser.add_argument("--table", action="append", metavar="NAME", help=f"one of {', '.join(TABLES)}; all by default")
+    parser.add_argument("--format", default="markdown", help=f"{', '.join(FORMATS)}")
+    arguments = parser.parse_args()
+    try:
+        if arguments.format not in FORMATS:
+            raise UserError(f"there is no format {arguments.format!r}; there are {', '.join(FORMATS)}")
+        tables = choose(find_runs(arguments.folder), arguments.table, arguments.folder)
+    except UserError as error:
+        print(f"tables.py: {error}", file=sys.stderr)
         sys.exit(2)
-    print(HEAD)
-    print("\n".join(table(runs)))
-    print("\nCommands:\n")
-    for run in runs:
-        command = shlex.join(word for word in shlex.split(run["command"]) if not word.startswith("--workdir="))
-        print(f"- `{run['name']}`: `uv run {command}` ({run['summary']['seconds'] / 60:.1f} min on {run['hardware']})")
+    if arguments.format == "markdown" and not arguments.table:
+        print(HEAD)
+    print(FORMATS[arguments.format](tables), end="")
 
 
-def read(workdir: pathlib.Path) -> dict[str, Any]:
-    """What the table needs of a run."""
-    config, environment, summary = (
-        json.loads((workdir / f"{name}.json").read_text()) for name in ("config", "environment", "summary")
-    )
-    return {
-        "name": workdir.name,
-        "group": json.dumps(config | {"seed": None}, sort_keys=True),
-        "command": environment["command"],
-        "hardware": f"{len(environment['devices'])} × {environment['devices'][0]}, {environment['cpu_count']} cores",
-        "summary": summary,
-    }
+def choose(runs: list[FinishedRun], names: list[str] | None, folder: pathlib.Path) -> list[Table]:
+    """The tables of these names; all that there is something to show of where none is named.
 
-
-def table(runs: list[dict[str, Any]]) -> list[str]:
-    """One row per group of runs and rule."""
-    rows = [
-        "| run | n | wrong labels | rule | its epochs | there | last epoch | best on test (epochs) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        groups.setdefault(run["group"], []).append(run)
-    for group in groups.values():
-        summaries = [run["summary"] for run in group]
-        wrong = summaries[0]["wrong_label_share"]
-        last, best = ([summary[name] for summary in summaries] for name in ("last", "best_on_test"))
-        for rule in summaries[0]["rules"]:
-            chosen = [summary["rules"][rule] for summary in summaries]
-            cells = (
-                f"`{group[0]['name']}`",
-                str(len(group)),
-                "unknown" if wrong is None else f"{100 * wrong:.1f} %",
-                rule,
-                epochs(chosen),
-                accuracy(chosen),
-                accuracy(last),
-                f"{accuracy(best)} ({epochs(best)})",
-            )
-            rows.append(f"| {' | '.join(cells)} |")
-    return rows
-
-
-def epochs(choices: list[dict[str, Any]]) -> str:
-    """The chosen epochs, one per seed."""
-    return ", ".join("none" if choice["epoch"] is None else str(choice["epoch"]) for choice in choices)
-
-
-def accuracy(choices: list[dict[str, Any]]) -> str:
-    """Mean test accuracy and its standard deviation."""
-    values = [100 * choice["test_accuracy"] for choice in choices if choice["test_accuracy"] is not None]
-    if not values:
-        return "not measured"
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
+    Raises:
+      UserError: when there is no table of a name, or no run for it.
+    """
+    tables: list[Table] = []
+    for name in names or TABLES:
+        if name not in TABLES:
+            raise UserError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
+        found = TABLES[name](runs)
+        if names and not any(table.measured for table in found):
+            raise UserError(f"{folder} holds no finished run for the table {name}")
+        tables += found
+    return tables
 
 
 if __name__ == "__main__":
