@@ -1,7 +1,7 @@
 """Test sets of corrupted images: generated from clean ones, or read from the benchmark's own files.
 
-Each has `source` and `frost` (`generated` or `official`), `len()`, the `labels` of its images in their order, and
-`read(name, severity, rows)`, which gives the images of those rows.
+All share the interface of `CorruptedSet`: the labels of its images, in their order, and the images of some rows under
+one corruption. A set may be larger than the memory; only the rows that are asked for are made or read.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ class CorruptedSet(Protocol):
       source: `generated` or `official`.
       frost: the same; generated frost is not the benchmark's.
       labels: int32 `[N]`.
+      image_shape: of one image.
     """
 
     source: str
     frost: str
     labels: np.ndarray
+    image_shape: tuple[int, ...]
 
     def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
         """The images of these rows, uint8 `[n, side, side, 3]`.
@@ -45,7 +47,7 @@ class Generated:
 
     def __init__(self, examples: Examples, seed: int = 0):
         check_images(examples.images)
-        self.labels = examples.labels
+        self.labels, self.image_shape = examples.labels, examples.images.shape[1:]
         self._examples, self._seed = examples, seed
 
     def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
@@ -58,6 +60,7 @@ class CifarFiles:
     """CIFAR-10-C or CIFAR-100-C: `<name>.npy` uint8 `[5·N, 32, 32, 3]`, severity 1 first, and `labels.npy`."""
 
     source = frost = "official"
+    image_shape: tuple[int, ...] = (32, 32, 3)
 
     def __init__(self, directory: pathlib.Path):
         self._directory = directory
@@ -75,7 +78,7 @@ class CifarFiles:
         """See `CorruptedSet.read`."""
         check_names((name,), (severity,))
         images = self._array(name)
-        expected = (len(SEVERITIES) * len(self.labels), 32, 32, 3)
+        expected = (len(SEVERITIES) * len(self.labels), *self.image_shape)
         if images.dtype != np.uint8 or images.shape != expected:
             raise UserError(
                 f"{self._directory / name}.npy holds {images.dtype} {images.shape}; it must hold uint8 {expected}"
@@ -114,15 +117,16 @@ class ImageNetFiles:
         self.class_names = tuple(wnids)
         self.labels = np.array([wnids.index(file.parent.name) for file in files], np.int32)
         self._files = [file.relative_to(folder) for file in files]
+        self.image_shape = _decoded(files[0]).shape
 
     def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
-        """See `CorruptedSet.read`; the images must be of one size, and are square where the benchmark made them."""
+        """See `CorruptedSet.read`; the images must be of one size."""
         check_names((name,), (severity,))
         folder = self._folder(name) / str(severity)
         images = [_decoded(folder / self._files[row]) for row in rows.tolist()]
-        other = next((row for row, image in zip(rows, images, strict=True) if image.shape != images[0].shape), None)
-        if other is not None:
-            raise UserError(f"{folder / self._files[other]} differs in size from the images before it")
+        for row, image in zip(rows.tolist(), images, strict=True):
+            if image.shape != self.image_shape:
+                raise UserError(f"{folder / self._files[row]} is {image.shape}; the first image is {self.image_shape}")
         return np.stack(images)
 
     def _folder(self, name: str) -> pathlib.Path:

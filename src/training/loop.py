@@ -17,7 +17,7 @@ from datasets import Splits, resident
 from datasets.augment import Augmentation
 from errors import UserError
 from gwa import Moments, gwa_score
-from training import devices, optimizer
+from training import devices, optimizer, robustness
 from training.checkpoint import Checkpoints
 from training.progress import Progress
 from training.records import Record, Records
@@ -49,6 +49,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     mesh = devices.data_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     splits = datasets.build(config.dataset)
+    further_sets = robustness.requested(config, splits)
     trainer = Trainer(config, splits, mesh)
     selection = Selection(config.stopping, splits)
     tracking = Tracking(config, workdir)
@@ -77,6 +78,8 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                 progress.finished_epoch(records.history[-1])
 
         summary = summarize(config, selection, records.history, trainer.facts(state))
+        for name, test_set in further_sets.items():
+            robustness.measure(workdir, config, summary["rules"], splits, name, test_set)
         tracking.summarize(summary)
         records.write_summary(summary)
     return summary

@@ -107,5 +107,5 @@ def test_wrong_imagenet_folders_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"there is no image .*fog/3/n01/b.JPEG"):
         test_set.read("fog", 3, np.arange(3))
     cv2.imwrite(str(tmp_path / "fog" / "2" / "n01" / "c.JPEG"), np.zeros((41, 40, 3), np.uint8))
-    with pytest.raises(UserError, match=r"c\.JPEG differs in size"):
+    with pytest.raises(UserError, match=r"c\.JPEG is \(41, 40, 3\); the first image is \(40, 40, 3\)"):
         test_set.read("fog", 2, np.arange(3))
