@@ -109,20 +109,8 @@ def measure(
     # Rules that keep the same epoch keep the same parameters.
     kept = {rule["epoch"]: workdir / rule["checkpoint"] for rule in rules.values() if rule["epoch"] is not None}
     judge = _Judge(config, len(splits.class_names), [load_params(path) for path in kept.values()])
-    clean: list[Any] = [None] * len(kept)
-    if splits.test is not None:
-        images = splits.test.images
-        clean = judge.accuracies(lambda rows: images[rows], splits.test.labels, np.arange(len(images)))
-    accuracies: list[dict[str, dict[str, float]]] = [{corruption: {} for corruption in BENCHMARK} for _ in kept]
-    for corruption, severity in tqdm([(c, s) for c in BENCHMARK for s in severities], desc=name, disable=None):
-        read = functools.partial(test_set.read, corruption, severity)
-        for table, accuracy in zip(accuracies, judge.accuracies(read, test_set.labels, rows), strict=True):
-            table[corruption][str(severity)] = accuracy
-    by_epoch = {
-        epoch: {"epoch": epoch, "clean_accuracy": clean[i], "accuracy": accuracies[i], **_means(accuracies[i])}
-        for i, epoch in enumerate(kept)
-    }
-    nothing = dict.fromkeys(("epoch", "clean_accuracy", "accuracy", "groups", "mean"))
+    by_epoch = dict(zip(kept, _judged(judge, splits, name, test_set, severities, rows), strict=True))
+    nothing = dict.fromkeys(("clean_accuracy", "accuracy", "groups", "mean"))
     result = {
         "set": name,
         "source": test_set.source,
@@ -130,10 +118,36 @@ def measure(
         "examples": len(rows),
         "severities": list(severities),
         "seconds": time.perf_counter() - started,
-        "rules": {rule: by_epoch.get(choice["epoch"], nothing) for rule, choice in rules.items()},
+        "rules": {
+            rule: {"epoch": choice["epoch"], **by_epoch.get(choice["epoch"], nothing)} for rule, choice in rules.items()
+        },
     }
     write_json(workdir / "robustness.json", result)
     return result
+
+
+def _judged(
+    judge: _Judge,
+    splits: Splits,
+    name: str,
+    test_set: CorruptedSet,
+    severities: Sequence[int],
+    rows: np.ndarray,
+) -> list[dict[str, Any]]:
+    """For each checkpoint, its accuracies and their means."""
+    clean: Sequence[float | None] = [None] * len(judge)
+    if splits.test is not None:
+        images = splits.test.images
+        clean = judge.accuracies(lambda rows: images[rows], splits.test.labels, np.arange(len(images)))
+    tables: list[dict[str, dict[str, float]]] = [{corruption: {} for corruption in BENCHMARK} for _ in clean]
+    for corruption, severity in tqdm([(c, s) for c in BENCHMARK for s in severities], desc=name, disable=None):
+        read = functools.partial(test_set.read, corruption, severity)
+        for table, accuracy in zip(tables, judge.accuracies(read, test_set.labels, rows), strict=True):
+            table[corruption][str(severity)] = accuracy
+    return [
+        {"clean_accuracy": accuracy, "accuracy": table, **_means(table)}
+        for accuracy, table in zip(clean, tables, strict=True)
+    ]
 
 
 class _Judge:
@@ -145,6 +159,9 @@ class _Judge:
         self._batch_size = config.eval_batch_size
         self._evaluate = jax.jit(functools.partial(evaluate, networks.build(config.network, num_classes)))
         self._checkpoints = [jax.device_put(params, self._everywhere) for params in checkpoints]
+
+    def __len__(self) -> int:
+        return len(self._checkpoints)
 
     def accuracies(self, read: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, rows: np.ndarray) -> list[float]:
         """Each checkpoint's share of right predictions on the images that `read` gives for `rows`."""

@@ -6,6 +6,7 @@ are the same in every run. Accuracies under `frost` are therefore not comparable
 """
 
 import functools
+import threading
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from scipy import ndimage, spatial
 NUM_TEXTURES = 5
 _NUM_NUCLEI = 30
 _SIDE = 600  # pixels, about that of the benchmark's photographs
+_MAKING = threading.Lock()  # of several threads, one makes the textures and the others wait
 _TINT = np.array([0.84, 0.93, 1.0])  # of ice, in red, green and blue
 
 
@@ -22,7 +24,8 @@ def textures(side: int) -> tuple[np.ndarray, ...]:
 
     Below 64 pixels they are shrunk to a fifth, as the benchmark does with its photographs for CIFAR-10.
     """
-    full = [_texture(index, max(_SIDE, 2 * side)) for index in range(NUM_TEXTURES)]
+    with _MAKING:
+        full = [_texture(index, max(_SIDE, 2 * side)) for index in range(NUM_TEXTURES)]
     if side >= 64:
         return tuple(full)
     return tuple(cv2.resize(texture, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA) for texture in full)
@@ -31,14 +34,15 @@ def textures(side: int) -> tuple[np.ndarray, ...]:
 @functools.cache
 def _texture(index: int, size: int) -> np.ndarray:
     generator = np.random.default_rng([5, index])
-    bend_down, bend_right, haze, grain = (_smooth(generator, (size, size), sigma) for sigma in (20, 20, 60, 1))
+    bend_down, bend_right, haze, grain = (_clouds(generator, size, scale) for scale in (60, 60, 200, 3))
     points = np.moveaxis(np.mgrid[:size, :size], 0, -1) + 5 * np.stack([bend_down, bend_right], axis=-1)
     nuclei = generator.uniform(0, size, (_NUM_NUCLEI, 2))
     distances, nearest = spatial.cKDTree(nuclei).query(points, k=2)
     away = points - nuclei[nearest[..., 0]]
     turns = np.arctan2(away[..., 0], away[..., 1]) / (2 * np.pi) + 0.5
     # Needles: around its nucleus the brightness varies fast with the direction, and slowly with the distance.
-    needles = _smooth(generator, (_NUM_NUCLEI, 400, 40), (0, 1.2, 1.5))
+    needles = ndimage.gaussian_filter(generator.standard_normal((_NUM_NUCLEI, 400, 40)), (0, 1.2, 1.5), mode="wrap")
+    needles /= needles.std()
     place = (nearest[..., 0], turns * 399, distances[..., 0] / size * 160)
     feathers = ndimage.map_coordinates(needles, place, order=1, mode="nearest")
     seams = np.exp(-(distances[..., 1] - distances[..., 0]) / 6)
@@ -46,7 +50,7 @@ def _texture(index: int, size: int) -> np.ndarray:
     return (np.clip(ice, 0, 1)[..., None] * _TINT * 255).astype(np.uint8)
 
 
-def _smooth(generator: np.random.Generator, shape: tuple[int, ...], sigma: float | tuple[float, ...]) -> np.ndarray:
-    """Smoothed normal noise of mean 0 and standard deviation 1."""
-    noise = ndimage.gaussian_filter(generator.standard_normal(shape), sigma, mode="wrap")
-    return (noise - noise.mean()) / noise.std()
+def _clouds(generator: np.random.Generator, size: int, scale: int) -> np.ndarray:
+    """Smooth noise of about unit variance whose features are `scale` pixels large, `[size, size]`."""
+    coarse = generator.standard_normal((size // scale, size // scale))
+    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
