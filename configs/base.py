@@ -22,6 +22,8 @@ def get_config() -> ConfigDict:
             "optimizer": optimizer(),
             "stopping": stopping(),
             "estimators": (),  # further estimates of the alignments to record beside the online one: textbook
+            "evaluate": (),  # test sets measured on every rule's checkpoint when training ends: cifar10_c, imagenet_c
+            "evaluate_path": config_dict.placeholder(str),  # folder of their files; None: made from the test set
             "wandb": wandb(),
         }
     )

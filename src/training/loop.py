@@ -17,7 +17,7 @@ from datasets import Splits, resident
 from datasets.augment import Augmentation
 from errors import UserError
 from gwa import Moments, Rule, gwa_score
-from training import devices, estimators, measures, optimizer
+from training import devices, estimators, measures, optimizer, robustness
 from training.checkpoint import Checkpoints
 from training.estimators import TEXTBOOK
 from training.peaks import first_pronounced, two_peakedness
@@ -50,6 +50,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     mesh = devices.data_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     splits = datasets.build(config.dataset)
+    further_sets = robustness.requested(config, splits)
     selection = Selection(config.stopping, splits)
     trainer = Trainer(config, splits, mesh, selection.rules)
     tracking = Tracking(config, workdir)
@@ -80,6 +81,8 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                     progress.warn(f"epoch {epoch}: the alignments begin to have two peaks; their GWA says little then")
 
         summary = summarize(config, selection, records.history, trainer.facts(state))
+        for name, test_set in further_sets.items():
+            robustness.measure(workdir, config, summary["rules"], splits, name, test_set)
         tracking.summarize(summary)
         records.write_summary(summary)
     return summary

@@ -1,0 +1,17 @@
+"""Real photographs, cut into images of the sizes that the corruptions are made for."""
+
+import functools
+
+import cv2
+import numpy as np
+from sklearn.datasets import load_sample_images
+
+
+@functools.cache
+def photographs(side):
+    """uint8 `[N, side, side, 3]`: eighteen small ones of 32 pixels, or two of 224."""
+    squares = [image[:, 100:520][:420] for image in load_sample_images().images]
+    if side == 224:
+        return np.stack([cv2.resize(square, (224, 224), interpolation=cv2.INTER_AREA) for square in squares])
+    small = [cv2.resize(square, (96, 96), interpolation=cv2.INTER_AREA) for square in squares]
+    return np.stack([image[y : y + 32, x : x + 32] for image in small for y in (0, 32, 64) for x in (0, 32, 64)])
