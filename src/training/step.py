@@ -185,7 +185,7 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Of each sample, `[B]`; targets are class indices `[B]` or distributions `[B, classes]`."""
     if jnp.issubdtype(targets.dtype, jnp.integer):
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    return optax.softmaxcross_entropy(logits, targets)
+    return optax.softmax_cross_entropy(logits, targets)
 
 
 def _entropy(logits: jax.Array) -> jax.Array:
