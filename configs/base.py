@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
             "loss": {"label_smoothing": 0.0},  # share of the target spread evenly over all classes, [0, 1)
             "optimizer": optimizer(),
             "stopping": stopping(),
-            "estimators": (),  # further estimates of the alignments to record beside the online one: textbook
+            "estimators": (),  # further estimates of the alignments to record: names of training.estimators
             "wandb": wandb(),
         }
     )
