@@ -2,8 +2,10 @@
 
 uv run scripts/sweep.py configs/sweeps/estimators.py
 
-9 runs of about a minute on 2 CPU cores. The digits are not augmented and the network has no dropout, so the estimator
-`offline` after one epoch is the score at the parameters with which the next one begins.
+9 runs of well under a minute on 2 CPU cores. The digits are not augmented and the network has no dropout, so the
+estimator `offline` after one epoch is the score at the parameters with which the next one begins. The network is half
+as deep as that of configs/digits.py and its patches are 2 pixels wide: of single pixels SGD, unlike Adam, learns
+nothing in 30 epochs.
 """
 
 import itertools
@@ -15,13 +17,15 @@ SEEDS = (0, 1, 2)
 
 
 def get_runs() -> list[Run]:
-    """Learning rate × seed, without momentum: with 0.9 the largest learning rate destroys the network at once."""
+    """Learning rate × seed, without momentum: with 0.9 the largest one would be a step of 1.0."""
     return [
         Run(
             "configs/digits.py",
             {"optimizer": "sgd", "learning_rate": learning_rate, "seed": seed},
             {
                 "seed": seed,
+                "network.patch_size": 2,
+                "network.depths": (1, 1),
                 "optimizer.name": "sgd",
                 "optimizer.momentum": 0.0,
                 "optimizer.learning_rate": learning_rate,
