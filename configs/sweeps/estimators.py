@@ -4,8 +4,8 @@ uv run scripts/sweep.py configs/sweeps/estimators.py
 
 9 runs of well under a minute on 2 CPU cores. The digits are not augmented and the network has no dropout, so the
 estimator `offline` after one epoch is the score at the parameters with which the next one begins. The network is half
-as deep as that of configs/digits.py and its patches are 2 pixels wide: of single pixels SGD, unlike Adam, learns
-nothing in 30 epochs.
+as deep as that of configs/digits.py and its patches are 2 pixels wide: on single pixels, SGD with momentum 0.9 stayed
+at chance (30 epochs at learning rate 0.1, 17 at 0.01), where Adam learns.
 """
 
 import itertools
@@ -17,7 +17,7 @@ SEEDS = (0, 1, 2)
 
 
 def get_runs() -> list[Run]:
-    """Learning rate × seed, without momentum: with 0.9 the largest one would be a step of 1.0."""
+    """Learning rate × seed, without momentum, which would make the largest one ten times as large."""
     return [
         Run(
             "configs/digits.py",
