@@ -46,7 +46,7 @@ def run(tmp_path):
     """Ten epochs. The mean is highest in epoch 1, which the rule skips, then in 4, where a few scores are far out."""
     rng = np.random.default_rng(0)
     centres = np.array([0.9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.3, 0.2, 0.1])
-    scores = centres[:, None] + rng.uniform(-0.1, 0.1, (10, 400))
+    scores = centres[:, None] + rng.normal(0, 0.05, (10, 400))
     scores[3, :10] += 12
     np.save(tmp_path / "scores.npy", scores.astype(np.float32))
     records = [
