@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
             "loss": {"label_smoothing": 0.0},  # share of the target spread evenly over all classes, [0, 1)
             "optimizer": optimizer(),
             "stopping": stopping(),
-            "estimators": (),  # further estimates of the alignments to record beside the online one: textbook
+            "estimators": (),  # further estimates of the alignments to record: names of training.estimators
             "evaluate": (),  # test sets measured on every rule's checkpoint when training ends: cifar10_c, imagenet_c
             "evaluate_path": config_dict.placeholder(str),  # folder of their files; None: made from the test set
             "wandb": wandb(),

@@ -1,31 +1,61 @@
 """Other ways to estimate an epoch's alignments, by name, for comparison with the scores that training takes online.
 
-textbook    the residual softmax − target as it stands, in the compute dtype, from the same forward pass
+textbook           the residual softmax − target as it stands, in the compute dtype, from the same forward pass
+offline            the head's alignment at the parameters after the epoch, on the images as evaluation sees them
+offline_train      the same on what training made of the images in that epoch: augmentation, mixing and dropout
+full               as offline, with the gradient of all parameters in place of the head's kernel
+layers=<pattern>   as full, for every parameter array by itself whose whole path (`head/kernel`) matches the regular
+                   expression; each is an estimate of its own, `layers/<path>`
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from errors import UserError
+from gwa import Moments, gwa_score
 
-TEXTBOOK = "textbook"
-NAMES = (TEXTBOOK,)
+TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, LAYERS = "textbook", "offline", "offline_train", "full", "layers"
+NAMES = (TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, f"{LAYERS}=<pattern>")
 
 
 def check(names: Iterable[str]) -> tuple[str, ...]:
     """The names, if each is one of NAMES.
 
     Raises:
-      UserError: otherwise.
+      UserError: otherwise, and where the pattern of `layers` is no regular expression.
     """
     for name in names:
-        if name not in NAMES:
+        pattern = layer_pattern(name)
+        if pattern is None and name not in NAMES[:-1]:
             raise UserError(f"estimators: there is no estimator {name!r}; there are {', '.join(NAMES)}")
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise UserError(f"estimators: {pattern!r} in {name!r} is no regular expression: {error}") from None
     return tuple(names)
+
+
+def layer_pattern(name: str) -> str | None:
+    """The pattern of `layers=<pattern>`; None for any other estimator."""
+    kind, equals, pattern = name.partition("=")
+    return pattern if kind == LAYERS and equals else None
+
+
+def scored(alignments: np.ndarray) -> dict[str, float]:
+    """GWA of an epoch's alignments `[N]`, and what it is made of."""
+    moments = jax.device_get(jax.jit(Moments.of)(alignments))
+    return {
+        "gwa": float(gwa_score(moments)),
+        "alignment_mean": float(moments.mean),
+        "alignment_variance": float(moments.variance),
+        "excess_kurtosis": float(moments.excess_kurtosis),
+    }
 
 
 def textbook_alignment(

@@ -16,10 +16,11 @@ import networks
 from datasets import Splits, resident
 from datasets.augment import Augmentation
 from errors import UserError
-from gwa import Moments, Rule, gwa_score
+from gwa import Rule
 from training import devices, estimators, measures, optimizer, robustness
 from training.checkpoint import Checkpoints
-from training.estimators import TEXTBOOK
+from training.estimators import TEXTBOOK, scored
+from training.offline import OfflineEstimators
 from training.peaks import first_pronounced, two_peakedness
 from training.progress import Progress
 from training.records import Record, Records
@@ -35,6 +36,7 @@ class Epoch(NamedTuple):
 
     means: dict[str, float]
     samples: dict[str, np.ndarray]  # alignment, prediction and further estimates of the alignment, each [N]
+    estimates: dict[str, dict[str, float]]  # GWA and its parts of each further estimate
 
 
 def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                     break
                 started = time.perf_counter()
                 state, result = trainer.train_epoch(state, epoch, progress)
+                result = trainer.estimate(state, epoch, result)
                 record = trainer.record(state, epoch, result, records.last_predictions())
                 record["seconds"] = time.perf_counter() - started
                 improved, stop = selection.update(record)
@@ -111,6 +114,7 @@ class Trainer:
             accumulation_steps=config.optimizer.accumulation_steps,
             textbook_dtype=config.network.compute_dtype if TEXTBOOK in estimators.check(config.estimators) else None,
         )
+        self._estimators = OfflineEstimators(config.estimators, recipe, config, splits.train.images.shape[1:], mesh)
         self._measures = measures.asked_for(rules, recipe, self.steps_per_epoch)
         self._train_block = jax.jit(functools.partial(train_block, recipe), donate_argnums=(0, 1))
         self._evaluate = jax.jit(functools.partial(evaluate, self._model))
@@ -139,6 +143,13 @@ class Trainer:
             progress.dispatched(epoch, count, so_far)
         return state, _in_row_order(dispatched, len(self._splits.train))
 
+    def estimate(self, state: TrainState, epoch: int, result: Epoch) -> Epoch:
+        """The epoch with what further estimators, which the config names, make of it."""
+        samples, estimates = self._estimators.measure(state, self._data["train"], epoch)
+        if TEXTBOOK in result.samples:
+            estimates[TEXTBOOK] = scored(result.samples[TEXTBOOK])
+        return Epoch(result.means, result.samples | samples, estimates)
+
     def record(self, state: TrainState, epoch: int, result: Epoch, previous_predictions: np.ndarray | None) -> Record:
         """The epoch's line in the history, but for the seconds it took."""
         if not np.isfinite(result.means["loss"]):
@@ -154,7 +165,7 @@ class Trainer:
             "progress": epoch / self._config.epochs,
             "train_loss": result.means["loss"],
             "train_accuracy": float(np.mean(predictions == labels)),
-            **_scored(result.samples["alignment"]),
+            **scored(result.samples["alignment"]),
             "two_peakedness": two_peakedness(result.samples["alignment"]),
             "prediction_changes": None,
             "prediction_churn": None,
@@ -170,8 +181,8 @@ class Trainer:
             metrics = self._evaluated(split, state)
             record[f"{split}_loss"], record[f"{split}_accuracy"] = metrics.get("loss"), metrics.get("accuracy")
         record |= self._measured(state, epoch)
-        if self._config.estimators:
-            record["estimates"] = {name: _scored(result.samples[name]) for name in self._config.estimators}
+        if result.estimates:
+            record["estimates"] = result.estimates
         reasons = _reasons(record)
         return record | {"reasons": reasons} if reasons else record
 
@@ -232,18 +243,7 @@ def _in_row_order(dispatched: list[tuple[np.ndarray, np.ndarray, dict[str, jax.A
         else:
             samples[name] = np.empty(num_examples, values.dtype)
             samples[name][index] = values.ravel()[counted]
-    return Epoch(means, samples)
-
-
-def _scored(alignments: np.ndarray) -> dict[str, float]:
-    """GWA of an epoch's alignments `[N]`, and what it is made of."""
-    moments = jax.device_get(jax.jit(Moments.of)(alignments))
-    return {
-        "gwa": float(gwa_score(moments)),
-        "alignment_mean": float(moments.mean),
-        "alignment_variance": float(moments.variance),
-        "excess_kurtosis": float(moments.excess_kurtosis),
-    }
+    return Epoch(means, samples, {})
 
 
 def _reasons(record: Record) -> dict[str, str]:

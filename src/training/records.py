@@ -38,8 +38,8 @@ class Records:
     def append(self, record: Record, samples: Mapping[str, np.ndarray]) -> None:
         """One more epoch; the line of the history comes last, so what it tells of is already there."""
         for name, row in samples.items():
-            append_row(self._path(_FILES.get(name, f"scores.{name}.npy")), row)
-        self.history.append(_finite(record))
+            append_row(self._path(_FILES.get(name, scores_file(name))), row)
+        self.history.append(finite(record))
         with self._path("history.jsonl").open("a") as file:
             file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
 
@@ -72,6 +72,11 @@ class Records:
 
     def _path(self, name: str) -> pathlib.Path:
         return self.workdir / name
+
+
+def scores_file(estimate: str) -> str:
+    """Where the alignments by another estimator lie, such as `scores.layers.head.kernel.npy` for layers/head/kernel."""
+    return f"scores.{estimate.replace('/', '.')}.npy"
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
@@ -134,10 +139,10 @@ def _write_header(file: Any, start: int, dtype: np.dtype, shape: tuple[int, ...]
         raise ValueError(f"the header of {file.name} has no room for {shape[0]} rows")
 
 
-def _finite(record: Record) -> Record:
+def finite(record: Record) -> Record:
     """The record with null for every NaN or infinity, which JSON does not know."""
     return {
-        key: _finite(value)
+        key: finite(value)
         if isinstance(value, dict)
         else None
         if isinstance(value, float) and not math.isfinite(value)

@@ -119,11 +119,12 @@ def training_view(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Ar
     return examples, jax.random.fold_in(jax.random.fold_in(state.rng, _DROPOUT), state.step)
 
 
-def forward(recipe: Recipe, params: Any, images: jax.Array, dropout_key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Logits and embeddings of a forward pass in training mode."""
-    logits, variables = recipe.model.apply(
-        {"params": params}, images, train=True, rngs={"dropout": dropout_key}, mutable=["latent_embeddings"]
-    )
+def forward(
+    recipe: Recipe, params: Any, images: jax.Array, dropout_key: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Logits and embeddings of a forward pass: that of training, or of evaluation where dropout has no key."""
+    mode = {"train": False} if dropout_key is None else {"train": True, "rngs": {"dropout": dropout_key}}
+    logits, variables = recipe.model.apply({"params": params}, images, mutable=["latent_embeddings"], **mode)
     (embeddings,) = jax.tree.leaves(variables["latent_embeddings"])
     return logits, embeddings
 

@@ -1,0 +1,46 @@
+"""Takes further estimates of the alignments at the checkpoints of a finished run, and compares them with its own.
+
+uv run scripts/estimate.py runs/digits --estimator=offline --estimator='layers=.*kernel' [--checkpoint=max_gwa]
+
+The estimators are those of src/training/estimators.py. The figures go to WORKDIR/estimates.json too.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from errors import UserError
+from experiments.stored import estimate
+from training.records import finite, write_json
+
+
+def main() -> None:
+    """Prints one line per checkpoint and estimate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workdir", type=pathlib.Path)
+    parser.add_argument("--estimator", action="append", required=True, help="may be given several times")
+    parser.add_argument("--checkpoint", action="append", default=[], help="a rule of the run; all of them by default")
+    arguments = parser.parse_args()
+    try:
+        results = estimate(arguments.workdir, arguments.estimator, arguments.checkpoint)
+    except UserError as error:
+        print(f"estimate.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    results = finite(results)
+    for rule, result in results.items():
+        for name, values in result["estimates"].items():
+            parts = (
+                f"{title} {number(values[field])} (online {number(result['online'][field])})"
+                for field, title in (("gwa", "GWA"), ("alignment_mean", "mean"), ("excess_kurtosis", "excess kurtosis"))
+            )
+            print(f"{rule}  epoch {result['epoch']}  {name}:  {'  '.join(parts)}")
+    write_json(arguments.workdir / "estimates.json", results)
+
+
+def number(value: float | None) -> str:
+    """Four decimals; what JSON has as null is not defined."""
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    main()

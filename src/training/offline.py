@@ -1,0 +1,229 @@
+"""Alignments at fixed parameters: the estimators that take a pass of their own over the training set."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from datasets import resident
+from datasets.augment import Augmentation
+from datasets.resident import Batch, gather
+from errors import UserError
+from gwa import head_alignment
+from training import devices, estimators
+from training.estimators import FULL, LAYERS, OFFLINE, OFFLINE_TRAIN, TEXTBOOK, layer_pattern, scored
+from training.state import TrainState
+from training.step import Recipe, cross_entropy, forward, train_step, training_view
+
+# Per-sample gradients of a micro-batch on one device: at most 2^26 numbers, 256 MiB, and no more samples than pay off.
+_GRADIENT_NUMBERS, _GRADIENT_SAMPLES = 2**26, 64
+
+Scores = dict[str, jax.Array]
+
+
+class Pass(NamedTuple):
+    """One estimator: its compiled scores, the batch size that it takes, and whether its batches are training's."""
+
+    scores: Callable[..., Scores]
+    batch_size: int
+    as_trained: bool = False
+
+
+class OfflineEstimators:
+    """The estimators of a run that need no step of training; without names, none."""
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        recipe: Recipe,
+        config: Any,
+        image_shape: tuple[int, ...],
+        mesh: jax.sharding.Mesh,
+    ):
+        """Compiles nothing yet.
+
+        Args:
+          names: as `config.estimators` has them; `textbook`, which training itself takes, is passed over.
+          recipe: of training; its optimizer is not used.
+          config: of the run; `seed`, `batch_size` and `eval_batch_size` are read.
+          image_shape: height, width, channels.
+          mesh: the devices.
+
+        Raises:
+          UserError: for a name or a pattern that means nothing here.
+        """
+        self._seed, self._mesh = config.seed, mesh
+        self._passes = {}
+        for name in estimators.check(names):
+            pattern = layer_pattern(name)
+            if name == OFFLINE:
+                scores, batch_size = functools.partial(evaluation_scores, recipe), config.eval_batch_size
+            elif name == OFFLINE_TRAIN:
+                scores, batch_size = functools.partial(training_scores, recipe), config.batch_size
+            elif name == FULL or pattern is not None:
+                groups, batch_size = _groups(pattern, _parameter_sizes(recipe, image_shape), mesh.size)
+                scores = functools.partial(gradient_scores, recipe, groups)
+            else:
+                assert name == TEXTBOOK
+                continue
+            self._passes[name] = Pass(jax.jit(scores), batch_size, name == OFFLINE_TRAIN)
+
+    def measure(
+        self, state: TrainState, data: Batch, epoch: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
+        """The estimates at the state after an epoch.
+
+        Returns:
+          By the estimate's name, the alignments float32 `[N]` in row order; and GWA with its parts and the seconds that
+          the estimator took, for all layers together under `layers_seconds`.
+        """
+        samples: dict[str, np.ndarray] = {}
+        estimates: dict[str, dict[str, float]] = {}
+        for name, one in self._passes.items():
+            started = time.perf_counter()
+            fetched = self._in_row_order(one, state, data, epoch)
+            seconds = {f"{name.partition('=')[0]}_seconds": time.perf_counter() - started}
+            samples |= fetched
+            estimates |= {estimate: scored(alignments) | seconds for estimate, alignments in fetched.items()}
+        return samples, estimates
+
+    def _in_row_order(self, one: Pass, state: TrainState, data: Batch, epoch: int) -> dict[str, np.ndarray]:
+        size = len(data["label"])
+        if one.as_trained:
+            order, batch_size = resident.shuffled(size, self._seed, epoch), one.batch_size
+        else:  # equal shares for all devices
+            order, batch_size = np.arange(size), -(-min(one.batch_size, size) // self._mesh.size) * self._mesh.size
+        # One block holds the whole set.
+        ((rows, mask, _),) = resident.blocks(order, batch_size, -(-size // batch_size))
+        on_device = jax.device_put((rows, mask), devices.batched(self._mesh))
+        number = jax.device_put(np.int32(epoch), devices.replicated(self._mesh))
+        fetched = jax.device_get(one.scores(state, data, *on_device, number))
+        position = np.argsort(order)
+        return {name: values.ravel()[:size][position] for name, values in fetched.items()}
+
+
+def evaluation_scores(
+    recipe: Recipe, state: TrainState, data: Batch, rows: jax.Array, mask: jax.Array, epoch: jax.Array
+) -> Scores:
+    """The head's alignment of every sample of the batches `rows`, `mask` `[steps, B]`, as evaluation sees it."""
+
+    def alignment(block: tuple[jax.Array, jax.Array]) -> jax.Array:
+        examples = evaluation_view(recipe, state, gather(data, *block), epoch)
+        logits, embeddings = forward(recipe, state.params, examples["images"], None)
+        head = state.params["head"]
+        return head_alignment(logits, examples["targets"], embeddings, head["kernel"], head.get("bias"))
+
+    return {OFFLINE: jax.lax.map(alignment, (rows, mask))}
+
+
+def training_scores(
+    recipe: Recipe, state: TrainState, data: Batch, rows: jax.Array, mask: jax.Array, epoch: jax.Array
+) -> Scores:
+    """What the steps of the epoch that ends with `state`, in the batches `rows`, `mask`, give when none updates."""
+    frozen = dataclasses.replace(recipe, optimizer=optax.set_to_zero())
+    steps = state.step - len(rows) + jnp.arange(len(rows))
+
+    def alignment(block: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        step, rows, mask = block
+        as_then = TrainState(state.params, optax.EmptyState(), step, state.rng)
+        _, metrics = train_step(frozen, as_then, gather(data, rows, mask), epoch)
+        return metrics["alignment"]  # XLA drops what else the step computes, the gradient above all
+
+    return {OFFLINE_TRAIN: jax.lax.map(alignment, (steps, rows, mask))}
+
+
+def gradient_scores(
+    recipe: Recipe,
+    groups: Mapping[str, tuple[str, ...]],
+    state: TrainState,
+    data: Batch,
+    rows: jax.Array,
+    mask: jax.Array,
+    epoch: jax.Array,
+) -> Scores:
+    """Cosine between each sample's negative gradient and the parameters, by automatic differentiation.
+
+    Args:
+      recipe: static under jit.
+      groups: by the estimate's name, the paths of the parameters that together make one vector.
+      state, data, epoch: as for the others.
+      rows, mask: micro-batches `[steps, B]`; the gradients of all samples of one are held at a time.
+
+    Returns:
+      float32 `[steps, B]` of each group; 0 where the gradient or the parameters are.
+    """
+    parameters = flatten_dict(state.params, sep="/")
+    wanted = {path: parameters[path] for paths in groups.values() for path in paths}
+
+    def loss(arrays: dict[str, jax.Array], image: jax.Array, target: jax.Array) -> jax.Array:
+        params = unflatten_dict(parameters | arrays, sep="/")
+        logits, _ = forward(recipe, params, image[None], None)
+        return _parallel_loss(logits, target[None])
+
+    def cosines(image: jax.Array, target: jax.Array) -> Scores:
+        gradient = jax.grad(loss)(wanted, image, target)
+        return {
+            name: _negative_cosine([gradient[path] for path in paths], [wanted[path] for path in paths])
+            for name, paths in groups.items()
+        }
+
+    def scores(block: tuple[jax.Array, jax.Array]) -> Scores:
+        examples = evaluation_view(recipe, state, gather(data, *block), epoch)
+        return jax.vmap(cosines)(examples["images"], examples["targets"])
+
+    return jax.lax.map(scores, (rows, mask))
+
+
+def evaluation_view(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> Batch:
+    """As `training_view`, without augmentation; the targets are still smoothed where the loss smooths them."""
+    examples, _ = training_view(dataclasses.replace(recipe, augmentation=Augmentation()), state, batch, epoch)
+    return examples
+
+
+def _parallel_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """A loss of one sample whose gradient has the direction of the cross-entropy's.
+
+    With class indices, the cross-entropy is softplus(m) of m = logsumexp_{j≠y}(logits) − logits_y, so its gradient is
+    that of m times a positive number, which vanishes for well fitted samples; the gradient of m does not.
+    """
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        return jnp.sum(cross_entropy(logits, targets))
+    is_label = jax.nn.one_hot(targets, logits.shape[-1], dtype=bool)
+    return jax.nn.logsumexp(logits, where=~is_label) - jnp.sum(jnp.where(is_label, logits, 0))
+
+
+def _negative_cosine(gradient: list[jax.Array], parameters: list[jax.Array]) -> jax.Array:
+    product = sum(jnp.sum(g * w) for g, w in zip(gradient, parameters, strict=True))
+    norms = optax.tree.norm(gradient) * optax.tree.norm(parameters)
+    return jnp.where(norms > 0, -product / jnp.where(norms > 0, norms, 1), 0)
+
+
+def _parameter_sizes(recipe: Recipe, image_shape: tuple[int, ...]) -> dict[str, int]:
+    """How many numbers each parameter array has, by its path."""
+    shapes = jax.eval_shape(recipe.model.init, jax.random.key(0), jnp.zeros((1, *image_shape)))["params"]
+    return {path: math.prod(leaf.shape) for path, leaf in flatten_dict(shapes, sep="/").items()}
+
+
+def _groups(pattern: str | None, sizes: dict[str, int], num_devices: int) -> tuple[dict[str, tuple[str, ...]], int]:
+    """What `gradient_scores` takes: the groups of one estimator, and how many samples a micro-batch has."""
+    paths = tuple(path for path in sizes if pattern is None or re.fullmatch(pattern, path))
+    if not paths:
+        raise UserError(
+            f"estimators: no parameter's path matches {pattern!r}; the paths are such as {', '.join(list(sizes)[:2])}"
+        )
+    groups: dict[str, tuple[str, ...]] = {FULL: paths}
+    if pattern is not None:
+        groups = {f"{LAYERS}/{path}": (path,) for path in paths}
+    fitting = _GRADIENT_NUMBERS // sum(sizes[path] for path in paths)
+    return groups, num_devices * min(max(fitting, 1), _GRADIENT_SAMPLES)
