@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from errors import UserError
+from experiments.paper import ESTIMATOR_BIAS
 
-# The paper's mean and maximum against the start of the epoch, by learning rate.
-PAPER = {0.1: (0.04, 0.12), 0.01: (0.027, 0.08), 0.001: (0.020, 0.05)}
 REFERENCES = ("start", "middle")
 
 
@@ -85,7 +84,8 @@ def table(runs: Iterable[dict[str, Any]]) -> list[str]:
     for rate, group in sorted(groups.items(), reverse=True):
         for reference in REFERENCES:
             figures = [_spread([run[reference][field] for run in group]) for field in group[0][reference]]
-            paper = "{} / {}".format(*PAPER[rate]) if reference == "start" and rate in PAPER else "not stated"
+            published = [ESTIMATOR_BIAS[rate, name].value for name in ("mean", "max") if (rate, name) in ESTIMATOR_BIAS]
+            paper = " / ".join(map(str, published)) if reference == "start" and published else "not stated"
             rows.append(f"| {' | '.join((f'{rate:g}', str(len(group)), reference, *figures, paper))} |")
     return rows
 
