@@ -60,4 +60,4 @@ def test_the_table_is_that_of_the_records():
 
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_is_in_the_table(name):
-    assert f"| `{name}` |" in README
+    assert any(f"`{name}`" in line.split("|")[1] for line in README.splitlines() if line.startswith("| `"))
