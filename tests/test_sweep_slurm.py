@@ -174,7 +174,7 @@ def test_a_stopped_sweep_leaves_no_job(tmp_path, slurm):
 
 
 def test_a_job_that_someone_cancels_is_submitted_once_more(tmp_path, slurm):
-    stand_ins = StandIns(tmp_path, ["fine"], seconds=5)
+    stand_ins = StandIns(tmp_path, ["fine"], seconds=20)  # longer than KillWait
     process = stand_ins.start("--launcher=slurm", environment=slurm)
     job = process.stdout.readline().split()[4].rstrip(";")
     wait_for(stand_ins.alive, 60)
@@ -191,4 +191,4 @@ def test_what_slurm_refuses_is_one_line(tmp_path, slurm):
     assert (code, out) == (2, "")
     (line,) = error.splitlines()
     assert line.startswith("sweep.py: Slurm refuses the sweep: ")
-    assert "invalid partition" in line
+    assert "Invalid partition name" in line
