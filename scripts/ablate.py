@@ -1,40 +1,80 @@
-"""Tells which epochs the paper's rule would choose from other aggregates of a run's scores: a Markdown table.
+"""Tells which epoch the paper's rule would choose from other aggregates of the scores, and what the choice loses.
 
-uv run scripts/ablate.py runs/digits [--beta 0.3 0.6 1.2 2.4 5]
+uv run scripts/ablate.py runs/digits [--beta 0.3 0.6 1.2 2.4 5]      one run
+uv run scripts/ablate.py runs/table1_small                           every finished run in a folder
+
+The choices go to WORKDIR/ablation.json too; `scripts/tables.py --table=aggregates` makes tables of them.
 """
 
 import argparse
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 
+from errors import UserError
 from experiments.aggregates import aggregates, chosen_epoch
+from experiments.judging import Mean
+from experiments.reading import FinishedRun, read_run
 from gwa import Last, Oracle
-from training.records import Records
+from training.records import write_json
+
+Choices = dict[str, dict[str, Any]]
 
 
 def main() -> None:
-    """Reads the history and the scores of a finished run and prints the table."""
+    """Prints a Markdown table over all runs; a mistake of the user's is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workdir", type=pathlib.Path)
+    parser.add_argument("folder", type=pathlib.Path, help="a work directory, or a folder of them")
     parser.add_argument("--beta", type=float, nargs="+", default=[0.3, 0.6, 1.2, 2.4, 5.0], help="offsets of GWA")
     arguments = parser.parse_args()
-    workdir = arguments.workdir
-    for file in ("summary.json", "scores.npy"):
-        if not (workdir / file).exists():
-            print(f"ablate.py: {workdir} holds no finished run with its scores: no {file}", file=sys.stderr)
-            sys.exit(2)
-    history = Records(workdir).history
-    scores = np.load(workdir / "scores.npy", mmap_mode="r")
-    choices = {name: chosen_epoch(values, history) for name, values in aggregates(scores, arguments.beta).items()}
-    choices |= {rule.name: rule.select(history) for rule in (Last(), Oracle())}
-    print("| aggregate | epoch | test accuracy |\n|---|---|---|")
-    accuracies = {record["epoch"]: record["test_accuracy"] for record in history}
-    for name, epoch in choices.items():
-        accuracy = accuracies.get(epoch)
-        cells = name, str(epoch or "none"), "not measured" if accuracy is None else f"{100 * accuracy:.2f}"
-        print(f"| {' | '.join(cells)} |")
+    try:
+        choices = {run.name: ablate(run, arguments.beta) for run in find(arguments.folder)}
+    except UserError as error:
+        print(f"ablate.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    print("\n".join(table(list(choices.values()))))
+
+
+def find(folder: pathlib.Path) -> list[FinishedRun]:
+    """The run in a folder, or the runs in its folders.
+
+    Raises:
+      UserError: when there is none, or one of them is without its scores.
+    """
+    files = [folder / "summary.json"] if (folder / "summary.json").exists() else sorted(folder.glob("*/summary.json"))
+    for file in files:
+        if not (file.parent / "scores.npy").exists():
+            raise UserError(f"{file.parent} is without its scores: no scores.npy")
+    if not files:
+        raise UserError(f"{folder} holds no finished run")
+    return [read_run(file.parent) for file in files]
+
+
+def ablate(run: FinishedRun, betas: list[float]) -> Choices:
+    """Epoch and test accuracy that each aggregate chooses in a run; written to its ablation.json."""
+    scores = np.load(run.workdir / "scores.npy", mmap_mode="r")
+    epochs = {name: chosen_epoch(values, run.history) for name, values in aggregates(scores, betas).items()}
+    epochs |= {rule.name: rule.select(run.history) for rule in (Last(), Oracle())}
+    choices = {
+        name: {"epoch": epoch, "test_accuracy": run.history[epoch - 1]["test_accuracy"] if epoch else None}
+        for name, epoch in epochs.items()
+    }
+    write_json(run.workdir / "ablation.json", choices)
+    return choices
+
+
+def table(runs: list[Choices]) -> list[str]:
+    """One row per aggregate: its epochs, and the mean test accuracy there."""
+    rows = ["| aggregate | epochs | test accuracy |", "|---|---|---|"]
+    for name in runs[0]:
+        chosen = [choices[name] for choices in runs]
+        mean = Mean.of(100 * choice["test_accuracy"] for choice in chosen if choice["test_accuracy"] is not None)
+        spread = f" ± {mean.deviation:.2f}" if mean and mean.deviation is not None else ""
+        accuracy = f"{mean.mean:.2f}{spread} ({mean.n})" if mean else "not measured"
+        rows.append(f"| {name} | {', '.join(str(choice['epoch'] or 'none') for choice in chosen)} | {accuracy} |")
+    return rows
 
 
 if __name__ == "__main__":

@@ -8,10 +8,13 @@ import sys
 import numpy as np
 import pytest
 import scipy.stats
+from finished import list_runs, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.aggregates import aggregates, chosen_epoch
+from experiments.reading import find_runs
+from experiments.tables import TABLES
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -49,13 +52,9 @@ def run(tmp_path):
     scores = centres[:, None] + rng.normal(0, 0.05, (10, 400))
     scores[3, :10] += 12
     np.save(tmp_path / "scores.npy", scores.astype(np.float32))
-    records = [
-        {"epoch": epoch, "progress": epoch / 10, "test_accuracy": None if epoch == 4 else epoch / 16}
-        for epoch in range(1, 11)
-    ]
-    (tmp_path / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    (tmp_path / "summary.json").write_text("{}")
-    return tmp_path
+    write_run(tmp_path / "run", test=[None if epoch == 4 else epoch / 16 for epoch in range(1, 11)])
+    (tmp_path / "scores.npy").rename(tmp_path / "run" / "scores.npy")
+    return tmp_path / "run"
 
 
 def ablate(*arguments):
@@ -66,16 +65,33 @@ def ablate(*arguments):
 def test_table(run):
     result = ablate(run, "--beta", "1.2", "5")
     assert result.stdout.splitlines() == [
-        "| aggregate | epoch | test accuracy |",
+        "| aggregate | epochs | test accuracy |",
         "|---|---|---|",
-        "| GWA, β = 1.2 | 6 | 37.50 |",
-        "| GWA, β = 5 | 6 | 37.50 |",
+        "| GWA, β = 1.2 | 6 | 37.50 (1) |",
+        "| GWA, β = 5 | 6 | 37.50 (1) |",
         "| mean | 4 | not measured |",
-        "| median | 6 | 37.50 |",
-        "| mean without 10 % at each end | 6 | 37.50 |",
-        "| last | 10 | 62.50 |",
-        "| oracle | 10 | 62.50 |",
+        "| median | 6 | 37.50 (1) |",
+        "| mean without 10 % at each end | 6 | 37.50 (1) |",
+        "| last | 10 | 62.50 (1) |",
+        "| oracle | 10 | 62.50 (1) |",
     ]
+    assert json.loads((run / "ablation.json").read_text())["median"] == {"epoch": 6, "test_accuracy": 0.375}
+
+
+def test_table_over_runs(run, monkeypatch):
+    """What each aggregate loses against the best epoch: 62.5 − 37.5, and nothing where the best one is chosen."""
+    folder = run.parent / "beta"
+    for name, epoch in (("0.2-seed0", 6), ("0.2-seed1", 10)):
+        write_run(folder / name, test=[0.625 if i == 9 else 0.375 for i in range(10)])
+        choices = {"mean": {"epoch": epoch, "test_accuracy": 0.375 if epoch == 6 else 0.625}}
+        choices["oracle"] = {"epoch": 10, "test_accuracy": 0.625}
+        (folder / name / "ablation.json").write_text(json.dumps(choices))
+    list_runs(monkeypatch, [{"noise": 0.2, "seed": seed} for seed in (0, 1)])
+    (table,) = TABLES["aggregates"](find_runs(run.parent))
+    assert table.columns == ("aggregate", "0.2", "overall")
+    ((name, cell, overall),) = table.rows
+    assert (name, cell.ours.mean, cell.ours.n) == ("mean", pytest.approx(12.5), 2)
+    assert overall == cell
 
 
 def test_no_scores_is_one_line(run):

@@ -7,6 +7,7 @@ the paper's values alone, or nothing where the paper has none.
 from collections.abc import Callable, Sequence
 
 from experiments.reading import FinishedRun
+from experiments.tables.aggregates import aggregates
 from experiments.tables.comparison import model_comparison
 from experiments.tables.layout import Table
 from experiments.tables.published import table1, table2, table3
@@ -18,6 +19,7 @@ TABLES: dict[str, Callable[[Sequence[FinishedRun]], list[Table]]] = {
     "runs": single,
     "table1_small": small,
     "regret": regret,
+    "aggregates": aggregates,
     "table1": table1,
     "table2": table2,
     "table3": table3,

@@ -38,7 +38,7 @@ def judge_sweep(runs: Iterable[FinishedRun], sweep: str) -> list[Judged]:
     judged = []
     for cell, run in SweepRuns(runs, sweep).by_cell:
         rules = [name for name, rule in RULES.items() if cell["validation"] or not rule.uses_validation()]
-        judged.append(Judged(_condition(cell), {rule: judge(run, rule) for rule in rules}))
+        judged.append(Judged(condition(cell), {rule: judge(run, rule) for rule in rules}))
     return judged
 
 
@@ -95,6 +95,6 @@ def _left_out(judged: list[Judged], rule: str) -> str:
     return left_out(sum(choice is not None for choice in asked), len(asked))
 
 
-def _condition(cell: Any) -> str:
+def condition(cell: Any) -> str:
     """What the runs of a cell share, whatever their seed and share of validation data: `clean, crop_flip`."""
     return ", ".join(str(value) for key, value in cell.items() if key not in ("validation", "seed"))

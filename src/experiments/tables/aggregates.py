@@ -1,0 +1,59 @@
+"""What the paper's rule loses with other aggregates of the scores in place of GWA: β, no kurtosis, robust means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from errors import UserError
+from experiments.judging import Mean
+from experiments.reading import FinishedRun, runs_by_cell
+from experiments.tables.layout import Cell, Line, Table
+from experiments.tables.regret import condition
+
+SWEEPS = {"table1_small": "10,000 images of CIFAR-10", "beta": "digits"}
+
+TEXT = """Test accuracy that is lost, against the best epoch of the same run, where the paper's rule maximises another \
+aggregate of the scores than GWA, in percentage points: mean ± standard error (number of runs). `uv run \
+scripts/ablate.py runs/<sweep>` makes the choices from stored scores, without training."""
+
+
+def aggregates(runs: Sequence[FinishedRun]) -> list[Table]:
+    """Aggregate by condition, for each sweep whose runs have an ablation.json."""
+    tables = []
+    for sweep, data in SWEEPS.items():
+        ablations = [
+            (condition(cell), choices)
+            for cell, run in runs_by_cell(runs, sweep)
+            if (choices := _ablation(run)) is not None
+        ]
+        if ablations:
+            tables.append(_table(ablations, data))
+    return tables
+
+
+def _table(ablations: Sequence[tuple[str, Mapping[str, Any]]], data: str) -> Table:
+    columns = [*dict.fromkeys(name for name, _ in ablations), "overall"]
+    names = dict.fromkeys(name for _, choices in ablations for name in choices if name != "oracle")
+    rows: list[Line] = [
+        (name, *(Cell(Mean.of(_regrets(ablations, name, column))) for column in columns)) for name in names
+    ]
+    title = f"Aggregates of the scores on {data}"
+    return Table("aggregates", title, TEXT, ("aggregate", *columns), tuple(rows), standard_errors=True)
+
+
+def _regrets(ablations: Sequence[tuple[str, Mapping[str, Any]]], name: str, column: str) -> list[float]:
+    parts = [choices for where, choices in ablations if column in (where, "overall")]
+    pairs = [(choices[name]["test_accuracy"], choices["oracle"]["test_accuracy"]) for choices in parts]
+    return [100 * (best - accuracy) for accuracy, best in pairs if accuracy is not None]
+
+
+def _ablation(run: FinishedRun) -> Mapping[str, Any] | None:
+    path = run.workdir / "ablation.json"
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is no JSON, half-written perhaps: {error.msg}") from None
