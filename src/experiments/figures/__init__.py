@@ -11,6 +11,7 @@ from experiments.figures.alignments import draw_alignments, draw_overview
 from experiments.figures.comparison import draw_comparison
 from experiments.figures.epochs import draw_signals
 from experiments.figures.regret import draw_regret
+from experiments.figures.textbook import draw_textbook
 from experiments.reading import FinishedRun
 from experiments.tables.regret import SWEEPS
 
@@ -32,4 +33,5 @@ def of_many(runs: Sequence[FinishedRun]) -> list[tuple[str, Figure]]:
     """The figures over many runs for which there are runs, by file name."""
     figures = {f"regret_{sweep}": draw_regret(runs, sweep) for sweep in SWEEPS}
     figures["model_comparison"] = draw_comparison(runs)
+    figures["textbook"] = draw_textbook(runs)
     return [(name, figure) for name, figure in figures.items() if figure]

@@ -14,12 +14,14 @@ from experiments.tables.published import table1, table2, table3
 from experiments.tables.regret import regret
 from experiments.tables.single import single
 from experiments.tables.small import small
+from experiments.tables.textbook import textbook
 
 TABLES: dict[str, Callable[[Sequence[FinishedRun]], list[Table]]] = {
     "runs": single,
     "table1_small": small,
     "regret": regret,
     "aggregates": aggregates,
+    "textbook": textbook,
     "table1": table1,
     "table2": table2,
     "table3": table3,
