@@ -2,7 +2,7 @@
 
 uv run scripts/sweep.py configs/sweeps/cancellation.py
 
-12 runs of about 1 minute on 2 CPU cores. Each records the scores of `gwa.head_alignment` and, as the estimator
+18 runs of 1 to 2 minutes on 2 CPU cores. Each records the scores of `gwa.head_alignment` and, as the estimator
 `textbook`, those of the formula as it stands.
 """
 
@@ -10,22 +10,23 @@ import itertools
 
 from experiments.sweeps import Run
 
-LABELS = {"clean": {"dataset.label_noise.kind": "none", "dataset.label_noise.rate": 0.0}, "symmetric20": {}}
+CLEAN = {"dataset.label_noise.kind": "none", "dataset.label_noise.rate": 0.0}
+CONDITIONS = {
+    "clean": CLEAN,
+    "symmetric20": {},
+    "clean_constant": CLEAN | {"optimizer.schedule": "constant"},  # margins go on growing
+}
 
 
 def get_runs() -> list[Run]:
-    """Labels × compute dtype × seed."""
+    """Labels and schedule × compute dtype × seed."""
     return [
         Run(
             "configs/digits.py",
-            {"labels": labels, "compute_dtype": dtype, "seed": seed},
-            {
-                "epochs": 120,
-                "seed": seed,
-                "network.compute_dtype": dtype,
-                "estimators": ("textbook",),
-                **noise,
-            },
+            {"condition": condition, "compute_dtype": dtype, "seed": seed},
+            {"epochs": 120, "seed": seed, "network.compute_dtype": dtype, "estimators": ("textbook",), **fields},
         )
-        for seed, dtype, (labels, noise) in itertools.product((0, 1, 2), ("float32", "bfloat16"), LABELS.items())
+        for seed, dtype, (condition, fields) in itertools.product(
+            (0, 1, 2), ("float32", "bfloat16"), CONDITIONS.items()
+        )
     ]

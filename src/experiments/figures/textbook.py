@@ -13,7 +13,7 @@ from experiments.tables.textbook import choices, textbook_gwa
 
 
 def draw_textbook(runs: Sequence[FinishedRun]) -> Figure | None:
-    """A panel for each label set and compute dtype of the sweep `cancellation`, its first seed; None without runs."""
+    """A panel for each condition and compute dtype of the sweep `cancellation`, its first seed; None without runs."""
     found = [(cell, run) for cell, run in runs_by_cell(runs, "cancellation") if cell["seed"] == 0]
     if not found:
         return None
@@ -25,6 +25,6 @@ def draw_textbook(runs: Sequence[FinishedRun]) -> Figure | None:
         for i, ((name, values, chosen), line) in enumerate(zip(curves, LINES, strict=False)):
             panel.plot(epochs(run), values, color=line[0], linestyle=line[1])
             mark(panel, chosen, values, line, f"{name}, chosen", hollow=i > 0)
-        panel.set(xlabel="epoch", ylabel="GWA", title=f"{cell['labels']} labels, {cell['compute_dtype']}")
+        panel.set(xlabel="epoch", ylabel="GWA", title=f"{cell['condition']}, {cell['compute_dtype']}")
         legend_below(panel)
     return figure
