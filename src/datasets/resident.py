@@ -40,6 +40,13 @@ def blocks(order: np.ndarray, batch_size: int, steps: int) -> list[tuple[np.ndar
     return [(rows[i], mask[i], min(steps, num_steps - i * steps)) for i in range(num_blocks)]
 
 
+def one_block(order: np.ndarray, batch_size: int, num_devices: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and mask `[steps, B]` of a whole pass; B is `batch_size` or a little more, so that all devices share it."""
+    shared = -(-min(batch_size, len(order)) // num_devices) * num_devices
+    ((rows, mask, _),) = blocks(order, shared, -(-len(order) // shared))
+    return rows, mask
+
+
 def gather(data: Batch, rows: jax.Array, mask: jax.Array) -> Batch:
     """The batch `{image, label, index, mask}` of the given rows."""
     return {

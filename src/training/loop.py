@@ -220,11 +220,9 @@ class Trainer:
     def _evaluated(self, split: str, state: TrainState) -> dict[str, float]:
         if split not in self._data:
             return {}
-        size = len(self._data[split]["label"])
-        # Equal shares for all devices; one block holds the whole split.
-        batch_size = -(-min(self._config.eval_batch_size, size) // self._mesh.size) * self._mesh.size
-        ((rows, mask, _),) = resident.blocks(np.arange(size), batch_size, -(-size // batch_size))
-        metrics = self._evaluate(state.params, self._data[split], *jax.device_put((rows, mask), self._spread))
+        order = np.arange(len(self._data[split]["label"]))
+        block = resident.one_block(order, self._config.eval_batch_size, self._mesh.size)
+        metrics = self._evaluate(state.params, self._data[split], *jax.device_put(block, self._spread))
         return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 

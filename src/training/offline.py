@@ -100,12 +100,11 @@ class OfflineEstimators:
 
     def _in_row_order(self, one: Pass, state: TrainState, data: Batch, epoch: int) -> dict[str, np.ndarray]:
         size = len(data["label"])
-        if one.as_trained:
-            order, batch_size = resident.shuffled(size, self._seed, epoch), one.batch_size
-        else:  # equal shares for all devices
-            order, batch_size = np.arange(size), -(-min(one.batch_size, size) // self._mesh.size) * self._mesh.size
-        # One block holds the whole set.
-        ((rows, mask, _),) = resident.blocks(order, batch_size, -(-size // batch_size))
+        order = resident.shuffled(size, self._seed, epoch) if one.as_trained else np.arange(size)
+        if one.as_trained:  # in training's own batches
+            ((rows, mask, _),) = resident.blocks(order, one.batch_size, -(-size // one.batch_size))
+        else:
+            rows, mask = resident.one_block(order, one.batch_size, self._mesh.size)
         on_device = jax.device_put((rows, mask), devices.batched(self._mesh))
         number = jax.device_put(np.int32(epoch), devices.replicated(self._mesh))
         fetched = jax.device_get(one.scores(state, data, *on_device, number))

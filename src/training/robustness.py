@@ -168,10 +168,8 @@ class _Judge:
         correct = np.zeros(len(self._checkpoints))
         for part in _parts(rows, read(rows[:1]).nbytes):
             data = jax.device_put({"image": read(part), "label": labels[part]}, self._everywhere)
-            # Equal shares for all devices; one block holds the whole part.
-            batch_size = -(-min(self._batch_size, len(part)) // self._mesh.size) * self._mesh.size
-            ((order, mask, _),) = resident.blocks(np.arange(len(part)), batch_size, -(-len(part) // batch_size))
-            batches = jax.device_put((order, mask), devices.batched(self._mesh))
+            block = resident.one_block(np.arange(len(part)), self._batch_size, self._mesh.size)
+            batches = jax.device_put(block, devices.batched(self._mesh))
             for i, params in enumerate(self._checkpoints):
                 correct[i] += round(float(self._evaluate(params, data, *batches)["accuracy"]) * len(part))
         return [float(count) for count in correct / len(rows)]

@@ -22,6 +22,14 @@ def test_blocks_hold_every_row_once(size, batch_size, steps, epoch):
     assert all(((block >= 0) & (block < size)).all() for block in rows)
 
 
+@given(size=st.integers(1, 60), batch_size=st.integers(1, 70), num_devices=st.integers(1, 8))
+def test_one_block_is_shared_by_all_devices(size, batch_size, num_devices):
+    rows, mask = resident.one_block(np.arange(size)[::-1], batch_size, num_devices)
+    assert np.array_equal(rows[mask > 0], np.arange(size)[::-1])
+    assert rows.shape[1] % num_devices == 0
+    assert rows.shape[1] < min(batch_size, size) + num_devices
+
+
 def test_the_order_depends_on_seed_and_epoch():
     orders = {tuple(resident.shuffled(50, seed, epoch)) for seed in range(3) for epoch in range(3)}
     assert len(orders) == 9
