@@ -16,7 +16,7 @@ import numpy as np
 from errors import UserError
 from experiments.aggregates import aggregates, chosen_epoch
 from experiments.judging import Mean
-from experiments.reading import FinishedRun, read_run
+from experiments.reading import FinishedRun, find_runs_in
 from gwa import Last, Oracle
 from training.records import write_json
 
@@ -30,30 +30,21 @@ def main() -> None:
     parser.add_argument("--beta", type=float, nargs="+", default=[0.3, 0.6, 1.2, 2.4, 5.0], help="offsets of GWA")
     arguments = parser.parse_args()
     try:
-        choices = {run.name: ablate(run, arguments.beta) for run in find(arguments.folder)}
+        choices = {run.name: ablate(run, arguments.beta) for run in find_runs_in(arguments.folder)}
     except UserError as error:
         print(f"ablate.py: {error}", file=sys.stderr)
         sys.exit(2)
     print("\n".join(table(list(choices.values()))))
 
 
-def find(folder: pathlib.Path) -> list[FinishedRun]:
-    """The run in a folder, or the runs in its folders.
+def ablate(run: FinishedRun, betas: list[float]) -> Choices:
+    """Epoch and test accuracy that each aggregate chooses in a run; written to its ablation.json.
 
     Raises:
-      UserError: when there is none, or one of them is without its scores.
+      UserError: when the run is without its scores.
     """
-    files = [folder / "summary.json"] if (folder / "summary.json").exists() else sorted(folder.glob("*/summary.json"))
-    for file in files:
-        if not (file.parent / "scores.npy").exists():
-            raise UserError(f"{file.parent} is without its scores: no scores.npy")
-    if not files:
-        raise UserError(f"{folder} holds no finished run")
-    return [read_run(file.parent) for file in files]
-
-
-def ablate(run: FinishedRun, betas: list[float]) -> Choices:
-    """Epoch and test accuracy that each aggregate chooses in a run; written to its ablation.json."""
+    if not (run.workdir / "scores.npy").exists():
+        raise UserError(f"{run.workdir} is without its scores: no scores.npy")
     scores = np.load(run.workdir / "scores.npy", mmap_mode="r")
     epochs = {name: chosen_epoch(values, run.history) for name, values in aggregates(scores, betas).items()}
     epochs |= {rule.name: rule.select(run.history) for rule in (Last(), Oracle())}

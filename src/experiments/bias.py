@@ -6,16 +6,11 @@ saying over what they run. Both readings are here: of the epoch's mean score, an
 
 from __future__ import annotations
 
-import json
-import pathlib
-import statistics
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
 
 from errors import UserError
-from experiments.paper import ESTIMATOR_BIAS
+from experiments.reading import FinishedRun
+from training.records import write_json
 
 REFERENCES = ("start", "middle")
 
@@ -51,45 +46,17 @@ def biases(online: np.ndarray, offline: np.ndarray) -> dict[str, dict[str, float
     return result
 
 
-def of_runs(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """Name, learning rate, seed, epochs and biases of every finished run in a folder that has the estimator `offline`.
+def of_run(run: FinishedRun) -> dict[str, dict[str, float]]:
+    """The biases of a finished run that has recorded the estimator `offline`; written to its bias.json.
 
     Raises:
-      UserError: when there is none, or one of them augments its images.
+      UserError: when it is without those scores, or augments its images.
     """
-    runs = []
-    for workdir in sorted(path.parent for path in folder.glob("*/scores.offline.npy")):
-        config = json.loads((workdir / "config.json").read_text())
-        if not (workdir / "summary.json").exists():
-            continue
-        if any(config["augment"].values()):
-            raise UserError(f"{workdir} augments its images; offline scores are those of training only without")
-        online, offline = (np.load(workdir / name, mmap_mode="r") for name in ("scores.npy", "scores.offline.npy"))
-        facts = {"run": workdir.name, "learning_rate": config["optimizer"]["learning_rate"], "seed": config["seed"]}
-        runs.append(facts | {"epochs": len(online)} | biases(online, offline))
-    if not runs:
-        raise UserError(f"{folder} holds no finished run with scores.offline.npy; estimators must name offline")
-    return runs
-
-
-def table(runs: Iterable[dict[str, Any]]) -> list[str]:
-    """Markdown, one row per learning rate and reference: mean ± standard deviation over the runs, and the paper's."""
-    rows = [
-        "| learning rate | n | against | of the epoch's mean: mean | max | of samples: mean | max | paper |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    groups: dict[float, list[dict[str, Any]]] = {}
-    for run in runs:
-        groups.setdefault(run["learning_rate"], []).append(run)
-    for rate, group in sorted(groups.items(), reverse=True):
-        for reference in REFERENCES:
-            figures = [_spread([run[reference][field] for run in group]) for field in group[0][reference]]
-            published = [ESTIMATOR_BIAS[rate, name].value for name in ("mean", "max") if (rate, name) in ESTIMATOR_BIAS]
-            paper = " / ".join(map(str, published)) if reference == "start" and published else "not stated"
-            rows.append(f"| {' | '.join((f'{rate:g}', str(len(group)), reference, *figures, paper))} |")
-    return rows
-
-
-def _spread(values: list[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4f}{deviation}"
+    if any(run.config["augment"].values()):
+        raise UserError(f"{run.workdir} augments its images; offline scores are those of training only without")
+    for name in ("scores.npy", "scores.offline.npy"):
+        if not (run.workdir / name).exists():
+            raise UserError(f"{run.workdir} is without its scores: no {name}; estimators must name offline")
+    result = biases(*(np.load(run.workdir / name, mmap_mode="r") for name in ("scores.npy", "scores.offline.npy")))
+    write_json(run.workdir / "bias.json", result)
+    return result

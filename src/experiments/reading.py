@@ -84,6 +84,30 @@ def find_runs(folder: pathlib.Path) -> list[FinishedRun]:
     return runs
 
 
+def find_runs_in(folder: pathlib.Path) -> list[FinishedRun]:
+    """The finished run in a folder, or those in its own folders, sorted by path.
+
+    Raises:
+      UserError: when there is none, or one of them cannot be read.
+    """
+    if (folder / "summary.json").exists():
+        return [read_run(folder)]
+    runs = [read_run(path.parent) for path in sorted(folder.glob("*/summary.json"))]
+    if not runs:
+        raise UserError(f"{folder} holds no finished run")
+    return runs
+
+
+def derived(run: FinishedRun, name: str) -> dict[str, Any] | None:
+    """What a script has computed from a run's arrays and left beside them in a JSON file; None where it has not.
+
+    Raises:
+      UserError: when the file is half-written.
+    """
+    path = run.workdir / name
+    return _object(path, ()) if path.exists() else None
+
+
 def group_by_seed(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
     """Runs whose configs differ in `seed` alone, together; groups and the runs in them are sorted by path."""
     groups: dict[str, list[FinishedRun]] = {}

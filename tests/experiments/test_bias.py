@@ -1,15 +1,18 @@
 """The bias of the online estimator on made scores whose bias is known."""
 
-import json
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from finished import list_runs, write_run
 
 from errors import UserError
-from experiments.bias import biases, of_runs
+from experiments.bias import biases, of_run
+from experiments.reading import find_runs, read_run
+from experiments.tables import TABLES
+from experiments.tables.rendering import markdown
 
 ROOT = pathlib.Path(__file__).parents[2]
 # After epochs 1 to 4; each sample moves by ± the same, so the epoch's mean moves by half of it.
@@ -37,15 +40,13 @@ def test_scores_halfway_have_no_bias_against_the_middle():
 @pytest.fixture
 def runs(tmp_path):
     """Two seeds at one learning rate, whose biases against the start are 0.02 and 0.04 in every epoch and sample."""
+    config = {"optimizer": {"learning_rate": 0.1}, "augment": {"pad": 0, "flip": False}}
     for seed, bias in ((0, 0.02), (1, -0.04)):
-        workdir = tmp_path / "runs" / f"seed{seed}"
-        workdir.mkdir(parents=True)
-        config = {"seed": seed, "optimizer": {"learning_rate": 0.1}, "augment": {"pad": 0, "flip": False}}
-        (workdir / "config.json").write_text(json.dumps(config))
-        (workdir / "summary.json").write_text("{}")
+        workdir = tmp_path / "estimators" / f"sgd-0.1-seed{seed}"
+        write_run(workdir, test=[0.5] * 5, config=config)
         np.save(workdir / "scores.offline.npy", np.full((5, 8), 0.5))
         np.save(workdir / "scores.npy", np.full((5, 8), 0.5 + bias))
-    return tmp_path / "runs"
+    return tmp_path / "estimators"
 
 
 def run_script(*arguments):
@@ -53,27 +54,31 @@ def run_script(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_table_of_runs_and_of_their_figures(runs):
-    result = run_script(runs, "--output", runs / "bias.json")
-    figures = " | ".join(["0.0300 ± 0.0141"] * 4)
-    assert result.stdout.splitlines()[2:] == [
-        f"| 0.1 | 2 | start | {figures} | 0.04 / 0.12 |",
-        f"| 0.1 | 2 | middle | {figures} | not stated |",
+def test_figures_of_runs_and_their_table(runs, monkeypatch):
+    result = run_script(runs)
+    assert result.stdout.splitlines() == [
+        "sgd-0.1-seed0: |online − start of the epoch| is 0.0200 per sample",
+        "sgd-0.1-seed1: |online − start of the epoch| is 0.0400 per sample",
     ]
-    assert [run["run"] for run in json.loads((runs / "bias.json").read_text())] == ["seed0", "seed1"]
-    assert run_script(runs / "bias.json").stdout == result.stdout
+    list_runs(monkeypatch, [{"optimizer": "sgd", "learning_rate": 0.1, "seed": seed} for seed in (0, 1)])
+    (table,) = TABLES["estimators"](find_runs(runs.parent))
+    figures = "0.0300 ± 0.0141 (2)"
+    assert markdown([table]).splitlines()[-2:] == [
+        f"| 0.1 | start | {figures} | {figures} | {figures} [0.0400, −0.0100] | {figures} [0.1200, −0.0900] |",
+        f"| 0.1 | middle | {figures} | {figures} | {figures} | {figures} |",
+    ]
 
 
-def test_a_mistake_is_one_line(tmp_path):
-    result = run_script(tmp_path)
-    assert result.returncode == 2
-    assert "holds no finished run with scores.offline.npy" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+def test_mistakes_are_one_line(runs, tmp_path):
+    (runs / "sgd-0.1-seed1" / "scores.offline.npy").unlink()
+    for folder, message in ((tmp_path, "holds no finished run"), (runs, "no scores.offline.npy")):
+        result = run_script(folder)
+        assert result.returncode == 2
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
 
 
-def test_augmented_runs_are_refused(runs):
-    file = runs / "seed0" / "config.json"
-    config = json.loads(file.read_text())
-    file.write_text(json.dumps(config | {"augment": {"pad": 0, "flip": True}}))
-    with pytest.raises(UserError, match="seed0 augments its images"):
-        of_runs(runs)
+def test_augmented_runs_are_refused(tmp_path):
+    write_run(tmp_path / "run", test=[0.5], config={"augment": {"flip": True}})
+    with pytest.raises(UserError, match="augments"):
+        of_run(read_run(tmp_path / "run"))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from experiments.reading import FinishedRun
 from experiments.tables.aggregates import aggregates
 from experiments.tables.comparison import model_comparison
+from experiments.tables.estimators import estimators
 from experiments.tables.layout import Table
 from experiments.tables.published import table1, table2, table3
 from experiments.tables.regret import regret
@@ -21,6 +22,7 @@ TABLES: dict[str, Callable[[Sequence[FinishedRun]], list[Table]]] = {
     "table1_small": small,
     "regret": regret,
     "aggregates": aggregates,
+    "estimators": estimators,
     "textbook": textbook,
     "table1": table1,
     "table2": table2,

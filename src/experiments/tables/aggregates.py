@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from errors import UserError
 from experiments.judging import Mean
-from experiments.reading import FinishedRun, runs_by_cell
+from experiments.reading import FinishedRun, derived, runs_by_cell
 from experiments.tables.layout import Cell, Line, Table
 from experiments.tables.regret import condition
 
@@ -26,7 +24,7 @@ def aggregates(runs: Sequence[FinishedRun]) -> list[Table]:
         ablations = [
             (condition(cell), choices)
             for cell, run in runs_by_cell(runs, sweep)
-            if (choices := _ablation(run)) is not None
+            if (choices := derived(run, "ablation.json"))
         ]
         if ablations:
             tables.append(_table(ablations, data))
@@ -47,13 +45,3 @@ def _regrets(ablations: Sequence[tuple[str, Mapping[str, Any]]], name: str, colu
     parts = [choices for where, choices in ablations if column in (where, "overall")]
     pairs = [(choices[name]["test_accuracy"], choices["oracle"]["test_accuracy"]) for choices in parts]
     return [100 * (best - accuracy) for accuracy, best in pairs if accuracy is not None]
-
-
-def _ablation(run: FinishedRun) -> Mapping[str, Any] | None:
-    path = run.workdir / "ablation.json"
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no JSON, half-written perhaps: {error.msg}") from None

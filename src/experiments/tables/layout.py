@@ -44,6 +44,7 @@ class Table:
       rows: one entry per column.
       labels: how many columns name the row.
       standard_errors: whether ± is the standard error of the mean rather than the standard deviation of the runs.
+      decimals: of the numbers in it.
       after: lines below the table.
     """
 
@@ -54,6 +55,7 @@ class Table:
     rows: tuple[Line, ...]
     labels: int = 1
     standard_errors: bool = False
+    decimals: int = 2
     after: tuple[str, ...] = ()
 
     def __post_init__(self):

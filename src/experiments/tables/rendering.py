@@ -91,20 +91,21 @@ def _footnotes(table: Table) -> dict[str, int]:
 
 def _entry(cell: Cell, table: Table, notes: dict[str, int], mark: str) -> str:
     """`81.20 ± 0.30 (3) [81.57, −0.37]`: ours, its spread and number of runs, and the paper's with the difference."""
-    number = mark.format(notes[cell.note]) if cell.note else ""
+    number, digits = mark.format(notes[cell.note]) if cell.note else "", table.decimals
     if cell.ours is None:
-        published = f"[{_signed(cell.paper.value)}]" if cell.paper else ""
+        published = f"[{_signed(cell.paper.value, digits)}]" if cell.paper else ""
         return f"{DASH}{number} {published}".strip() if number or not published else published
     spread = cell.ours.error if table.standard_errors else cell.ours.deviation
-    text = _signed(cell.ours.mean) + ("" if spread is None else f" ± {spread:.2f}") + f" ({cell.ours.n}){number}"
+    plus_minus = "" if spread is None else f" ± {spread:.{digits}f}"
+    text = f"{_signed(cell.ours.mean, digits)}{plus_minus} ({cell.ours.n}){number}"
     if cell.paper and cell.difference is not None:
         plus = "+" if cell.difference >= 0 else ""
-        text += f" [{_signed(cell.paper.value)}, {plus}{_signed(cell.difference)}]"
+        text += f" [{_signed(cell.paper.value, digits)}, {plus}{_signed(cell.difference, digits)}]"
     return text
 
 
-def _signed(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", MINUS)
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)
 
 
 _LATEX = {
