@@ -17,6 +17,7 @@ from datasets import Splits, resident
 from datasets.augment import Augmentation
 from errors import UserError
 from gwa import Moments, Rule, gwa_score
+from gwa.moments import reasons_of_nan
 from training import devices, estimators, measures, optimizer
 from training.checkpoint import Checkpoints
 from training.estimators import TEXTBOOK
@@ -169,7 +170,7 @@ class Trainer:
         record |= self._measured(state, epoch)
         if self._config.estimators:
             record["estimates"] = {name: _scored(result.samples[name]) for name in self._config.estimators}
-        reasons = _reasons(record)
+        reasons = reasons_of_nan(record)
         return record | {"reasons": reasons} if reasons else record
 
     def facts(self, state: TrainState) -> dict[str, Any]:
@@ -241,14 +242,3 @@ def _scored(alignments: np.ndarray) -> dict[str, float]:
         "alignment_variance": float(moments.variance),
         "excess_kurtosis": float(moments.excess_kurtosis),
     }
-
-
-def _reasons(record: Record) -> dict[str, str]:
-    """Why a score of this epoch is NaN."""
-    reasons = {}
-    if np.isnan(record["excess_kurtosis"]):
-        reasons["excess_kurtosis"] = "all alignments are equal (a head of zeros has alignment 0 everywhere)"
-        reasons["gwa"] = "the excess kurtosis is not defined"
-    elif np.isnan(record["gwa"]):
-        reasons["gwa"] = f"excess kurtosis {record['excess_kurtosis']:.3f} + 1.2 is not positive: two-peaked alignments"
-    return reasons
