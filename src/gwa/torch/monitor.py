@@ -119,8 +119,8 @@ class AlignmentMonitor:
 
         Returns:
           The epoch's line in history.jsonl: `epoch` (from 1), `progress`, `train_accuracy`, `gwa`, `alignment_mean`,
-          `alignment_variance`, `excess_kurtosis`, `prediction_changes` and `prediction_churn` since the epoch before (of
-          rows, so with `num_examples`), and `fields`. What is not known is None, what is not defined None with its
+          `alignment_variance`, `excess_kurtosis`, `prediction_changes` and `prediction_churn` since the epoch before
+          (both with `num_examples` only) and `fields`. What is not known is None; what is not defined is None with its
           reason under `reasons`.
 
         Raises:
