@@ -2,8 +2,7 @@
 
 uv run --with torch scripts/gwa_torch.py [--dataset=digits] [--network=convnext] [--workdir=runs/torch_digits]
 
-An example to copy from: what is GWA's in it are the three lines with `monitor`. The work directory is that of
-src/train.py, so tables.py and figures.py read it.
+What is GWA's in it are the three lines with `monitor`. tables.py and figures.py read the work directory.
 """
 
 import argparse
@@ -48,14 +47,13 @@ def main() -> None:
     """Runs what the command line says and reports what came of it."""
     arguments = parse()
     config = config_of(arguments)
-    workdir = arguments.workdir or pathlib.Path("runs", f"torch_{pathlib.Path(arguments.dataset).stem}")
+    workdir = arguments.workdir or pathlib.Path("runs", "torch_" + pathlib.Path(arguments.dataset).stem)
     try:
         summary = finished(workdir, config, arguments.overwrite) or train(config, workdir, arguments.overwrite)
     except UserError as error:
         refuse(error)
-    chosen_by = summary["chosen_by"]
-    choices = {f"chosen by {chosen_by}": summary["rules"][chosen_by]}
-    for name, choice in (choices | {"last": summary["last"], "best on test": summary["best_on_test"]}).items():
+    chosen = {f"chosen by {rule}": choice for rule, choice in summary["rules"].items()}
+    for name, choice in (chosen | {"last": summary["last"], "best on test": summary["best_on_test"]}).items():
         accuracy = "not measured" if choice["test_accuracy"] is None else f"{choice['test_accuracy']:.4f}"
         print(f"{name + ':':24} epoch {choice['epoch']}   test accuracy {accuracy}")
 
@@ -88,7 +86,7 @@ def refuse(error: object) -> NoReturn:
 
 
 def config_of(arguments: argparse.Namespace) -> ConfigDict:
-    """The arguments as the fields of configs/base.py, which the data, the rules and the records are read from."""
+    """The arguments as fields of configs/base.py, which data, rules and records go by."""
     config = base.get_config()
     config.seed, config.epochs, config.batch_size = arguments.seed, arguments.epochs, arguments.batch_size
     config.network.name = f"pytorch/{arguments.network}"
@@ -108,7 +106,7 @@ def config_of(arguments: argparse.Namespace) -> ConfigDict:
 
 def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[str, Any]:
     """The loop; returns the summary."""
-    if config.epochs < 1 or config.batch_size < 1:
+    if min(config.epochs, config.batch_size) < 1:
         raise UserError("--epochs and --batch-size must be at least 1")
     splits = datasets.build(config.dataset)
     selection = Selection(config.stopping, splits)
@@ -129,7 +127,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
             started, losses = time.perf_counter(), []
             order = torch.from_numpy(shuffled(len(labels), config.seed, epoch)).to(DEVICE)
             for rows in order.split(config.batch_size):
-                loss = F.cross_entropy(model(normalized(images[rows])), labels[rows])
+                loss = F.cross_entropy(model(images[rows] / 127.5 - 1), labels[rows])
                 optimizer.zero_grad()
                 loss.backward()
                 learning_rate = schedule.get_last_lr()[0]
@@ -151,8 +149,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
             if selection.update(record)[0]:
                 save(model, workdir / "checkpoints" / selection.names[0], epoch)
             records.append(record, monitor.samples)
-            score = np.nan if record["gwa"] is None else record["gwa"]
-            print(f"epoch {epoch:3d}   GWA {score:7.4f}   train accuracy {record['train_accuracy']:.4f}", flush=True)
+            print(*(f"{name} {record[name]}" for name in ("epoch", "gwa", "train_accuracy")), sep="   ", flush=True)
             if monitor.verdict.stop:
                 break
         summary = summarize(config, selection, records.history, facts(model, splits))
@@ -173,9 +170,8 @@ def build(name: str, shape: tuple[int, ...], num_classes: int) -> nn.Module:
         raise UserError(f"--network is {name!r}; it is convnext, mlp, timm/NAME or torchvision/NAME")
     try:
         if library == "timm":
-            model = importlib.import_module("timm").create_model(
-                model_name, num_classes=num_classes, in_chans=shape[-1]
-            )
+            timm = importlib.import_module("timm")
+            model = timm.create_model(model_name, num_classes=num_classes, in_chans=shape[-1])
         else:
             model = importlib.import_module("torchvision").models.get_model(model_name, num_classes=num_classes)
     except ImportError:
@@ -188,8 +184,8 @@ def build(name: str, shape: tuple[int, ...], num_classes: int) -> nn.Module:
 def convnext(channels: int, patch_size: int, num_classes: int) -> nn.Sequential:
     """Two stages of two ConvNeXt blocks, 32 and 64 channels wide."""
     stem, down = nn.Conv2d(channels, 32, patch_size, patch_size), nn.Conv2d(32, 64, 2, 2)
-    pool = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(64))
-    model = nn.Sequential(stem, Block(32), Block(32), down, Block(64), Block(64), *pool)
+    blocks = (Block(32), Block(32), down, Block(64), Block(64))
+    model = nn.Sequential(stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(64))
     model.add_module("head", nn.Linear(64, num_classes))
     return model
 
@@ -209,14 +205,9 @@ class Block(nn.Module):
 
 
 def on_device(examples: datasets.Examples) -> tuple[Tensor, Tensor]:
-    """Images uint8 `[N, channels, height, width]` and labels int64 `[N]`."""
+    """Images uint8 `[N, channels, height, width]` and labels int64 `[N]`; networks see pixels in [-1, 1]."""
     images = torch.from_numpy(np.ascontiguousarray(examples.images.transpose(0, 3, 1, 2)))
     return images.to(DEVICE), torch.from_numpy(examples.labels).long().to(DEVICE)
-
-
-def normalized(images: Tensor) -> Tensor:
-    """Pixels from [0, 255] to [-1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 @torch.no_grad()
@@ -226,10 +217,10 @@ def evaluated(model: nn.Module, split: str, examples: datasets.Examples | None, 
         return {f"{split}_loss": None, f"{split}_accuracy": None}
     model.eval()
     images, labels = on_device(examples)
-    logits = torch.cat([model(normalized(batch)) for batch in images.split(batch_size)])
+    logits = torch.cat([model(batch / 127.5 - 1) for batch in images.split(batch_size)])
     model.train()
-    accuracy = float((logits.argmax(-1) == labels).double().mean())
-    return {f"{split}_loss": float(F.cross_entropy(logits, labels)), f"{split}_accuracy": accuracy}
+    right = (logits.argmax(-1) == labels).double()
+    return {f"{split}_loss": float(F.cross_entropy(logits, labels)), f"{split}_accuracy": float(right.mean())}
 
 
 def save(model: nn.Module, folder: pathlib.Path, epoch: int) -> None:
@@ -241,8 +232,8 @@ def save(model: nn.Module, folder: pathlib.Path, epoch: int) -> None:
 
 def facts(model: nn.Module, splits: datasets.Splits) -> dict[str, Any]:
     """What the summary says of data and network."""
-    train = splits.train
-    wrong = None if train.clean_labels is None else float(np.mean(train.labels != train.clean_labels))
+    clean = splits.train.clean_labels
+    wrong = None if clean is None else float(np.mean(splits.train.labels != clean))
     sizes = {f"{name}_examples": len(getattr(splits, name) or ()) for name in ("train", "val", "test")}
     return {"parameters": sum(p.numel() for p in model.parameters()), "wrong_label_share": wrong, **sizes}
 

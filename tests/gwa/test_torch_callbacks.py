@@ -203,7 +203,7 @@ def test_huggingface_trainer_that_keeps_its_labels_is_told(huggingface_trainer):
     from gwa.torch.huggingface import AlignmentCallback
 
     trainer = huggingface_trainer(
-        AlignmentCallback("fc"), loss=lambda outputs, labels, **_: F.cross_entropy(outputs, labels)
+        AlignmentCallback("fc"), loss=lambda logits, labels, **_: F.cross_entropy(logits, labels)
     )
     with pytest.raises(ValueError, match="compute_loss_func"):
         trainer.train()
