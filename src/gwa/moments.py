@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -88,6 +90,17 @@ def gwa_score(moments: Moments, beta: float = 1.2) -> jax.Array:
     """
     denominator = moments.excess_kurtosis + beta
     return jnp.where(denominator > 0, moments.mean / jnp.where(denominator > 0, denominator, 1), jnp.nan)
+
+
+def reasons_of_nan(record: Mapping[str, float]) -> dict[str, str]:
+    """Why `excess_kurtosis` or `gwa` of an epoch's record is NaN, by field; empty where neither is."""
+    reasons = {}
+    if math.isnan(record["excess_kurtosis"]):
+        reasons["excess_kurtosis"] = "all alignments are equal (a head of zeros has alignment 0 everywhere)"
+        reasons["gwa"] = "the excess kurtosis is not defined"
+    elif math.isnan(record["gwa"]):
+        reasons["gwa"] = f"excess kurtosis {record['excess_kurtosis']:.3f} + 1.2 is not positive: two-peaked alignments"
+    return reasons
 
 
 def _shift(a: Moments, b: Moments, delta: jax.Array, share_a: jax.Array, share_b: jax.Array) -> jax.Array:

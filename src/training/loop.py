@@ -17,6 +17,7 @@ from datasets import Splits, resident
 from datasets.augment import Augmentation
 from errors import UserError
 from gwa import Rule
+from gwa.moments import reasons_of_nan
 from training import devices, estimators, measures, optimizer, robustness
 from training.checkpoint import Checkpoints
 from training.estimators import TEXTBOOK, scored
@@ -183,7 +184,7 @@ class Trainer:
         record |= self._measured(state, epoch)
         if result.estimates:
             record["estimates"] = result.estimates
-        reasons = _reasons(record)
+        reasons = reasons_of_nan(record)
         return record | {"reasons": reasons} if reasons else record
 
     def facts(self, state: TrainState) -> dict[str, Any]:
@@ -242,14 +243,3 @@ def _in_row_order(dispatched: list[tuple[np.ndarray, np.ndarray, dict[str, jax.A
             samples[name] = np.empty(num_examples, values.dtype)
             samples[name][index] = values.ravel()[counted]
     return Epoch(means, samples, {})
-
-
-def _reasons(record: Record) -> dict[str, str]:
-    """Why a score of this epoch is NaN."""
-    reasons = {}
-    if np.isnan(record["excess_kurtosis"]):
-        reasons["excess_kurtosis"] = "all alignments are equal (a head of zeros has alignment 0 everywhere)"
-        reasons["gwa"] = "the excess kurtosis is not defined"
-    elif np.isnan(record["gwa"]):
-        reasons["gwa"] = f"excess kurtosis {record['excess_kurtosis']:.3f} + 1.2 is not positive: two-peaked alignments"
-    return reasons

@@ -23,6 +23,17 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - s
     assert set(result.stdout.split()) <= {"gwa", "jax", "jaxlib", "numpy"}
 
 
+def test_gwa_torch_without_pytorch_is_one_clear_line():
+    code = """
+import sys
+sys.modules["torch"] = None  # as if it were not installed
+import gwa.torch
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "src")
+    assert result.returncode == 1
+    assert "ImportError: gwa.torch needs PyTorch" in result.stderr.splitlines()[-1]
+
+
 def test_the_wheel_holds_gwa_alone(tmp_path):
     if shutil.which("uv") is None:
         pytest.skip("uv is not on the PATH")

@@ -1,0 +1,107 @@
+"""Gradient-weight alignment of single samples on PyTorch tensors; the derivation stands in `gwa.alignment`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def head_alignment(
+    logits: Tensor, labels: Tensor, embeddings: Tensor, kernel: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Cosine between each sample's negative head gradient and the head's kernel; in [-1, 1], high = well aligned.
+
+    The same function as `gwa.head_alignment`: in float32, also under autocast, and without a graph.
+
+    Args:
+      logits: `[..., classes]`, the head's output, bias included.
+      labels: integers `[...]`, class indices; or floats `[..., classes]`, target distributions that sum to 1.
+      embeddings: `[..., features]`, the head's input z.
+      kernel: `[features, classes]`, the head's weights W; of an `nn.Linear` that is `weight.T`.
+      bias: `[classes]`, or None for a head without.
+
+    Returns:
+      float32 `[...]`, one alignment per sample.
+
+    Raises:
+      ValueError: when the shapes do not fit together.
+    """
+    _check_shapes(logits, labels, embeddings, kernel, bias)
+    return alignment_given_norm(logits, labels, embeddings, norm(kernel.float()), bias)
+
+
+def alignment_given_norm(
+    logits: Tensor, labels: Tensor, embeddings: Tensor, kernel_norm: Tensor, bias: Tensor | None
+) -> Tensor:
+    """As `head_alignment`, of which the kernel enters by its norm alone: z·W is already in the logits."""
+    logits = logits.float()
+    products = logits if bias is None else logits - bias.float()
+    cosine_numerator, residual_norm = _terms(logits, labels, products)
+    # One division at a time: the product of the norms may leave the range of float32 where the quotient does not.
+    for length in (residual_norm, norm(embeddings.float(), dim=-1), kernel_norm):
+        cosine_numerator = torch.where(length > 0, cosine_numerator / length, 0)
+    return cosine_numerator
+
+
+@torch.no_grad()
+def head_gradient_norm(logits: Tensor, labels: Tensor, embeddings: Tensor) -> Tensor:
+    """Norm of each sample's gradient at the head's kernel, ‖z‖ ‖softmax(logits) − y‖: EL2N weighted by ‖z‖.
+
+    The same function as `gwa.head_gradient_norm`.
+
+    Returns:
+      float32 `[...]`, at least 0; small = well fitted.
+    """
+    logits = logits.float()
+    _, residual_norm = _terms(logits, labels, logits)
+    if not labels.is_floating_point():
+        own = labels.long()[..., None]
+        others = logits.scatter(-1, own, -torch.inf).logsumexp(-1)
+        residual_norm = residual_norm * torch.sigmoid(others - logits.gather(-1, own)[..., 0])  # the latter is 1 − p_y
+    return norm(embeddings.float(), dim=-1) * residual_norm
+
+
+def norm(x: Tensor, dim: int | None = None) -> Tensor:
+    """Euclidean norm whose squares neither overflow nor vanish: the largest entry is divided out first."""
+    largest = torch.linalg.vector_norm(x, torch.inf, dim=dim, keepdim=True)
+    scaled = x / torch.where(largest > 0, largest, 1)
+    lengths = scaled.square().sum(dim, keepdim=True).sqrt() * largest
+    return lengths.reshape(()) if dim is None else lengths.squeeze(dim)
+
+
+def _terms(logits: Tensor, labels: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+    """−Σ_j δ_j u_j and ‖δ‖ of the residual δ; for class indices both divided by 1 − p_y."""
+    if labels.is_floating_point():
+        return _soft_terms(logits, labels.float(), products)
+    own = labels.long()[..., None]
+    wrong = logits.scatter(-1, own, -torch.inf).softmax(-1)
+    return (
+        (wrong * (products.gather(-1, own) - products)).sum(-1),
+        (1 + wrong.square().sum(-1)).sqrt(),
+    )
+
+
+def _soft_terms(logits: Tensor, targets: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+    """The residual's entries sum to 0; that of the largest target cancels worst, so the others stand for it."""
+    largest = targets.argmax(-1, keepdim=True)
+    others = (logits.softmax(-1) - targets).scatter(-1, largest, 0)
+    residual = others.scatter(-1, largest, -others.sum(-1, keepdim=True))
+    return (others * (products.gather(-1, largest) - products)).sum(-1), norm(residual, dim=-1)
+
+
+def _check_shapes(logits: Tensor, labels: Tensor, embeddings: Tensor, kernel: Tensor, bias: Tensor | None) -> None:
+    classes = logits.shape[-1] if logits.ndim else 0
+    if classes < 2:
+        raise ValueError(f"logits must be [..., classes] with at least 2 classes, not {tuple(logits.shape)}")
+    examples = logits.shape[:-1]
+    features = embeddings.shape[-1] if embeddings.ndim else -1
+    fitting = {
+        "labels": (labels, (*examples, classes) if labels.is_floating_point() else tuple(examples)),
+        "embeddings": (embeddings, (*examples, features)),
+        "kernel": (kernel, (features, classes)),
+        "bias": (bias, (classes,)),
+    }
+    for name, (tensor, shape) in fitting.items():
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} must be {shape} beside logits {tuple(logits.shape)}, not {tuple(tensor.shape)}")

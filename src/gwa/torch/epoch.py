@@ -1,0 +1,104 @@
+"""What an epoch gathers of its batches: moments of the scores, or the scores themselves in the rows' order.
+
+Both add up on the device without waiting for it, and join what the processes of a DistributedDataParallel run have.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gwa.torch.moments import Moments
+
+_BATCHES_AT_ONCE = 64  # joining two sets of moments costs some sixty small operations
+
+
+class Batch(NamedTuple):
+    """Flat, one entry per sample."""
+
+    alignment: Tensor  # float32
+    prediction: Tensor  # int64
+    right: Tensor  # bool: the prediction is the label
+    counted: Tensor  # bool: the label is one
+
+
+class Totals(NamedTuple):
+    """What an epoch shows, of all processes together."""
+
+    moments: Moments
+    accuracy: float
+    samples: dict[str, np.ndarray]  # `alignment` float32 [N], NaN where not seen, and `prediction` int32 [N], then −1
+
+
+class Stream:
+    """Only moments are kept: for any number of scores, whose samples have no numbers."""
+
+    def __init__(self, device: torch.device):
+        self._waiting: list[Batch] = []
+        self._moments = Moments.of(torch.zeros(0, device=device))
+        self._right = torch.zeros((), dtype=torch.int64, device=device)
+
+    def add(self, batch: Batch, index: Tensor | None) -> None:
+        """One more batch."""
+        self._waiting.append(batch)
+        if len(self._waiting) == _BATCHES_AT_ONCE:
+            self._join_waiting()
+
+    def finish(self) -> Totals:
+        """The totals of all processes."""
+        self._join_waiting()
+        moments, *others = map(Moments.from_vector, _gathered(self._moments.to_vector()))
+        for other in others:
+            moments += other
+        right = sum(int(count) for count in _gathered(self._right))
+        return Totals(moments, right / max(int(moments.count), 1), {})
+
+    def _join_waiting(self) -> None:
+        if self._waiting:
+            alignment, _, right, counted = map(torch.cat, zip(*self._waiting, strict=True))
+            self._moments += Moments.of(alignment, where=counted)
+            self._right += (right & counted).sum()
+            self._waiting.clear()
+
+
+class Rows:
+    """Every row's latest score and prediction; a row that came twice counts once."""
+
+    def __init__(self, num_examples: int, device: torch.device):
+        self._alignment = torch.full((num_examples,), torch.nan, device=device)
+        self._prediction = torch.full((num_examples,), -1, dtype=torch.int32, device=device)
+        self._right = torch.zeros(num_examples, dtype=torch.int32, device=device)
+
+    def add(self, batch: Batch, index: Tensor | None) -> None:
+        """One more batch, of the rows `index`."""
+        assert index is not None
+        self._alignment[index] = torch.where(batch.counted, batch.alignment, torch.nan)
+        self._prediction[index] = torch.where(batch.counted, batch.prediction, -1).int()
+        self._right[index] = batch.right.int()
+
+    def finish(self) -> Totals:
+        """The totals of all processes; a row that several have seen counts as the first of them has it."""
+        columns = zip(*map(_gathered, (self._alignment, self._prediction, self._right)), strict=True)
+        alignment, prediction, right = next(columns)
+        for other_alignment, other_prediction, other_right in columns:
+            absent = prediction < 0
+            alignment = torch.where(absent, other_alignment, alignment)
+            right = torch.where(absent, other_right, right)
+            prediction = torch.where(absent, other_prediction, prediction)
+        seen = prediction >= 0
+        moments = Moments.of(alignment, where=seen)
+        samples = {"alignment": alignment.cpu().numpy(), "prediction": prediction.cpu().numpy()}
+        return Totals(moments, int(right[seen].sum()) / max(int(moments.count), 1), samples)
+
+
+def _gathered(tensor: Tensor) -> list[Tensor]:
+    """The tensor of every process, in the order of their ranks."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [tensor]
+    tensors = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(tensors, tensor)
+    return tensors

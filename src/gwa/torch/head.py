@@ -1,0 +1,96 @@
+"""The head of a PyTorch model: found by name or by looking, and refused where the score would be of something else."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor, nn
+
+_TOLERANCE = 1e-3  # of an output relative to ‖x‖ ‖w‖; wide enough for TF32 and for half precision
+
+
+def find(model: nn.Module, head: nn.Module | str | None) -> tuple[str, nn.Linear]:
+    """The linear layer whose output are the logits, and its dotted name in the model.
+
+    Args:
+      model: also as `torch.compile` or DistributedDataParallel wrap it.
+      head: the module itself, its dotted name, or None for the last `nn.Linear`, which a warning then names.
+
+    Raises:
+      ValueError: when there is no such layer, or the score is not defined at it.
+    """
+    model = _unwrapped(model)
+    names = {module: name for name, module in model.named_modules()}
+    if head is None:
+        linear = [module for module in names if isinstance(module, nn.Linear)]
+        if not linear:
+            raise ValueError(f"head: {type(model).__name__} has no nn.Linear whose output could be the logits")
+        head = linear[-1]
+        logging.warning("gwa: the head is taken to be %r, the last nn.Linear; say head=... if not", names[head])
+    elif isinstance(head, str):
+        head = _named(model, head)
+    elif head not in names:
+        raise ValueError(f"head: the given {type(head).__name__} is no part of the {type(model).__name__}")
+    _check(names[head], head)
+    _check_alone(model, names[head], head)
+    return names[head], head
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    if isinstance(model, nn.DataParallel):
+        raise ValueError("model: nn.DataParallel runs copies of the head; use DistributedDataParallel")
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        return _unwrapped(model.module)
+    return _unwrapped(model._orig_mod) if hasattr(model, "_orig_mod") else model
+
+
+def _named(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+        last = ", ".join(linear[-3:]) or "none"
+        raise ValueError(f"head: {type(model).__name__} has no module {name!r}; its last nn.Linear: {last}") from None
+
+
+def _check(name: str, head: nn.Module) -> None:
+    if not isinstance(head, nn.Linear):
+        raise ValueError(f"head: {name!r} is a {type(head).__name__}; the score is defined at an nn.Linear")
+    if isinstance(head.weight, nn.UninitializedParameter):
+        raise ValueError(f"head: {name!r} has no size before its first forward pass; run a batch through the model")
+    if head.out_features < 2:
+        raise ValueError(f"head: {name!r} has {head.out_features} output; the score needs at least 2 classes")
+    if not _is_affine(head):
+        raise ValueError(
+            f"head: {name!r}, a {type(head).__name__}, does not return x @ weight.T + bias (a cosine or a margin "
+            "head?); the score is not defined there"
+        )
+
+
+def _check_alone(model: nn.Module, name: str, head: nn.Linear) -> None:
+    for other, module in model.named_modules():
+        shared = module is not head and any(tensor is head.weight for tensor in module.parameters(recurse=False))
+        if shared:
+            raise ValueError(
+                f"head: the weight of {name!r} is tied to that of {other!r}, so its gradient has a part that the "
+                "logits do not show; gwa.torch.head_alignment gives the head's part alone"
+            )
+
+
+@torch.no_grad()
+def _is_affine(head: nn.Linear) -> bool:
+    """Whether the layer is one, on two inputs of one direction and different length."""
+    weight = head.weight.float()
+    direction = torch.arange(1.0, head.in_features + 1, device=weight.device).cos()
+    inputs = torch.stack([direction, 3 * direction])
+    bias = torch.zeros_like(weight[:, 0]) if head.bias is None else head.bias.float()
+    try:
+        outputs = head.forward(inputs.to(head.weight.dtype))
+    except (TypeError, RuntimeError):
+        return False
+    if not isinstance(outputs, Tensor) or outputs.shape != (2, head.out_features):
+        return False
+    scale = inputs.norm(dim=-1, keepdim=True) * weight.norm(dim=-1) + bias.abs()
+    tolerance = max(_TOLERANCE, 4 * torch.finfo(outputs.dtype).eps) * scale
+    return bool(((outputs.float() - inputs @ weight.T - bias).abs() <= tolerance).all())

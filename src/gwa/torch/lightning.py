@@ -1,0 +1,80 @@
+"""Gradient-Weight Alignment in a Lightning run: `Trainer(callbacks=[AlignmentCallback(head="model.fc")])`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from gwa.rules import Rule
+from gwa.torch.monitor import AlignmentMonitor, Record
+
+
+def labels_of(batch: Any) -> tuple[Any, Any]:
+    """The labels of a batch (images, labels) or {"labels": ...}, and no row numbers."""
+    return (batch["labels"] if isinstance(batch, Mapping) else batch[1]), None
+
+
+class AlignmentCallback(Callback):
+    """Logs `gwa` and `alignment_mean` of each epoch, and stops training where the rule says so.
+
+    The weights to keep are those of `verdict.best_epoch`; `ModelCheckpoint(monitor="gwa", mode="max")` keeps them.
+    Resumes with the Trainer's checkpoint.
+
+    Attributes:
+      monitor: the AlignmentMonitor of the run, from its start on.
+    """
+
+    monitor: AlignmentMonitor
+
+    def __init__(
+        self,
+        head: str | None = None,
+        rule: Rule | None = None,
+        num_examples: int | None = None,
+        unpack: Callable[[Any], tuple[Any, Any]] = labels_of,
+    ):
+        """As AlignmentMonitor, whose `epochs` are the Trainer's `max_epochs`.
+
+        Args:
+          head: dotted name of the head in the LightningModule.
+          rule: which epoch to keep.
+          num_examples: size of the training set, where `unpack` finds row numbers.
+          unpack: a batch's labels, and row numbers or None.
+        """
+        self._head, self._rule, self._num_examples, self._unpack = head, rule, num_examples, unpack
+        self._history: list[Record] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hooks the head."""
+        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        self.monitor = AlignmentMonitor(pl_module, self._head, self._rule, self._num_examples, epochs)
+        self.monitor.resume(self._history)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Scores the batch."""
+        self.monitor.update(*self._unpack(batch))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs the epoch and asks the rule."""
+        record = self.monitor.end_epoch()
+        self._history = self.monitor.history
+        logged = {name: record[name] for name in ("gwa", "alignment_mean")}
+        pl_module.log_dict({name: math.nan if value is None else value for name, value in logged.items()})
+        trainer.should_stop = trainer.should_stop or self.monitor.verdict.stop
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leaves the model as it was."""
+        self.monitor.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The records so far, for the Trainer's checkpoint."""
+        return {"history": self._history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The records of an earlier start."""
+        self._history = state_dict["history"]

@@ -1,0 +1,115 @@
+"""The moments of a set of scores on PyTorch tensors, mergeable in any grouping; the same numbers as `gwa.moments`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Count, mean and central sums Σ(x − mean)ᵏ, k = 2, 3, 4, of a set of scores, as in `gwa.Moments`.
+
+    `Moments.of(scores)` measures a batch, `a + b` joins two sets, exactly in any grouping; neither waits for the
+    device.
+
+    Attributes:
+      count: float32 scalar, how many scores.
+      mean: float32 scalar.
+      sums: float32 `[3]`, the central sums of second, third and fourth order.
+      mean_error, sums_error: what rounding took from `mean` and `sums` as sets were joined.
+    """
+
+    count: Tensor
+    mean: Tensor
+    sums: Tensor
+    mean_error: Tensor
+    sums_error: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, scores: Tensor, where: Tensor | None = None) -> Moments:
+        """Moments of `scores`, of any shape, in float32, without the entries where the mask `where` is false or 0."""
+        scores = scores.float().ravel()
+        mask = torch.ones_like(scores, dtype=torch.bool) if where is None else where.bool().ravel()
+        count = mask.sum().float()
+        filled = count.clamp(min=1)
+        mean = torch.where(mask, scores, 0).sum() / filled
+        deviation = torch.where(mask, scores - mean, 0)
+        # `mean` is itself rounded; the mean of the deviations is the part it misses.
+        mean_error = deviation.sum() / filled
+        deviation = torch.where(mask, deviation - mean_error, 0)
+        sums = torch.stack([(deviation**order).sum() for order in (2, 3, 4)])
+        return cls(count, mean, sums, mean_error, torch.zeros_like(sums))
+
+    @torch.no_grad()
+    def __add__(self, other: Moments) -> Moments:
+        """Moments of both sets together."""
+        count = self.count + other.count
+        filled = count.clamp(min=1)
+        share, other_share = self.count / filled, other.count / filled
+        # An empty set has no mean to differ from.
+        difference = (other.mean - self.mean) + (other.mean_error - self.mean_error)
+        delta = torch.where((self.count > 0) & (other.count > 0), difference, 0)
+        start = torch.where(self.count > 0, self.mean, other.mean)
+        start_error = torch.where(self.count > 0, self.mean_error, other.mean_error)
+        mean, error = _two_sum(start, delta * other_share)
+        mean, mean_error = _two_sum(mean, error + start_error)
+        sums, error = _two_sum(self.sums, other.sums)
+        sums, shift_error = _two_sum(sums, _shift(self, other, delta, share, other_share))
+        sums, sums_error = _two_sum(sums, error + shift_error + self.sums_error + other.sums_error)
+        return Moments(count, mean, sums, mean_error, sums_error)
+
+    @property
+    def variance(self) -> Tensor:
+        """Population variance, float32; NaN for an empty set."""
+        return self.sums[0] / self.count
+
+    @property
+    def excess_kurtosis(self) -> Tensor:
+        """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN where the variance is 0."""
+        second, _, fourth = self.sums
+        return self.count * fourth / second.square() - 3
+
+    def to_vector(self) -> Tensor:
+        """All of it as float32 `[9]`, to send to another process."""
+        return torch.cat([torch.stack([self.count, self.mean, self.mean_error]), self.sums, self.sums_error])
+
+    @classmethod
+    def from_vector(cls, vector: Tensor) -> Moments:
+        """What `to_vector` has made a vector of."""
+        (count, mean, mean_error), sums, sums_error = vector.split(3)
+        return cls(count, mean, sums, mean_error, sums_error)
+
+
+def gwa_score(moments: Moments, beta: float = 1.2) -> Tensor:
+    """Gradient-Weight Alignment of an epoch: mean / (excess kurtosis + beta); float32, higher is better.
+
+    As `gwa.gwa_score`: NaN unless excess kurtosis + beta > 0.
+    """
+    denominator = moments.excess_kurtosis + beta
+    return torch.where(denominator > 0, moments.mean / denominator, torch.nan)
+
+
+def _shift(a: Moments, b: Moments, delta: Tensor, share_a: Tensor, share_b: Tensor) -> Tensor:
+    """What moving two sets from their own means to the common one adds to their central sums (Pébay 2008, eq. 2.1)."""
+    second_a, third_a, _ = a.sums
+    second_b, third_b, _ = b.sums
+    pairs = a.count * share_b  # n_a n_b / n
+    second = delta**2 * pairs
+    third = delta**3 * pairs * (share_a - share_b) + 3 * delta * (share_a * second_b - share_b * second_a)
+    fourth = (
+        delta**4 * pairs * (share_a**2 - share_a * share_b + share_b**2)
+        + 6 * delta**2 * (share_a**2 * second_b + share_b**2 * second_a)
+        + 4 * delta * (share_a * third_b - share_b * third_a)
+    )
+    return torch.stack([second, third, fourth])
+
+
+def _two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The rounded sum and the rounding error, exactly: a + b = total + error (Knuth)."""
+    total = a + b
+    b_seen = total - a
+    return total, (a - (total - b_seen)) + (b - b_seen)

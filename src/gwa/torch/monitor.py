@@ -1,0 +1,219 @@
+"""Watches the head of a PyTorch model while it is trained, in a loop of whoever trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from gwa.moments import reasons_of_nan
+from gwa.rules import MaxGWA, Rule, Verdict
+from gwa.torch import head as heads
+from gwa.torch.alignment import alignment_given_norm, norm
+from gwa.torch.epoch import Batch, Rows, Stream
+from gwa.torch.moments import Moments, gwa_score
+
+Record = dict[str, Any]
+
+
+class Pass(NamedTuple):
+    """What a forward pass leaves behind: all that the scores need, as it was then, without the graph."""
+
+    logits: Tensor
+    embeddings: Tensor
+    weight_norm: Tensor
+    bias: Tensor | None
+
+
+class AlignmentMonitor:
+    """Scores every training sample from the forward passes of training, and judges the epochs by a stopping rule.
+
+    A forward pass counts when the head is in training mode and gradients are on; those of an evaluation do not. After
+    each, or after several, say `update(labels)`: before or after the optimiser's step, the scores are those of the
+    weights that the pass used. Under DistributedDataParallel every process has its own monitor; `end_epoch` joins them.
+    Nothing waits for the device until then.
+
+    Attributes:
+      head_name: dotted name of the head in the model.
+      history: the records of the epochs so far.
+      verdict: of the rule after the latest epoch: `best_epoch` (None before any is eligible) and `stop`.
+      samples: with `num_examples`, the latest epoch's `alignment` float32 `[N]` and `prediction` int32 `[N]` by row; a
+        row that did not occur has NaN and −1.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        head: nn.Module | str | None = None,
+        rule: Rule | None = None,
+        num_examples: int | None = None,
+        epochs: int | None = None,
+    ):
+        """Hooks the head; a model that is compiled must not have run yet.
+
+        Args:
+          model: the model in training, or what `torch.compile` or DistributedDataParallel has made of it.
+          head: the `nn.Linear` whose output are the logits, or its dotted name; by default the last one.
+          rule: which epoch to keep; by default `gwa.MaxGWA()`, without warm-up where `epochs` is not given.
+          num_examples: size of the training set, where updates come with the rows' numbers.
+          epochs: how many are planned; rules that skip the start of training need it.
+
+        Raises:
+          ValueError: when the score is not defined at this head, or the rule needs `epochs`.
+        """
+        if rule is None:
+            rule = MaxGWA() if epochs else MaxGWA(warmup=0.0)
+        if rule.warmup and not epochs:
+            raise ValueError(f"epochs must be given: the rule {rule.name} skips the first {rule.warmup:.0%} of them")
+        self.head_name, self._head = heads.find(model, head)
+        self.rule, self._epochs, self._num_examples = rule, epochs, num_examples
+        self.history: list[Record] = []
+        self.samples: dict[str, np.ndarray] = {}
+        self.verdict = Verdict(None, False)
+        self._rule_state = rule.init()
+        self._passes: list[Pass] = []
+        self._epoch = self._new_epoch()
+        self._handle = self._head.register_forward_hook(self._keep_pass, with_kwargs=True)
+
+    @torch.no_grad()
+    def update(self, labels: ArrayLike | Tensor, index: ArrayLike | Tensor | None = None) -> None:
+        """Scores the samples of the forward passes since the last update.
+
+        Args:
+          labels: integers `[...]`, class indices; one below 0, as the −100 that cross-entropy ignores, leaves its
+            sample out; or floats `[..., classes]`, target distributions.
+          index: integers `[batch]`, the rows of the samples; with `num_examples`, and only then.
+
+        Raises:
+          ValueError: when the head has not run, or on other samples than these.
+        """
+        passes, self._passes = self._passes, []
+        if not passes:
+            raise ValueError(
+                f"update: the head {self.head_name!r} has not run since the last update, in training mode and with "
+                "gradients (of a model that was compiled and run before the monitor was made, nothing is seen)"
+            )
+        if (index is None) != (self._num_examples is None):
+            raise ValueError("update: index and the monitor's num_examples belong together; give both or neither")
+        labels = torch.as_tensor(labels, device=passes[0].logits.device)
+        self._check_labels(labels, passes)
+        sizes = [len(each.logits) for each in passes]
+        rows: Iterable[Tensor | None] = [None] * len(passes)
+        if index is not None:
+            numbers = torch.as_tensor(index, device=labels.device).long()
+            if numbers.shape != labels.shape[:1]:
+                raise ValueError(f"update: index has the shape {tuple(numbers.shape)}, labels {tuple(labels.shape)}")
+            rows = numbers.split(sizes)
+        for each, targets, part in zip(passes, labels.split(sizes), rows, strict=True):
+            self._epoch.add(_scored(each, targets), part)
+
+    def end_epoch(self, **fields: Any) -> Record:
+        """Closes the epoch and asks the rule; on every process of a distributed run, which all get the same.
+
+        Args:
+          fields: more of the record, such as `train_loss` or `test_accuracy`.
+
+        Returns:
+          The epoch's line in history.jsonl: `epoch` (from 1), `progress`, `train_accuracy`, `gwa`, `alignment_mean`,
+          `alignment_variance`, `excess_kurtosis`, `prediction_changes` and `prediction_churn` since the epoch before
+          (both with `num_examples` only) and `fields`. What is not known is None; what is not defined is None with its
+          reason under `reasons`.
+
+        Raises:
+          ValueError: when no sample was scored, or a forward pass was not followed by an update.
+        """
+        if self._passes:
+            raise ValueError(
+                f"end_epoch: {len(self._passes)} forward passes in training mode came after the last update; "
+                "update(labels) after each, or run under torch.no_grad() what is not training"
+            )
+        moments, accuracy, samples = self._epoch.finish()
+        if not moments.count:
+            raise ValueError(f"end_epoch: no sample was scored; update(labels) has not run ({self.head_name!r})")
+        epoch = len(self.history) + 1
+        record = {
+            "epoch": epoch,
+            "progress": epoch / self._epochs if self._epochs else None,
+            "train_accuracy": accuracy,
+            **_summary(moments),
+            **_changes(self.samples, samples),
+            **fields,
+        }
+        self._epoch, self.samples = self._new_epoch(), samples
+        self._judge(record)
+        return record
+
+    def resume(self, history: Iterable[Mapping[str, Any]]) -> None:
+        """Goes on after the epochs of an earlier start, whose records these are."""
+        for record in history:
+            self._judge(dict(record))
+
+    def remove(self) -> None:
+        """Leaves the model as it was; history and verdict stay."""
+        self._handle.remove()
+
+    def _keep_pass(self, head: nn.Linear, args: tuple[Any, ...], kwargs: dict[str, Any], logits: Tensor) -> None:
+        if not (head.training and torch.is_grad_enabled()):
+            return
+        embeddings = args[0] if args else kwargs["input"]
+        # The optimiser changes the parameters in place, so what is needed of them is taken now.
+        bias = None if head.bias is None else head.bias.detach().clone()
+        weight_norm = norm(head.weight.detach().float())
+        self._passes.append(Pass(logits.detach(), embeddings.detach(), weight_norm, bias))
+
+    def _check_labels(self, labels: Tensor, passes: list[Pass]) -> None:
+        logits = passes[0].logits
+        seen = (sum(len(each.logits) for each in passes), *logits.shape[1:-1])
+        wanted = (*seen, logits.shape[-1]) if labels.is_floating_point() else seen
+        if tuple(labels.shape) != wanted:
+            raise ValueError(
+                f"update: labels have the shape {tuple(labels.shape)}, but the head {self.head_name!r} has run on "
+                f"{tuple(seen)} samples since the last update, of {logits.shape[-1]} classes"
+            )
+
+    def _new_epoch(self) -> Stream | Rows:
+        device = self._head.weight.device
+        return Stream(device) if self._num_examples is None else Rows(self._num_examples, device)
+
+    def _judge(self, record: Record) -> None:
+        self.history.append(record)
+        self._rule_state, self.verdict = self.rule.update(self._rule_state, record)
+
+
+def _scored(each: Pass, labels: Tensor) -> Batch:
+    """The scores and predictions of one forward pass."""
+    if labels.is_floating_point():
+        classes = labels.argmax(-1)
+        counted = torch.ones_like(classes, dtype=torch.bool)
+    else:
+        counted = labels >= 0
+        labels = classes = labels.clamp(min=0)
+    alignment = alignment_given_norm(each.logits, labels, each.embeddings, each.weight_norm, each.bias)
+    prediction = each.logits.argmax(-1)
+    return Batch(*(column.ravel() for column in (alignment, prediction, prediction == classes, counted)))
+
+
+def _summary(moments: Moments) -> Record:
+    """GWA and what it is made of; None, with a reason, what is not defined."""
+    values = {
+        "gwa": float(gwa_score(moments)),
+        "alignment_mean": float(moments.mean),
+        "alignment_variance": float(moments.variance),
+        "excess_kurtosis": float(moments.excess_kurtosis),
+    }
+    reasons = reasons_of_nan(values)
+    known = {name: None if name in reasons else value for name, value in values.items()}
+    return known | {"reasons": reasons} if reasons else known
+
+
+def _changes(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> Record:
+    """How many rows, and which share of them, are predicted otherwise than in the epoch before; of those in both."""
+    if not before:
+        return {"prediction_changes": None, "prediction_churn": None}
+    both = (before["prediction"] >= 0) & (now["prediction"] >= 0)
+    changes = int(np.sum(before["prediction"][both] != now["prediction"][both]))
+    return {"prediction_changes": changes, "prediction_churn": changes / max(int(both.sum()), 1)}

@@ -1,0 +1,209 @@
+"""Lightning and transformers' Trainer with the callback give the records of a plain loop over the same batches."""
+
+import functools
+import math
+
+import pytest
+
+import gwa
+
+torch = pytest.importorskip("torch")
+from torch_process import Network, batches  # noqa: E402
+
+gwa_torch = pytest.importorskip("gwa.torch")
+nn, F = torch.nn, torch.nn.functional
+torch.set_num_threads(1)  # two threads on a busy machine wait for each other
+
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore"),  # what these libraries warn of is theirs
+]
+EPOCHS, RATE = 3, 0.5
+
+
+def plain_history(model, accumulate=1, epochs=EPOCHS):
+    """The three lines in a plain loop; the gradient is that of the mean over `accumulate` batches."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", epochs=epochs)
+    for _ in range(epochs):
+        for step, (images, labels) in enumerate(batches(6)):
+            (F.cross_entropy(model(images), labels) / accumulate).backward()
+            if (step + 1) % accumulate == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+            monitor.update(labels)
+        monitor.end_epoch()
+    return monitor.history
+
+
+def assert_same(history, expected):
+    for record, wanted in zip(history, expected, strict=True):
+        for name in ("epoch", "progress", "train_accuracy", "gwa", "alignment_mean", "alignment_variance"):
+            assert record[name] == pytest.approx(wanted[name], rel=1e-5, abs=1e-6), name
+
+
+def loader(count):
+    images, labels = map(torch.cat, zip(*batches(count), strict=True))
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels), batch_size=16)
+
+
+def lightning_trainer(tmp_path, callbacks, **options):
+    lightning = pytest.importorskip("lightning")
+    return lightning.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=callbacks,
+        **({"max_epochs": EPOCHS} | options),
+    )
+
+
+def lightning_module():
+    lightning = pytest.importorskip("lightning")
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.model = Network()
+
+        def training_step(self, batch, batch_idx):
+            images, labels = batch
+            return F.cross_entropy(self.model(images), labels)
+
+        def validation_step(self, batch, batch_idx):
+            self.training_step(batch, batch_idx)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=RATE)
+
+    return Module()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_lightning(tmp_path, accumulate):
+    lightning = pytest.importorskip("lightning")
+    from gwa.torch.lightning import AlignmentCallback
+
+    callback = AlignmentCallback(head="model.fc")
+    keep_best = lightning.pytorch.callbacks.ModelCheckpoint(tmp_path, "{epoch}", monitor="gwa", mode="max")
+    trainer = lightning_trainer(tmp_path, [callback, keep_best], accumulate_grad_batches=accumulate)
+    module = lightning_module()
+    expected = plain_history(lightning_module().model, accumulate)
+    trainer.fit(module, loader(6), loader(2))
+    assert_same(callback.monitor.history, expected)
+    assert callback.monitor.verdict.best_epoch == gwa.MaxGWA().select(expected)
+    assert float(keep_best.best_model_score) == pytest.approx(max(record["gwa"] for record in expected), abs=1e-6)
+    assert not module.model.fc._forward_hooks
+
+
+def test_lightning_stops_and_resumes(tmp_path):
+    from gwa.torch.lightning import AlignmentCallback
+
+    impatient = gwa.MaxGWA(patience=1, warmup=0.0)
+    expected = plain_history(lightning_module().model, epochs=9)
+    first = AlignmentCallback("model.fc", rule=impatient)
+    trainer = lightning_trainer(tmp_path, [first], max_epochs=1)
+    trainer.fit(lightning_module(), loader(6))
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    second = AlignmentCallback("model.fc", rule=impatient)
+    trainer = lightning_trainer(tmp_path, [second], max_epochs=9)
+    trainer.fit(lightning_module(), loader(6), ckpt_path=tmp_path / "one.ckpt")
+    stopped = stopping_epoch(impatient, expected)
+    assert [record["epoch"] for record in second.monitor.history] == list(range(1, stopped + 1))
+    assert [record["gwa"] for record in second.monitor.history] == pytest.approx(
+        [record["gwa"] for record in expected[:stopped]], abs=1e-6
+    )
+
+
+def stopping_epoch(rule, history):
+    """The epoch after which the rule stops, or the last one."""
+    state = rule.init()
+    for record in history:
+        state, verdict = rule.update(state, record)
+        if verdict.stop:
+            return record["epoch"]
+    return len(history)
+
+
+@pytest.fixture
+def huggingface_trainer(tmp_path, monkeypatch):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    # Tests run with src on the path, whose `datasets` transformers takes for its own.
+    monkeypatch.setattr("transformers.trainer.is_datasets_available", lambda: False)
+    return functools.partial(make_huggingface_trainer, transformers, tmp_path)
+
+
+def make_huggingface_trainer(transformers, folder, callback, epochs=EPOCHS, accumulate=1, loss=None):
+
+    class Classifier(Network):
+        def forward(self, images, labels=None):
+            logits = super().forward(images)
+            return {"loss": F.cross_entropy(logits, labels), "logits": logits} if labels is not None else logits
+
+    arguments = transformers.TrainingArguments(
+        output_dir=folder,
+        num_train_epochs=epochs,
+        per_device_train_batch_size=16,
+        learning_rate=RATE,
+        optim="sgd",
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        eval_strategy="epoch",
+        train_sampling_strategy="sequential",
+        dataloader_pin_memory=False,
+        gradient_accumulation_steps=accumulate,
+    )
+    rows = [
+        {"images": image, "labels": label}
+        for images, labels in batches(6)
+        for image, label in zip(images, labels, strict=True)
+    ]
+    torch.manual_seed(0)
+    return transformers.Trainer(
+        Classifier(), arguments, train_dataset=rows, eval_dataset=rows, callbacks=[callback], compute_loss_func=loss
+    )
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_huggingface_trainer_gives_the_records_of_a_plain_loop(huggingface_trainer, accumulate):
+    from gwa.torch.huggingface import AlignmentCallback
+
+    callback = AlignmentCallback(head="fc")
+    trainer = huggingface_trainer(callback, accumulate=accumulate)
+    torch.manual_seed(0)
+    expected = plain_history(Network(), accumulate)
+    trainer.train()
+    assert_same(callback.monitor.history, expected)
+    logged = [entry["gwa"] for entry in trainer.state.log_history if "gwa" in entry]
+    assert logged == [record["gwa"] for record in callback.monitor.history]
+    assert not trainer.model._forward_pre_hooks
+
+
+def test_huggingface_trainer_stops(huggingface_trainer):
+    from gwa.torch.huggingface import AlignmentCallback
+
+    impatient = gwa.MaxGWA(patience=1, warmup=0.0)
+    torch.manual_seed(0)
+    expected = plain_history(Network(), epochs=9)
+    callback = AlignmentCallback("fc", rule=impatient)
+    huggingface_trainer(callback, epochs=9).train()
+    assert len(callback.monitor.history) == stopping_epoch(impatient, expected) < 9
+    assert math.isfinite(callback.monitor.history[-1]["gwa"])
+
+
+def test_huggingface_trainer_that_keeps_its_labels_is_told(huggingface_trainer):
+    from gwa.torch.huggingface import AlignmentCallback
+
+    trainer = huggingface_trainer(
+        AlignmentCallback("fc"), loss=lambda logits, labels, **_: F.cross_entropy(logits, labels)
+    )
+    with pytest.raises(ValueError, match="compute_loss_func"):
+        trainer.train()

@@ -1,0 +1,376 @@
+"""The monitor in loops as users write them: what it sees, what it must not see, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.datasets import load_digits
+
+import gwa
+
+torch = pytest.importorskip("torch")
+from torch_process import Network, batches  # noqa: E402
+
+gwa_torch = pytest.importorskip("gwa.torch")
+nn, F = torch.nn, torch.nn.functional
+torch.set_num_threads(1)  # two threads on a busy machine wait for each other
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Network()
+
+
+def direct(model, images, labels):
+    """The scores by the plain function, with the weights as they are now."""
+    with torch.no_grad():
+        embeddings = model.hidden(images).relu()
+        logits = model.fc(embeddings)
+    return gwa_torch.head_alignment(logits, labels, embeddings, model.fc.weight.T, model.fc.bias)
+
+
+def train(model, monitor, optimizer, update_first, run=None):
+    """Three steps with row numbers; returns the scores that the plain function gives before each step."""
+    expected, run = [], model if run is None else run
+    for step, (images, labels) in enumerate(batches()):
+        expected.append(direct(model, images, labels))
+        index = torch.arange(16) + 16 * step
+        F.cross_entropy(run(images), labels).backward()
+        if update_first:
+            monitor.update(labels, index)
+        optimizer.step()
+        optimizer.zero_grad()
+        if not update_first:
+            monitor.update(labels, index)
+    return torch.cat(expected)
+
+
+@pytest.mark.parametrize("update_first", [True, False])
+def test_scores_are_those_of_the_weights_of_the_forward_pass(model, update_first):
+    monitor = gwa_torch.AlignmentMonitor(model, head="fc", num_examples=48, epochs=10)
+    expected = train(model, monitor, torch.optim.SGD(model.parameters(), lr=1.0), update_first)
+    record = monitor.end_epoch(train_loss=0.5)
+    np.testing.assert_allclose(monitor.samples["alignment"], expected, rtol=0, atol=1e-6)
+    moments = jax.jit(gwa.Moments.of)(expected.numpy())
+    assert record["gwa"] == pytest.approx(float(gwa.gwa_score(moments)), abs=1e-6)
+    assert record["alignment_variance"] == pytest.approx(float(moments.variance), abs=1e-6)
+    assert record["train_loss"] == 0.5
+    assert record["progress"] == 0.1
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_three_lines_in_a_plain_loop(model, caplog):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor = gwa_torch.AlignmentMonitor(model)
+    for _ in range(3):
+        right = 0
+        for images, labels in batches(66):
+            logits = model(images)
+            F.cross_entropy(logits, labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            monitor.update(labels)
+            right += int((logits.argmax(-1) == labels).sum())
+        record = monitor.end_epoch()
+        assert record["train_accuracy"] == pytest.approx(right / (66 * 16))
+    assert "'fc'" in caplog.text
+    assert [record["epoch"] for record in monitor.history] == [1, 2, 3]
+    assert monitor.verdict.best_epoch == gwa.MaxGWA(warmup=0.0).select(monitor.history)
+
+
+def test_gradient_accumulation_in_either_form(model):
+    (first, second), together = list(batches(2)), []
+    for separate in (True, False):
+        monitor = gwa_torch.AlignmentMonitor(model, "fc", num_examples=32)
+        for i, (images, labels) in enumerate((first, second)):
+            model(images)
+            if separate:
+                monitor.update(labels, index=range(16 * i, 16 * i + 16))
+        if not separate:
+            monitor.update(torch.cat([first[1], second[1]]), index=np.arange(32))
+        monitor.end_epoch()
+        together.append(monitor.samples["alignment"])
+        monitor.remove()
+    np.testing.assert_array_equal(*together)
+    np.testing.assert_allclose(together[0][16:], direct(model, *second), rtol=0, atol=1e-6)
+
+
+def test_evaluation_is_not_seen(model):
+    monitor = gwa_torch.AlignmentMonitor(model, "fc")
+    ((images, labels),) = batches(1)
+    model(images)
+    monitor.update(labels)
+    with torch.no_grad():
+        model(images)
+    with torch.inference_mode():
+        model(images)
+    model.eval()
+    model(images)
+    assert monitor.end_epoch()["alignment_mean"] == pytest.approx(float(direct(model, images, labels).mean()), abs=1e-6)
+    monitor.remove()
+    model.train()
+    model(images)
+    with pytest.raises(ValueError, match="has not run"):
+        monitor.update(labels)
+
+
+def test_nothing_of_the_graph_is_kept(model):
+    monitor = gwa_torch.AlignmentMonitor(model, "fc")
+    model(next(batches())[0])
+    assert not any(tensor.requires_grad for tensor in monitor._passes[0])
+
+
+def test_autocast_scores_the_logits_it_gave(model):
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", num_examples=16)
+    ((images, labels),) = batches(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(images)
+        monitor.update(labels, range(16))
+    assert logits.dtype == torch.bfloat16
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        embeddings = model.hidden(images).relu()
+    expected = gwa_torch.head_alignment(logits, labels, embeddings, model.fc.weight.T, model.fc.bias)
+    monitor.end_epoch()
+    np.testing.assert_allclose(monitor.samples["alignment"], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("backend", "monitor_first"), [("eager", True), ("eager", False), ("inductor", False)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_model_gives_the_same_scores(model, backend, monitor_first):
+    torch._dynamo.reset()
+    compiled = model if monitor_first else torch.compile(model, backend=backend, fullgraph=True)
+    monitor = gwa_torch.AlignmentMonitor(compiled, "fc", num_examples=48)
+    if monitor_first:
+        compiled = torch.compile(model, backend=backend, fullgraph=True)
+    expected = train(model, monitor, torch.optim.SGD(model.parameters(), lr=1.0), update_first=False, run=compiled)
+    monitor.end_epoch()
+    np.testing.assert_allclose(monitor.samples["alignment"], expected, rtol=0, atol=1e-6)
+
+
+def test_ignored_labels_and_tokens(model):
+    monitor = gwa_torch.AlignmentMonitor(model, "fc")
+    (images, labels), (other, other_labels) = batches(2)
+    model(torch.stack([images, other], dim=1))
+    labels = torch.stack([labels, other_labels.where(torch.arange(16) < 3, -100)], dim=1)
+    monitor.update(labels)
+    record = monitor.end_epoch()
+    scores = torch.cat([direct(model, images, labels[:, 0]), direct(model, other[:3], other_labels[:3])])
+    assert record["alignment_mean"] == pytest.approx(float(scores.mean()), abs=1e-6)
+
+
+def test_soft_targets(model):
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", num_examples=16)
+    ((images, labels),) = batches(1)
+    targets = 0.7 * F.one_hot(labels, 4).double() + 0.3 * F.one_hot((labels + 1) % 4, 4).double()
+    right = (model(images).argmax(-1) == labels).float().mean()
+    monitor.update(targets, range(16))
+    assert monitor.end_epoch()["train_accuracy"] == pytest.approx(float(right))
+    np.testing.assert_allclose(monitor.samples["alignment"], direct(model, images, targets), rtol=0, atol=1e-6)
+
+
+def test_rows_count_once_and_their_predictions_are_compared(model):
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", num_examples=20)
+    ((images, labels),) = batches(1)
+    for rows in (slice(0, 16), slice(0, 4)):
+        model(images[rows])
+        monitor.update(labels[rows], np.arange(16)[rows])
+    first = monitor.end_epoch()
+    expected = direct(model, images, labels)
+    predictions = model(images).argmax(-1)
+    monitor.update(labels, range(16))
+    with torch.no_grad():
+        model.fc.bias[0] += 100
+    monitor.end_epoch()
+    model(images)
+    monitor.update(labels, range(16))
+    third = monitor.end_epoch()
+    assert first["prediction_changes"] is None
+    assert monitor.history[1]["prediction_changes"] == 0
+    assert third["prediction_changes"] == int((predictions != 0).sum()) > 0
+    assert third["prediction_churn"] == third["prediction_changes"] / 16
+    assert np.isnan(monitor.samples["alignment"][16:]).all()
+    assert (monitor.samples["prediction"][16:] == -1).all()
+    np.testing.assert_allclose(monitor.history[0]["alignment_mean"], expected.mean(), rtol=0, atol=1e-6)
+
+
+def test_a_score_that_is_not_defined_is_none_with_its_reason(model):
+    nn.init.zeros_(model.fc.weight)
+    monitor = gwa_torch.AlignmentMonitor(model, "fc")
+    ((images, labels),) = batches(1)
+    model(images)
+    monitor.update(labels)
+    record = monitor.end_epoch()
+    assert record["gwa"] is record["excess_kurtosis"] is None
+    assert set(record["reasons"]) == {"gwa", "excess_kurtosis"}
+    assert monitor.verdict == (None, False)
+
+
+def test_the_rule_stops_and_goes_on_after_a_resume(model):
+    rule = gwa.MaxGWA(patience=2)
+    history = [{"epoch": 1, "progress": 0.5, "gwa": 9.0}, {"epoch": 2, "progress": 0.6, "gwa": 1.0}]
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", rule=rule, epochs=4)
+    monitor.resume(history)
+    assert monitor.verdict == (1, False)
+    ((images, labels),) = batches(1)
+    model(images)
+    monitor.update(labels)
+    assert monitor.end_epoch()["epoch"] == 3
+    assert monitor.verdict == (1, True)
+
+
+class CosineHead(nn.Linear):
+    def forward(self, embeddings):
+        return 16 * F.linear(F.normalize(embeddings), F.normalize(self.weight))
+
+
+class MarginHead(nn.Linear):
+    def forward(self, embeddings, labels):
+        return super().forward(embeddings) - 0.3 * F.one_hot(labels, self.out_features)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.lm_head = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
+        self.lm_head.weight = self.embed.weight
+
+
+HEADS = {
+    "no such name": (Network(), "head", r"no module 'head'; its last nn.Linear: hidden, fc"),
+    "a module of another model": (Network(), Network().fc, "is no part of the Network"),
+    "none at all": (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "has no nn.Linear"),
+    "no linear layer": (nn.Sequential(nn.Conv2d(1, 2, 3)), "0", "'0' is a Conv2d"),
+    "a cosine head": (nn.Sequential(CosineHead(8, 4)), None, "a CosineHead, does not return x @ weight.T"),
+    "a margin head": (nn.Sequential(MarginHead(8, 4)), None, "a MarginHead, does not return x @ weight.T"),
+    "tied weights": (Tied(), "lm_head", "weight of 'lm_head' is tied to that of 'embed'"),
+    "one output": (nn.Sequential(nn.Linear(8, 1)), None, "1 output; the score needs at least 2"),
+    "no size yet": (nn.Sequential(nn.LazyLinear(4)), None, "no size before its first forward pass"),
+    "copies": (nn.DataParallel(Network()), "fc", "use DistributedDataParallel"),
+}
+
+
+@pytest.mark.parametrize("case", HEADS)
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_head_without_a_score_is_refused_in_one_line(case):
+    model, head, message = HEADS[case]
+    with pytest.raises(ValueError, match=message) as error:
+        gwa_torch.AlignmentMonitor(model, head)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("head", ["fc", 1])
+def test_the_head_is_found_by_name_or_module(model, head):
+    monitor = gwa_torch.AlignmentMonitor(nn.Sequential(model), model.fc if head == 1 else "0.fc")
+    assert monitor.head_name == "0.fc"
+
+
+def test_misuse_is_said_in_one_line(model):
+    ((images, labels),) = batches(1)
+    with pytest.raises(ValueError, match="epochs must be given"):
+        gwa_torch.AlignmentMonitor(model, "fc", rule=gwa.MaxGWA())
+    monitor = gwa_torch.AlignmentMonitor(model, "fc")
+    with pytest.raises(ValueError, match="'fc' has not run"):
+        monitor.update(labels)
+    for wrong in (labels[:5], labels[:, None], torch.ones(16, 3)):
+        model(images)
+        with pytest.raises(ValueError, match=r"labels have the shape .* has run on \(16,\) samples"):
+            monitor.update(wrong)
+    with pytest.raises(ValueError, match="no sample was scored"):
+        monitor.end_epoch()
+    model(images)
+    with pytest.raises(ValueError, match="index and the monitor's num_examples belong together"):
+        monitor.update(labels, index=range(16))
+    model(images)
+    with pytest.raises(ValueError, match="1 forward passes in training mode came after"):
+        monitor.end_epoch()
+
+
+def test_the_same_network_in_both_gives_the_same_curve():
+    images, labels = load_digits(return_X_y=True)
+    images, labels, epochs = (images[:1408] / 16).astype(np.float32), labels[:1408], 5
+    orders = [np.random.default_rng(epoch).permutation(len(images)).reshape(-1, 128) for epoch in range(epochs)]
+    model = Network(64, 32, 10)
+    params = [parameter.detach().numpy().copy() for parameter in model.parameters()]
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", epochs=epochs)
+    for order in orders:
+        for rows in order:
+            targets = torch.from_numpy(labels[rows])
+            F.cross_entropy(model(torch.from_numpy(images[rows])), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            monitor.update(targets)
+        monitor.end_epoch()
+
+    curve = jax_curve(params, images, labels, orders)
+    print("largest difference of GWA:", np.abs(np.subtract([r["gwa"] for r in monitor.history], curve)).max())
+    assert np.ptp(curve) > 0.05
+    np.testing.assert_allclose([record["gwa"] for record in monitor.history], curve, rtol=0, atol=1e-3)
+
+
+def jax_curve(params, images, labels, orders):
+    """GWA of each epoch of the same training in JAX; params are those of the PyTorch modules, in their order."""
+    optimizer = optax.sgd(0.2, momentum=0.9)
+    state = optimizer.init(params)
+
+    def loss(params, images, labels):
+        hidden, hidden_bias, kernel, bias = params
+        embeddings = jax.nn.relu(images @ hidden.T + hidden_bias[None])
+        logits = embeddings @ kernel.T + bias[None]
+        alignment = gwa.head_alignment(logits, labels, embeddings, kernel.T, bias)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), alignment
+
+    @jax.jit
+    def step(params, state, images, labels):
+        (_, alignment), gradient = jax.value_and_grad(loss, has_aux=True)(params, images, labels)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, updates), state, alignment
+
+    curve = []
+    for order in orders:
+        scores = []
+        for rows in order:
+            params, state, alignment = step(params, state, images[rows], labels[rows])
+            scores.append(alignment)
+        curve.append(float(gwa.gwa_score(jax.jit(gwa.Moments.of)(jnp.concatenate(scores)))))
+    return curve
+
+
+def test_two_processes_have_the_moments_of_one(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": "src"}
+    script = os.path.join(os.path.dirname(__file__), "torch_process.py")
+    commands = [[sys.executable, script, str(rank), str(tmp_path)] for rank in range(2)]
+    processes = [subprocess.Popen(command, env=environment) for command in commands]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    stream, rows = gwa_torch.AlignmentMonitor(model, "fc"), gwa_torch.AlignmentMonitor(model, "fc", num_examples=100)
+    for _ in range(2):
+        for step, (images, labels) in enumerate(batches(6)):
+            F.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            stream.update(labels)
+            rows.update(labels, torch.arange(16) + 16 * step)
+        for monitor, record in zip((stream, rows), (stream.end_epoch(), rows.end_epoch()), strict=True):
+            other = first["rows" if monitor is rows else "stream"][len(monitor.history) - 1]
+            assert other.keys() == record.keys()
+            known = [name for name, value in record.items() if value is not None]
+            assert [other[name] for name in known] == pytest.approx(
+                [record[name] for name in known], rel=1e-6, abs=1e-6
+            )
+    np.testing.assert_allclose(first["alignment"], rows.samples["alignment"], rtol=0, atol=1e-6)
+    assert first["prediction"] == rows.samples["prediction"].tolist()

@@ -1,0 +1,56 @@
+"""A small network with its batches, and, as a script, one process of a DistributedDataParallel run on them."""
+
+import json
+import pathlib
+import sys
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from gwa.torch import AlignmentMonitor
+
+
+class Network(nn.Module):
+    """Two layers; the second is the head."""
+
+    def __init__(self, features=6, hidden=8, classes=4):
+        super().__init__()
+        self.hidden, self.fc = nn.Linear(features, hidden), nn.Linear(hidden, classes)
+
+    def forward(self, images):
+        return self.fc(self.hidden(images).relu())
+
+
+def batches(count=3, size=16, features=6, classes=4):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        images = torch.randn(size, features, generator=generator)
+        yield images, torch.randint(0, classes, (size,), generator=generator)
+
+
+def main(rank, folder):
+    """Every other row of each batch, two epochs; the records as JSON."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
+    model = Network()
+    model.load_state_dict(torch.load(folder / "model.pt"))
+    model = nn.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    stream, rows = AlignmentMonitor(model, "fc"), AlignmentMonitor(model, "fc", num_examples=100)
+    for _ in range(2):
+        for step, (images, labels) in enumerate(batches(6)):
+            part = torch.arange(8) * 2 + rank
+            nn.functional.cross_entropy(model(images[part]), labels[part]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            stream.update(labels[part])
+            rows.update(labels[part], part + 16 * step)
+        stream.end_epoch()
+        rows.end_epoch()
+    samples = {name: values.tolist() for name, values in rows.samples.items()}
+    (folder / f"{rank}.json").write_text(json.dumps({"stream": stream.history, "rows": rows.history, **samples}))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), pathlib.Path(sys.argv[2]))
