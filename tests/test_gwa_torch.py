@@ -1,6 +1,7 @@
 """scripts/gwa_torch.py as a user runs it: a work directory like that of src/train.py, and one line per mistake."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -14,7 +15,8 @@ pytestmark = pytest.mark.torch
 
 def run_script(*arguments, script="gwa_torch.py"):
     command = [sys.executable, f"scripts/{script}", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": "src"}  # this environment holds the requirements, not the project
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
