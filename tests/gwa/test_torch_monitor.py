@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -85,6 +87,21 @@ def test_three_lines_in_a_plain_loop(model, caplog):
     assert "'fc'" in caplog.text
     assert [record["epoch"] for record in monitor.history] == [1, 2, 3]
     assert monitor.verdict.best_epoch == gwa.MaxGWA(warmup=0.0).select(monitor.history)
+
+
+def test_the_loop_of_the_documentation(model, tmp_path, monkeypatch):
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "torch.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "model": model,
+        "loader": list(batches(2)),
+        "cross_entropy": F.cross_entropy,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "torch": torch,
+    }
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], names)
+    assert len(names["monitor"].history) == 30
+    assert (tmp_path / "best.pt").exists()
 
 
 def test_gradient_accumulation_in_either_form(model):
