@@ -40,7 +40,7 @@ class Windows(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """A pre-norm transformer over characters. Tied, its head is the transposed embedding; untied, a kernel of its own."""
+    """A pre-norm transformer over characters; tied, its head is the transposed embedding, else a kernel of its own."""
 
     vocabulary: int
     width: int = 128
