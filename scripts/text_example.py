@@ -1,0 +1,219 @@
+"""Gradient-Weight Alignment of a small causal language model, every character a sample; docs/text.md shows the outcome.
+
+uv run scripts/text_example.py               history.jsonl, text.png and text.svg, into runs/text
+uv run scripts/text_example.py --untied      the same with a head of its own instead of the transposed embedding
+
+The text is the language reference that ships with Python, paragraph by paragraph; every fourth is held out to judge by.
+"""
+
+import argparse
+import json
+import pathlib
+import pydoc_data.topics
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from errors import UserError
+from experiments.figures.style import BLUE, GREY, RED, save_both
+from gwa import RULES, MaxGWA, Moments, gwa_score, head_alignment
+from training.records import finite, write_text
+
+SENTENCE_LINE = 64  # characters in a line of the coloured sentence
+
+
+class Windows(NamedTuple):
+    """Tokens and the tokens that follow them, int32 `[N, context]`; `mask` is false where a window is padding."""
+
+    tokens: np.ndarray
+    targets: np.ndarray
+    mask: np.ndarray
+
+
+class LanguageModel(nn.Module):
+    """A pre-norm transformer over characters; tied, its head is the transposed embedding, else a kernel of its own."""
+
+    vocabulary: int
+    width: int = 128
+    layers: int = 2
+    tied: bool = True
+
+    @nn.compact
+    def __call__(self, tokens: Array) -> tuple[Array, Array, Array]:
+        """Logits `[batch, time, vocabulary]`, the head's input `[batch, time, width]`, the kernel of the head."""
+        table = nn.Embed(self.vocabulary, self.width, name="embedding")
+        positions = self.param("positions", nn.initializers.normal(0.02), (tokens.shape[1], self.width))
+        x = table(tokens) + positions[None]
+        causal = nn.make_causal_mask(tokens)
+        for _ in range(self.layers):
+            x += nn.MultiHeadDotProductAttention(num_heads=4)(nn.LayerNorm()(x), mask=causal)
+            x += nn.Dense(self.width)(nn.gelu(nn.Dense(4 * self.width)(nn.LayerNorm()(x))))
+        embeddings = nn.LayerNorm()(x)
+        if self.tied:
+            kernel = table.embedding.T
+        else:
+            kernel = self.param("head", nn.initializers.lecun_normal(), (self.width, self.vocabulary))
+        return embeddings @ kernel, embeddings, kernel
+
+
+def score(model: LanguageModel, params, batch: Windows) -> tuple[Array, Array]:
+    """Mean loss over the unmasked characters of a batch, and the alignment of every character `[batch, time]`."""
+    logits, embeddings, kernel = model.apply({"params": params}, batch.tokens)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+    return jnp.mean(losses, where=batch.mask), head_alignment(logits, batch.targets, embeddings, kernel)
+
+
+def train(model: LanguageModel, text: Windows, held_out: Windows, arguments: argparse.Namespace):
+    """Trains, printing a record per epoch; returns the records and the parameters of the epoch that MaxGWA chooses."""
+    rng = np.random.default_rng(arguments.seed)
+    params = model.init(jax.random.key(arguments.seed), text.tokens[:1])["params"]
+    optimizer = optax.adamw(arguments.learning_rate)
+    optimizer_state = optimizer.init(params)
+
+    @jax.jit
+    def train_step(params, optimizer_state, moments, batch):
+        (loss, alignment), gradient = jax.value_and_grad(lambda p: score(model, p, batch), has_aux=True)(params)
+        updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+        moments += Moments.of(alignment, where=batch.mask)
+        return optax.apply_updates(params, updates), optimizer_state, moments, (loss, batch.mask.sum())
+
+    held_out_loss = jax.jit(lambda params: score(model, params, held_out)[0])
+    rule = MaxGWA()
+    state, history, chosen = rule.init(), [], params
+    for epoch in range(1, arguments.epochs + 1):
+        moments, losses = Moments.of([]), []
+        for batch in batches(text, arguments.batch_size, rng):
+            params, optimizer_state, moments, loss = train_step(params, optimizer_state, moments, batch)
+            losses.append(loss)
+        loss, weight = np.array(jax.device_get(losses)).T
+        record = {
+            "epoch": epoch,
+            "progress": epoch / arguments.epochs,
+            "train_loss": float(np.average(loss, weights=weight)),
+            "val_loss": float(held_out_loss(params)),
+            "gwa": float(gwa_score(moments)),
+            "alignment_mean": float(moments.mean),
+            "excess_kurtosis": float(moments.excess_kurtosis),
+        }
+        state, verdict = rule.update(state, record)
+        chosen = params if verdict.best_epoch == epoch else chosen
+        history.append(finite(record))
+        print(json.dumps(history[-1]), flush=True)
+    return history, chosen
+
+
+def batches(text: Windows, size: int, rng: np.random.Generator) -> Iterator[Windows]:
+    """Every window once, in random order; the last batch is filled up with windows that are masked altogether."""
+    count = len(text.tokens)
+    order = np.append(rng.permutation(count), np.zeros(-count % size, int))
+    mask = text.mask[order]
+    mask[count:] = False
+    shuffled = Windows(text.tokens[order], text.targets[order], mask)
+    for start in range(0, len(order), size):
+        yield Windows(*(array[start : start + size] for array in shuffled))
+
+
+def paragraphs() -> list[str]:
+    """The paragraphs of the language reference, without their layout; what several topics repeat counts once."""
+    pages = (page for _, page in sorted(pydoc_data.topics.topics.items()))
+    blocks = (" ".join(block.split()) for page in pages for block in page.split("\n\n"))
+    return list(dict.fromkeys(block for block in blocks if len(block) >= SENTENCE_LINE))
+
+
+def windows(texts: list[str], alphabet: str, context: int) -> Windows:
+    """Cuts paragraphs into windows, the last of each padded; every character but a paragraph's first is a target."""
+    index = {character: i for i, character in enumerate(alphabet)}
+    cut = [text[start : start + context + 1] for text in texts for start in range(0, len(text) - 1, context)]
+    tokens = np.zeros((len(cut), context + 1), np.int32)
+    mask = np.zeros((len(cut), context + 1), bool)
+    for row, piece in enumerate(cut):
+        tokens[row, : len(piece)] = [index[character] for character in piece]
+        mask[row, : len(piece)] = True
+    return Windows(tokens[:, :-1], tokens[:, 1:], mask[:, 1:])
+
+
+def draw(history: list[dict], sentence: str, alignment: np.ndarray) -> Figure:
+    """GWA above the losses by epoch, and the characters of a held-out sentence in the colour of their alignment."""
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    panels = figure.subplot_mosaic([["gwa", "loss"], ["text", "text"]], height_ratios=(2.6, 1.2))
+    left, right = panels["gwa"], panels["loss"]
+    chosen, lowest = (RULES[name]().select(history) for name in ("max_gwa", "lowest_validation_loss"))
+    epochs = [record["epoch"] for record in history]
+    values = {field: np.array([record[field] for record in history], float) for field in history[0]}
+    left.plot(epochs, values["gwa"], color=BLUE)
+    left.set(xlabel="epoch", title="GWA of the training characters")
+    right.plot(epochs, values["val_loss"], color=RED, label="held-out text")
+    right.plot(epochs, values["train_loss"], color=GREY, linestyle="--", label="training text")
+    right.set(xlabel="epoch", title="loss in nats per character")
+    for panel in (left, right):
+        panel.axvline(chosen, color=BLUE, linewidth=0.8, label=f"chosen by MaxGWA: {chosen}")
+        panel.axvline(lowest, color=RED, linewidth=0.8, linestyle=":", label=f"lowest held-out loss: {lowest}")
+    right.legend(frameon=False)
+    draw_sentence(panels["text"], sentence, alignment)
+    return figure
+
+
+def draw_sentence(axes: Axes, sentence: str, alignment: np.ndarray) -> None:
+    """One coloured cell per character; the first, which nothing predicts, has none."""
+    lines = -(-len(sentence) // SENTENCE_LINE)
+    cells = np.full(lines * SENTENCE_LINE, np.nan)
+    cells[1 : len(sentence)] = alignment
+    reach = np.abs(alignment).max()
+    image = axes.imshow(cells.reshape(lines, -1), cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto", alpha=0.7)
+    for i, character in enumerate(sentence):
+        axes.text(i % SENTENCE_LINE, i // SENTENCE_LINE, character, ha="center", va="center", family="monospace")
+    axes.set(xticks=[], yticks=[], title="alignment of each character of a held-out sentence, in the chosen epoch")
+    axes.figure.colorbar(image, ax=axes, pad=0.01)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains, and writes the records and the figure.
+
+    Raises:
+      UserError: when nothing would be held out.
+    """
+    texts = paragraphs()[: arguments.paragraphs]
+    training, held_out = [text for i, text in enumerate(texts) if i % 4 != 3], texts[3::4]
+    if not held_out:
+        raise UserError(f"--paragraphs={arguments.paragraphs} leaves none to hold out; give at least 4")
+    alphabet = "".join(sorted(set("".join(texts))))
+    text, held_out_text = (windows(part, alphabet, arguments.context) for part in (training, held_out))
+    print(f"{text.mask.sum()} characters to train on, {held_out_text.mask.sum()} held out, {len(alphabet)} different")
+    model = LanguageModel(len(alphabet), arguments.width, arguments.layers, not arguments.untied)
+    history, params = train(model, text, held_out_text, arguments)
+
+    arguments.workdir.mkdir(parents=True, exist_ok=True)
+    write_text(arguments.workdir / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
+    sentence = held_out[0][: arguments.context + 1]
+    _, alignment = score(model, params, windows([sentence], alphabet, arguments.context))
+    figure = draw(history, sentence, np.asarray(alignment)[0, : len(sentence) - 1])
+    save_both([("text", figure)], arguments.workdir)
+
+
+def main() -> None:
+    """Reads the command line; a mistake of the user's is one line and exit code 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/text"), help="runs/text by default")
+    parser.add_argument("--untied", action="store_true", help="a head of its own instead of the embedding")
+    sizes = {"epochs": 20, "paragraphs": 100, "context": 64, "batch_size": 8, "width": 128, "layers": 2, "seed": 0}
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{default} by default")
+    parser.add_argument("--learning_rate", type=float, default=2e-3, help="0.002 by default")
+    try:
+        run(parser.parse_args())
+    except UserError as error:
+        print(f"text_example.py: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
