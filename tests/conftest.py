@@ -18,7 +18,16 @@ def pytest_addoption(parser):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
-    report = outcome.get_result()
-    if report.skipped and item.config.getoption("--no-skips") and not hasattr(report, "wasxfail"):
+    _promise(outcome.get_result(), item.config)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+    outcome = yield
+    _promise(outcome.get_result(), collector.config)
+
+
+def _promise(report, config):
+    if report.skipped and config.getoption("--no-skips") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, though this session promises it: {report.longrepr}"
