@@ -75,7 +75,7 @@ def score(model: LanguageModel, params, batch: Windows) -> tuple[Array, Array]:
 def train(model: LanguageModel, text: Windows, held_out: Windows, arguments: argparse.Namespace):
     """Trains, printing a record per epoch; returns the records and the parameters of the epoch that MaxGWA chooses."""
     rng = np.random.default_rng(arguments.seed)
-    params = model.init(jax.random.key(arguments.seed), text.tokens[:1])["params"]
+    params = jax.jit(model.init)(jax.random.key(arguments.seed), text.tokens[:1])["params"]
     optimizer = optax.adamw(arguments.learning_rate)
     optimizer_state = optimizer.init(params)
 
@@ -194,7 +194,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     write_text(arguments.workdir / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
     sentence = held_out[0][: arguments.context + 1]
-    _, alignment = score(model, params, windows([sentence], alphabet, arguments.context))
+    _, alignment = jax.jit(score, static_argnums=0)(model, params, windows([sentence], alphabet, arguments.context))
     figure = draw(history, sentence, np.asarray(alignment)[0, : len(sentence) - 1])
     save_both([("text", figure)], arguments.workdir)
 
