@@ -28,7 +28,7 @@ from experiments.figures.style import BLUE, GREY, RED, save_both
 from gwa import RULES, MaxGWA, Moments, gwa_score, head_alignment
 from training.records import finite, write_text
 
-SENTENCE_LINE = 64  # characters in a line of the coloured sentence
+SENTENCE_LINE = 64  # characters in a line of the coloured text
 
 
 class Windows(NamedTuple):
@@ -75,7 +75,7 @@ def score(model: LanguageModel, params, batch: Windows) -> tuple[Array, Array]:
 def train(model: LanguageModel, text: Windows, held_out: Windows, arguments: argparse.Namespace):
     """Trains, printing a record per epoch; returns the records and the parameters of the epoch that MaxGWA chooses."""
     rng = np.random.default_rng(arguments.seed)
-    params = model.init(jax.random.key(arguments.seed), text.tokens[:1])["params"]
+    params = jax.jit(model.init)(jax.random.key(arguments.seed), text.tokens[:1])["params"]
     optimizer = optax.adamw(arguments.learning_rate)
     optimizer_state = optimizer.init(params)
 
@@ -142,7 +142,7 @@ def windows(texts: list[str], alphabet: str, context: int) -> Windows:
 
 
 def draw(history: list[dict], sentence: str, alignment: np.ndarray) -> Figure:
-    """GWA above the losses by epoch, and the characters of a held-out sentence in the colour of their alignment."""
+    """GWA above the losses by epoch, and the characters of a held-out paragraph in the colour of their alignment."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     panels = figure.subplot_mosaic([["gwa", "loss"], ["text", "text"]], height_ratios=(2.6, 1.2))
     left, right = panels["gwa"], panels["loss"]
@@ -171,7 +171,7 @@ def draw_sentence(axes: Axes, sentence: str, alignment: np.ndarray) -> None:
     image = axes.imshow(cells.reshape(lines, -1), cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto", alpha=0.7)
     for i, character in enumerate(sentence):
         axes.text(i % SENTENCE_LINE, i // SENTENCE_LINE, character, ha="center", va="center", family="monospace")
-    axes.set(xticks=[], yticks=[], title="alignment of each character of a held-out sentence, in the chosen epoch")
+    axes.set(xticks=[], yticks=[], title="alignment of the characters of a held-out paragraph, in the chosen epoch")
     axes.figure.colorbar(image, ax=axes, pad=0.01)
 
 
@@ -193,9 +193,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     write_text(arguments.workdir / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
-    sentence = held_out[0][: arguments.context + 1]
-    _, alignment = score(model, params, windows([sentence], alphabet, arguments.context))
-    figure = draw(history, sentence, np.asarray(alignment)[0, : len(sentence) - 1])
+    sentence = held_out[0][: 2 * SENTENCE_LINE]
+    shown = windows([sentence], alphabet, arguments.context)
+    _, alignment = jax.jit(score, static_argnums=0)(model, params, shown)
+    figure = draw(history, sentence, np.asarray(alignment)[shown.mask])
     save_both([("text", figure)], arguments.workdir)
 
 

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from gwa import Moments
-from scripts.text_example import LanguageModel, Windows, batches, score, windows
+from scripts.text_example import LanguageModel, Windows, batches, main, score, windows
 
 ROOT = pathlib.Path(__file__).parents[1]
 ALPHABET = " abcdefgh"
@@ -97,8 +97,9 @@ def test_script(tmp_path):
     assert (tmp_path / "text.svg").exists()
 
 
-def test_nothing_held_out(tmp_path):
-    command = [sys.executable, "scripts/text_example.py", f"--workdir={tmp_path}", "--paragraphs=3"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == "text_example.py: --paragraphs=3 leaves none to hold out; give at least 4\n"
+def test_nothing_held_out(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["scripts/text_example.py", "--paragraphs=3"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "text_example.py: --paragraphs=3 leaves none to hold out; give at least 4\n"
