@@ -62,20 +62,19 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> list[str]:
-    """Accuracies in %, groups by rules; each is a mean over corruptions and severities."""
-    rules = result["rules"]
-    rows = {"epoch": [rule["epoch"] for rule in rules.values()]}
-    rows["clean"] = [rule["clean_accuracy"] for rule in rules.values()]
-    for group in robustness.GROUPS:
-        rows[group] = [rule["groups"] and rule["groups"][group]["mean"] for rule in rules.values()]
-    rows["all corruptions"] = [rule["mean"] for rule in rules.values()]
+    """Accuracies in %, rules by groups; each is a mean over corruptions and severities."""
+    columns = ("epoch", "clean", *robustness.GROUPS, "all corruptions")
     frost = ", generated frost" if result["frost"] == "generated" else ""
     severities = ", ".join(map(str, result["severities"]))
-    return [
+    lines = [
         f"{result['set']} ({result['source']}{frost}), {result['examples']} images, severity {severities}:",
-        " " * 16 + "".join(f"{rule:>18}" for rule in rules),
-        *(f"{name:16}" + "".join(f"{_cell(value):>18}" for value in values) for name, values in rows.items()),
+        f"{'':32}" + "".join(f"{column:>9}" for column in columns[:-1]) + f"{columns[-1]:>17}",
     ]
+    for name, rule in result["rules"].items():
+        groups = [rule["groups"] and rule["groups"][group]["mean"] for group in robustness.GROUPS]
+        cells = [_cell(value) for value in (rule["epoch"], rule["clean_accuracy"], *groups)]
+        lines.append(f"{name:32}" + "".join(f"{cell:>9}" for cell in cells) + f"{_cell(rule['mean']):>17}")
+    return lines
 
 
 def _cell(value: float | None) -> str:

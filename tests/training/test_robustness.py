@@ -144,12 +144,12 @@ def test_script_evaluates_a_finished_run(run, at_the_end):
     record = json.loads((workdir / "robustness.json").read_text())
     lines = result.stdout.splitlines()
     assert lines[0] == "cifar10_c (generated, generated frost), 30 images, severity 1, 5:"
-    assert lines[1].split() == list(record["rules"])
-    assert [line.split()[0] for line in lines[2:]] == ["epoch", "clean", "noise", "blur", "weather", "digital", "all"]
+    assert lines[1].split() == ["epoch", "clean", "noise", "blur", "weather", "digital", "all", "corruptions"]
+    assert [line.split()[0] for line in lines[2:]] == list(record["rules"])
     for i, rule in enumerate(record["rules"]):
         whole = at_the_end["rules"][rule]["accuracy"]
         assert record["rules"][rule]["accuracy"]["fog"] == {s: whole["fog"][s] for s in ("1", "5")}
-        assert lines[5].split()[i + 1] == f"{100 * record['rules'][rule]['groups']['blur']['mean']:.2f}"
+        assert lines[2 + i].split()[4] == f"{100 * record['rules'][rule]['groups']['blur']['mean']:.2f}"
 
 
 def test_official_files_are_recorded_as_such(run, tmp_path):
