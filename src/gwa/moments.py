@@ -63,11 +63,11 @@ class Moments:
             0,
         )
         first = jax.tree.map(lambda a, b: jnp.where(self.count > 0, a, b), self, other)
-        mean, error = _two_sum(first.mean, delta * other_share)
-        mean, mean_error = _two_sum(mean, error + first.mean_error)
-        sums, error = _two_sum(self.sums, other.sums)
-        sums, shift_error = _two_sum(sums, _shift(self, other, delta, share, other_share))
-        sums, sums_error = _two_sum(sums, error + shift_error + self.sums_error + other.sums_error)
+        mean, error = two_sum(first.mean, delta * other_share)
+        mean, mean_error = two_sum(mean, error + first.mean_error)
+        sums, error = two_sum(self.sums, other.sums)
+        sums, shift_error = two_sum(sums, jnp.stack(shift(self, other, delta, share, other_share)))
+        sums, sums_error = two_sum(sums, error + shift_error + self.sums_error + other.sums_error)
         return Moments(count, mean, sums, mean_error, sums_error)
 
     @property
@@ -103,8 +103,11 @@ def reasons_of_nan(record: Mapping[str, float]) -> dict[str, str]:
     return reasons
 
 
-def _shift(a: Moments, b: Moments, delta: jax.Array, share_a: jax.Array, share_b: jax.Array) -> jax.Array:
-    """What moving two sets from their own means to the common one adds to their central sums (Pébay 2008, eq. 2.1)."""
+def shift(a: Any, b: Any, delta: Any, share_a: Any, share_b: Any) -> tuple[Any, Any, Any]:
+    """What moving two sets from their own means to the common one adds to their central sums (Pébay 2008, eq. 2.1).
+
+    Plain arithmetic, for arrays of JAX as of PyTorch.
+    """
     second_a, third_a, _ = a.sums
     second_b, third_b, _ = b.sums
     pairs = a.count * share_b  # n_a n_b / n
@@ -115,10 +118,10 @@ def _shift(a: Moments, b: Moments, delta: jax.Array, share_a: jax.Array, share_b
         + 6 * delta**2 * (share_a**2 * second_b + share_b**2 * second_a)
         + 4 * delta * (share_a * third_b - share_b * third_a)
     )
-    return jnp.stack([second, third, fourth])
+    return second, third, fourth
 
 
-def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
     """The rounded sum and the rounding error, exactly: a + b = total + error (Knuth)."""
     total = a + b
     b_seen = total - a

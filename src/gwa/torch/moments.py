@@ -7,6 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from gwa.moments import shift, two_sum
+
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
@@ -55,11 +57,11 @@ class Moments:
         delta = torch.where((self.count > 0) & (other.count > 0), difference, 0)
         start = torch.where(self.count > 0, self.mean, other.mean)
         start_error = torch.where(self.count > 0, self.mean_error, other.mean_error)
-        mean, error = _two_sum(start, delta * other_share)
-        mean, mean_error = _two_sum(mean, error + start_error)
-        sums, error = _two_sum(self.sums, other.sums)
-        sums, shift_error = _two_sum(sums, _shift(self, other, delta, share, other_share))
-        sums, sums_error = _two_sum(sums, error + shift_error + self.sums_error + other.sums_error)
+        mean, error = two_sum(start, delta * other_share)
+        mean, mean_error = two_sum(mean, error + start_error)
+        sums, error = two_sum(self.sums, other.sums)
+        sums, shift_error = two_sum(sums, torch.stack(shift(self, other, delta, share, other_share)))
+        sums, sums_error = two_sum(sums, error + shift_error + self.sums_error + other.sums_error)
         return Moments(count, mean, sums, mean_error, sums_error)
 
     @property
@@ -91,25 +93,3 @@ def gwa_score(moments: Moments, beta: float = 1.2) -> Tensor:
     """
     denominator = moments.excess_kurtosis + beta
     return torch.where(denominator > 0, moments.mean / denominator, torch.nan)
-
-
-def _shift(a: Moments, b: Moments, delta: Tensor, share_a: Tensor, share_b: Tensor) -> Tensor:
-    """What moving two sets from their own means to the common one adds to their central sums (Pébay 2008, eq. 2.1)."""
-    second_a, third_a, _ = a.sums
-    second_b, third_b, _ = b.sums
-    pairs = a.count * share_b  # n_a n_b / n
-    second = delta**2 * pairs
-    third = delta**3 * pairs * (share_a - share_b) + 3 * delta * (share_a * second_b - share_b * second_a)
-    fourth = (
-        delta**4 * pairs * (share_a**2 - share_a * share_b + share_b**2)
-        + 6 * delta**2 * (share_a**2 * second_b + share_b**2 * second_a)
-        + 4 * delta * (share_a * third_b - share_b * third_a)
-    )
-    return torch.stack([second, third, fourth])
-
-
-def _two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The rounded sum and the rounding error, exactly: a + b = total + error (Knuth)."""
-    total = a + b
-    b_seen = total - a
-    return total, (a - (total - b_seen)) + (b - b_seen)
