@@ -15,6 +15,8 @@ def get_config() -> ConfigDict:
             "batch_size": 128,  # samples per update, on all devices together
             "eval_batch_size": 500,  # samples per evaluation step, on all devices together
             "steps_per_dispatch": 8,  # updates per call of the device; more is faster, the progress bar gets coarser
+            "sharding": "data",  # data: parameters on every device; fsdp: they and the optimiser's state spread over all
+            "pretrained": config_dict.placeholder(str),  # weights to start from: .npz (Google's ViT), .safetensors, run
             "dataset": dataset(),
             "augment": augment(),
             "network": network(),
@@ -32,16 +34,26 @@ def get_config() -> ConfigDict:
 def dataset() -> dict:
     """Where images and labels come from, and what is done to the labels."""
     return {
-        "name": config_dict.placeholder(str),  # digits, arrays (an .npz) or a tfds name: cifar10, cifar10_n, ...
-        "path": config_dict.placeholder(str),  # arrays: the file; tfds: its data folder (None: tfds' own default)
+        "name": config_dict.placeholder(str),  # digits, arrays (an .npz), folder (of classes) or a tfds name: cifar10, ...
+        "path": config_dict.placeholder(str),  # arrays: file; folder: it; tfds: its data folder (None: its own default)
+        "feed": "resident",  # resident: the whole set on the device; stream: decoded from disk while training
         "label_key": "label",  # tfds: the feature trained on; aggre_label, random_label1..3, worse_label in cifar10_n
         "clean_label_key": "label",  # tfds: the feature that only evaluates
-        "image_size": config_dict.placeholder(int),  # tfds: pixels; images are resized to this square when decoded
+        "test_split": config_dict.placeholder(str),  # tfds: the split to test on (None: test, or else validation)
+        "classes": config_dict.placeholder(tuple),  # names of the classes to keep, in this order (None: all)
+        "image_size": config_dict.placeholder(int),  # pixels; side of the images: resident resizes, stream crops to it
         "train_examples": 0,  # train on a stratified subset of this many; 0 for all
         "val_fraction": 0.0,  # stratified share of the training data held out for validation, [0, 1)
         "label_noise": {
             "kind": "none",  # none, symmetric, asymmetric (CIFAR-10's class map), uniform (any class at random)
             "rate": 0.0,  # share of the labels that the noise touches, [0, 1]
+        },
+        "stream": {
+            "threads": 0,  # that read and decode; 0: one per core
+            "workers": 0,  # processes that do so instead, where threads do not keep the devices busy
+            "buffer": 2,  # batches ready ahead of the device
+            "resize": 256,  # pixels; the shorter side of an evaluated picture before its central crop
+            "damaged": "fail",  # what a picture that cannot be decoded does: fail, or skip (listed in summary.json)
         },
         "seed": 0,  # of label noise, subset and validation split: runs that differ in `seed` share their data
     }
@@ -50,6 +62,7 @@ def dataset() -> dict:
 def augment() -> dict:
     """What the training images go through on the device, in this order; 0 or False leaves a step out."""
     return {
+        "crop_area": 0.05,  # stream: smallest share of a picture that a random crop shows, (0, 1]
         "resize": 0,  # pixels; side to enlarge images to before a random crop of their own size
         "randaugment_ops": 0,  # RandAugment operations per image
         "randaugment_magnitude": 0.0,  # their strength, [0, 10]
