@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
             "batch_size": 128,  # samples per update, on all devices together
             "eval_batch_size": 500,  # samples per evaluation step, on all devices together
             "steps_per_dispatch": 8,  # updates per call of the device; more is faster, the progress bar gets coarser
-            "sharding": "data",  # data: parameters on every device; fsdp: they and the optimiser's state spread over all
+            "sharding": "data",  # data: all parameters on each device; fsdp: they and the optimiser state spread out
             "pretrained": config_dict.placeholder(str),  # weights to start from: .npz (Google's ViT), .safetensors, run
             "dataset": dataset(),
             "augment": augment(),
@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
 def dataset() -> dict:
     """Where images and labels come from, and what is done to the labels."""
     return {
-        "name": config_dict.placeholder(str),  # digits, arrays (an .npz), folder (of classes) or a tfds name: cifar10, ...
+        "name": config_dict.placeholder(str),  # digits, arrays (.npz), folder (of classes) or a tfds name
         "path": config_dict.placeholder(str),  # arrays: file; folder: it; tfds: its data folder (None: its own default)
         "feed": "resident",  # resident: the whole set on the device; stream: decoded from disk while training
         "label_key": "label",  # tfds: the feature trained on; aggre_label, random_label1..3, worse_label in cifar10_n
