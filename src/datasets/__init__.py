@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import sources
 from datasets.examples import Examples
+from datasets.listing import Listing
 from datasets.noise import corrupt
 from datasets.split import stratified
 from errors import UserError
@@ -20,9 +21,9 @@ class Splits:
     in practice has no better ones. Test labels are clean.
     """
 
-    train: Examples
-    val: Examples | None
-    test: Examples | None
+    train: Examples | Listing
+    val: Examples | Listing | None
+    test: Examples | Listing | None
     class_names: tuple[str, ...]
 
 
@@ -55,4 +56,4 @@ def build(config: Any) -> Splits:
     return Splits(train.take(kept), val, source.test, source.class_names)
 
 
-__all__ = ["Examples", "Splits", "build"]
+__all__ = ["Examples", "Listing", "Splits", "build"]

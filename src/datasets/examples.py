@@ -32,6 +32,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+        return self.images.shape[1:]
+
     def take(self, index: np.ndarray) -> Examples:
         """The examples at `index`, in its order."""
         clean_labels = None if self.clean_labels is None else self.clean_labels[index]

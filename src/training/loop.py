@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import pathlib
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 
 import datasets
 import networks
-from datasets import Splits, resident
+from datasets import Splits
 from datasets.augment import Augmentation
 from errors import UserError
 from gwa import Rule
@@ -21,6 +20,7 @@ from gwa.moments import reasons_of_nan
 from training import devices, estimators, measures, optimizer, robustness
 from training.checkpoint import Checkpoints
 from training.estimators import TEXTBOOK, scored
+from training.feeds import ResidentFeed, open_feed
 from training.offline import OfflineEstimators
 from training.peaks import first_pronounced, two_peakedness
 from training.progress import Progress
@@ -103,7 +103,7 @@ class Trainer:
         self._model = networks.build(config.network, len(splits.class_names))
         self._optimizer, self._schedule = optimizer.build(config.optimizer, config.epochs * self.steps_per_epoch)
         augmentation = Augmentation.from_config(config.augment)
-        augmentation.check_size(*splits.train.images.shape[1:3])
+        augmentation.check_size(*splits.train.image_shape[:2])
         if not 0 <= config.loss.label_smoothing < 1:
             raise UserError(f"loss.label_smoothing is {config.loss.label_smoothing}; it must be a share in [0, 1)")
         recipe = Recipe(
@@ -115,38 +115,40 @@ class Trainer:
             accumulation_steps=config.optimizer.accumulation_steps,
             textbook_dtype=config.network.compute_dtype if TEXTBOOK in estimators.check(config.estimators) else None,
         )
-        self._estimators = OfflineEstimators(config.estimators, recipe, config, splits.train.images.shape[1:], mesh)
+        self._estimators = OfflineEstimators(config.estimators, recipe, config, splits.train.image_shape, mesh)
         self._measures = measures.asked_for(rules, recipe, self.steps_per_epoch)
         self._train_block = jax.jit(functools.partial(train_block, recipe), donate_argnums=(0, 1))
         self._evaluate = jax.jit(functools.partial(evaluate, self._model))
-        self._data = {
-            name: resident.put(examples, self._everywhere)
+        self._feeds = {
+            name: open_feed(examples, config, mesh)
             for name, examples in (("train", splits.train), ("val", splits.val), ("test", splits.test))
             if examples is not None
         }
 
     def initial_state(self) -> TrainState:
         """The state before the first epoch."""
-        shape = self._splits.train.images.shape[1:]
+        shape = self._splits.train.image_shape
         return create(self._model, self._optimizer, shape, self._config.seed, self._everywhere)
 
     def train_epoch(self, state: TrainState, epoch: int, progress: Progress) -> tuple[TrainState, Epoch]:
         """One pass over the training set; its scores are fetched once, at the end."""
         running = jax.device_put(Running.start(), self._everywhere)
-        dispatched = []
-        for rows, mask, count in self._training_blocks(epoch):
-            on_device = jax.device_put((rows, mask), self._spread)
+        steps = min(self._config.steps_per_dispatch, self.steps_per_epoch)
+        feed, dispatched = self._feeds["train"], []
+        for batches, count in feed.shuffled(epoch, self._config.batch_size, steps):
             numbers = jax.device_put((np.int32(count), np.int32(epoch)), self._everywhere)
-            state, running, so_far, metrics = self._train_block(
-                state, running, self._data["train"], *on_device, *numbers
-            )
-            dispatched.append((rows, mask, metrics))
+            state, running, so_far, metrics = self._train_block(state, running, batches, *numbers)
+            dispatched.append((batches.rows, batches.mask, metrics))
             progress.dispatched(epoch, count, so_far)
+            if feed.ahead and len(dispatched) > feed.ahead:  # or pictures would pile up on the device
+                jax.block_until_ready(dispatched[-1 - feed.ahead])
         return state, _in_row_order(dispatched, len(self._splits.train))
 
     def estimate(self, state: TrainState, epoch: int, result: Epoch) -> Epoch:
         """The epoch with what further estimators, which the config names, make of it."""
-        samples, estimates = self._estimators.measure(state, self._data["train"], epoch)
+        feed, samples, estimates = self._feeds["train"], {}, {}
+        if isinstance(feed, ResidentFeed):
+            samples, estimates = self._estimators.measure(state, feed.data, epoch)
         if TEXTBOOK in result.samples:
             estimates[TEXTBOOK] = scored(result.samples[TEXTBOOK])
         return Epoch(result.means, result.samples | samples, estimates)
@@ -203,34 +205,29 @@ class Trainer:
     def _measured(self, state: TrainState, epoch: int) -> Record:
         """What the rules ask for beyond what training shows by itself, and the seconds that each of it took."""
         record: Record = {}
-        order = resident.shuffled(len(self._splits.train), self._config.seed, epoch)
         for name, (measure, batches) in self._measures.items():
             started = time.perf_counter()
-            rows, mask, _ = resident.blocks(order, self._config.batch_size, batches)[0]
-            on_device = jax.device_put((rows, mask), self._spread)
+            block = next(self._feeds["train"].shuffled(epoch, self._config.batch_size, batches))
             number = jax.device_put(np.int32(epoch), self._everywhere)
-            record[name] = float(measure(state, self._data["train"], *on_device, number))
+            record[name] = float(measure(state, block.batches, number))
             record[f"{name}_seconds"] = time.perf_counter() - started
         return record
 
-    def _training_blocks(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        order = resident.shuffled(len(self._splits.train), self._config.seed, epoch)
-        steps = min(self._config.steps_per_dispatch, self.steps_per_epoch)
-        yield from resident.blocks(order, self._config.batch_size, steps)
-
     def _evaluated(self, split: str, state: TrainState) -> dict[str, float]:
-        if split not in self._data:
+        if split not in self._feeds:
             return {}
-        order = np.arange(len(self._data[split]["label"]))
-        block = resident.one_block(order, self._config.eval_batch_size, self._mesh.size)
-        metrics = self._evaluate(state.params, self._data[split], *jax.device_put(block, self._spread))
-        return {name: float(value) for name, value in jax.device_get(metrics).items()}
+        blocks = self._feeds[split].in_order(self._config.eval_batch_size)
+        sums = jax.device_get([self._evaluate(state.params, block.batches) for block in blocks])
+        loss, correct, count = (float(sum(block[name] for block in sums)) for name in ("loss", "correct", "count"))
+        return {"loss": loss / count, "accuracy": correct / count}
 
 
-def _in_row_order(dispatched: list[tuple[np.ndarray, np.ndarray, dict[str, jax.Array]]], num_examples: int) -> Epoch:
-    """Fetches an epoch's metrics and puts each row's where it belongs; rows that filled up a batch are dropped."""
-    rows, masks, metrics = zip(*dispatched, strict=True)
-    fetched = jax.device_get(metrics)
+def _in_row_order(dispatched: list[tuple[jax.Array, jax.Array, dict[str, jax.Array]]], num_examples: int) -> Epoch:
+    """Fetches an epoch's metrics and puts each row's where it belongs; rows that filled up a batch are dropped.
+
+    A picture that was skipped has no score: NaN, and the prediction -1.
+    """
+    rows, masks, fetched = zip(*jax.device_get(dispatched), strict=True)
     counted = np.concatenate([mask.ravel() for mask in masks]) > 0
     index = np.concatenate([block.ravel() for block in rows])[counted]
     samples, means = {}, {}
@@ -240,6 +237,7 @@ def _in_row_order(dispatched: list[tuple[np.ndarray, np.ndarray, dict[str, jax.A
         if values.ndim == 1:
             means[name] = float(values @ weights / weights.sum())
         else:
-            samples[name] = np.empty(num_examples, values.dtype)
+            nothing = -1 if np.issubdtype(values.dtype, np.integer) else np.nan
+            samples[name] = np.full(num_examples, nothing, values.dtype)
             samples[name][index] = values.ravel()[counted]
     return Epoch(means, samples, {})
