@@ -12,11 +12,15 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from errors import UserError, config_mistake, one_line
+from training import distributed
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))  # config files say `from configs import base`
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :variant where it has variants.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; runs/<config name> by default.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: host:port of process 0 (docs/launch.md).")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start anew in a work directory that holds a run.")
 
 
@@ -25,19 +29,29 @@ def main(argv: list[str]) -> None:
     del argv
     logging.getLogger().setLevel(logging.WARNING)  # absl would let every library report what it does
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs", _config_name()))
+    try:
+        distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    except UserError as error:
+        _refuse(error)
+    with distributed.ending_together():
+        _train(workdir)
+
+
+def _train(workdir: pathlib.Path) -> None:
     from training.workdir import finished  # imported after the flags are parsed: a typo is answered at once
 
     try:
-        summary = finished(workdir, _CONFIG.value, _OVERWRITE.value)
+        summary = distributed.from_main(lambda: finished(workdir, _CONFIG.value, _OVERWRITE.value))
         if summary is None:
             from training.loop import train
 
             summary = train(_CONFIG.value, workdir, _OVERWRITE.value)
-        else:
+        elif distributed.is_main():
             print(f"{workdir} is finished; --overwrite starts it anew.")
     except UserError as error:
         _refuse(error)
-    _report(summary, workdir)
+    if distributed.is_main():
+        _report(summary, workdir)
 
 
 def parse(argv: list[str]) -> list[str]:

@@ -56,7 +56,7 @@ def estimate(workdir: pathlib.Path, estimators: Sequence[str], rules: Sequence[s
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     everywhere = devices.replicated(mesh)
     measure = OfflineEstimators(estimators, _recipe(config, splits), config, splits.train.image_shape, mesh).measure
-    data = resident.put(splits.train, everywhere)
+    data = jax.device_put(resident.arrays(splits.train), everywhere)
     history = Records(workdir).history
     steps_per_epoch = -(-len(splits.train) // config.batch_size)
     results = {}

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from errors import UserError
+from training import devices
 from training.state import TrainState
 
 # Orbax reports every step of every save, and asyncio each of Orbax's tasks that a damaged checkpoint makes fail.
@@ -72,7 +73,7 @@ class Checkpoints:
             raise RuntimeError(f"the checkpoint {name} of epoch {epoch} was not written")
 
     def _restore(self, name: str, epoch: int, template: Any) -> Any:
-        args = self._ocp.args.StandardRestore({"tree": template, "digest": _digest(template)})
+        args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
         manager = self._managers[name]
         damaged = UserError(f"checkpoint {manager.directory / str(epoch)} is damaged; --overwrite starts the run anew")
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
@@ -111,8 +112,10 @@ def load_params(directory: str | pathlib.Path) -> Any:
 def _digest(tree: Any) -> np.ndarray:
     """SHA-256 over the leaves with their paths, uint8 `[32]`."""
     digest = hashlib.sha256()
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        data = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    data_of_keys = jax.tree.map(
+        lambda leaf: jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, tree
+    )
+    for path, data in jax.tree.leaves_with_path(devices.fetch(data_of_keys)):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(jax.device_get(data)).tobytes())
+        digest.update(np.ascontiguousarray(data).tobytes())
     return np.frombuffer(digest.digest(), np.uint8)

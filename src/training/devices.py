@@ -1,19 +1,23 @@
-"""The devices: one mesh with the axis `data`, how arrays lie on it, and where compiled programs are kept."""
+"""The devices of all processes: one mesh, how arrays lie on it, and where compiled programs are kept."""
 
 import hashlib
 import pathlib
 import platform
+from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from datasets.cache import cache_root
 from errors import UserError
 
+_LEAST_CUT = 1024  # numbers in an array that is worth being spread over the devices
+
 
 def data_mesh() -> Mesh:
-    """All local devices along the axis `data`."""
-    return jax.make_mesh((jax.local_device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    """All devices of all processes along the axis `data`."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -24,6 +28,56 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batched(mesh: Mesh) -> NamedSharding:
     """`[steps, batch, ...]` with each batch spread over the devices."""
     return NamedSharding(mesh, PartitionSpec(None, "data"))
+
+
+def parameter_shardings(tree: Any, mesh: Mesh, kind: str) -> Any:
+    """How parameters and the optimiser's moments lie on the devices.
+
+    Args:
+      tree: arrays or their shapes.
+      mesh: of the devices.
+      kind: `data`, each array whole on every device, or `fsdp`, each cut along the largest of its dimensions that the
+        devices can share; what is small, or has no such dimension, stays whole.
+
+    Raises:
+      UserError: for another kind.
+    """
+    if kind not in ("data", "fsdp"):
+        raise UserError(f"sharding is {kind!r}; it must be data or fsdp")
+
+    def one(leaf: Any) -> NamedSharding:
+        shared = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
+        if kind == "data" or not shared or leaf.size < _LEAST_CUT:
+            return replicated(mesh)
+        largest = max(shared, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
+
+    return jax.tree.map(one, tree)
+
+
+def place(tree: Any, sharding: NamedSharding) -> Any:
+    """On the devices, what every process holds alike on its host."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def one(leaf: Any) -> jax.Array:
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(one, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """On the host of every process, as numpy arrays, what lies on the devices of all; with several, all must call."""
+    if jax.process_count() > 1:
+        tree = jax.jit(lambda tree: tree, out_shardings=replicated(data_mesh()))(tree)
+    return jax.device_get(tree)
+
+
+def shares(batch_size: int, mesh: Mesh) -> str:
+    """How a batch is spread, such as `batch of 1024: 128 on each of 8 devices in 2 processes`."""
+    processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"batch of {batch_size}: {batch_size // mesh.size} on each of {mesh.size} devices{processes}"
 
 
 def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> None:

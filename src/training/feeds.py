@@ -53,7 +53,7 @@ class ResidentFeed:
     ahead = None
 
     def __init__(self, examples: Examples, seed: int, mesh: jax.sharding.Mesh):
-        self.data = resident.put(examples, devices.replicated(mesh))
+        self.data = devices.place(resident.arrays(examples), devices.replicated(mesh))
         self._size, self._seed, self._mesh = len(examples), seed, mesh
 
     def shuffled(self, epoch: int, batch_size: int, steps: int) -> Iterator[Block]:
@@ -68,7 +68,7 @@ class ResidentFeed:
         yield Block(self._gathered(rows, mask), len(rows))
 
     def _gathered(self, rows: np.ndarray, mask: np.ndarray) -> Gathered:
-        return Gathered(self.data, *jax.device_put((rows, mask), devices.batched(self._mesh)))
+        return Gathered(self.data, *devices.place((rows, mask), devices.batched(self._mesh)))
 
 
 class StreamedFeed:

@@ -19,6 +19,7 @@ from gwa import Rule
 from gwa.moments import reasons_of_nan
 from training import devices, estimators, measures, optimizer, robustness
 from training.checkpoint import Checkpoints
+from training.distributed import from_main, is_main
 from training.estimators import TEXTBOOK, scored
 from training.feeds import ResidentFeed, open_feed
 from training.offline import OfflineEstimators
@@ -26,7 +27,7 @@ from training.peaks import first_pronounced, two_peakedness
 from training.progress import Progress
 from training.records import Record, Records
 from training.selection import Selection, summarize
-from training.state import TrainState, create
+from training.state import TrainState, create, shardings
 from training.step import Recipe, Running, evaluate, train_block
 from training.tracking import Tracking
 from training.workdir import claim
@@ -65,6 +66,8 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
         records.truncate(last_epoch)
         records.write_labels(splits)
         stop = selection.replay(records.history)
+        if mesh.size > 1 and is_main():
+            print(devices.shares(config.batch_size, mesh))
         with Progress(config.epochs, trainer.steps_per_epoch, last_epoch) as progress:
             for epoch in range(last_epoch + 1, config.epochs + 1):
                 if stop:
@@ -74,6 +77,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                 result = trainer.estimate(state, epoch, result)
                 record = trainer.record(state, epoch, result, records.last_predictions())
                 record["seconds"] = time.perf_counter() - started
+                record = from_main(functools.partial(dict, record))  # what one process measures decides for all
                 improved, stop = selection.update(record)
                 for rule in improved:
                     checkpoints.save_best(rule, epoch, state.params)
@@ -98,7 +102,6 @@ class Trainer:
     def __init__(self, config: Any, splits: Splits, mesh: jax.sharding.Mesh, rules: list[Rule]):
         self._config, self._splits, self._mesh = config, splits, mesh
         self._everywhere = devices.replicated(mesh)
-        self._spread = devices.batched(mesh)
         self.steps_per_epoch = -(-len(splits.train) // config.batch_size)
         self._model = networks.build(config.network, len(splits.class_names))
         self._optimizer, self._schedule = optimizer.build(config.optimizer, config.epochs * self.steps_per_epoch)
@@ -117,7 +120,12 @@ class Trainer:
         )
         self._estimators = OfflineEstimators(config.estimators, recipe, config, splits.train.image_shape, mesh)
         self._measures = measures.asked_for(rules, recipe, self.steps_per_epoch)
-        self._train_block = jax.jit(functools.partial(train_block, recipe), donate_argnums=(0, 1))
+        shape = splits.train.image_shape
+        self._shardings = shardings(self._model, self._optimizer, shape, mesh, config.sharding)
+        outputs = (self._shardings, self._everywhere, self._everywhere, None)
+        self._train_block = jax.jit(
+            functools.partial(train_block, recipe), donate_argnums=(0, 1), out_shardings=outputs
+        )
         self._evaluate = jax.jit(functools.partial(evaluate, self._model))
         self._feeds = {
             name: open_feed(examples, config, mesh)
@@ -128,15 +136,15 @@ class Trainer:
     def initial_state(self) -> TrainState:
         """The state before the first epoch."""
         shape = self._splits.train.image_shape
-        return create(self._model, self._optimizer, shape, self._config.seed, self._everywhere)
+        return create(self._model, self._optimizer, shape, self._config.seed, self._shardings)
 
     def train_epoch(self, state: TrainState, epoch: int, progress: Progress) -> tuple[TrainState, Epoch]:
         """One pass over the training set; its scores are fetched once, at the end."""
-        running = jax.device_put(Running.start(), self._everywhere)
+        running = devices.place(Running.start(), self._everywhere)
         steps = min(self._config.steps_per_dispatch, self.steps_per_epoch)
         feed, dispatched = self._feeds["train"], []
         for batches, count in feed.shuffled(epoch, self._config.batch_size, steps):
-            numbers = jax.device_put((np.int32(count), np.int32(epoch)), self._everywhere)
+            numbers = devices.place((np.int32(count), np.int32(epoch)), self._everywhere)
             state, running, so_far, metrics = self._train_block(state, running, batches, *numbers)
             dispatched.append((batches.rows, batches.mask, metrics))
             progress.dispatched(epoch, count, so_far)
@@ -208,7 +216,7 @@ class Trainer:
         for name, (measure, batches) in self._measures.items():
             started = time.perf_counter()
             block = next(self._feeds["train"].shuffled(epoch, self._config.batch_size, batches))
-            number = jax.device_put(np.int32(epoch), self._everywhere)
+            number = devices.place(np.int32(epoch), self._everywhere)
             record[name] = float(measure(state, block.batches, number))
             record[f"{name}_seconds"] = time.perf_counter() - started
         return record
@@ -217,7 +225,7 @@ class Trainer:
         if split not in self._feeds:
             return {}
         blocks = self._feeds[split].in_order(self._config.eval_batch_size)
-        sums = jax.device_get([self._evaluate(state.params, block.batches) for block in blocks])
+        sums = devices.fetch([self._evaluate(state.params, block.batches) for block in blocks])
         loss, correct, count = (float(sum(block[name] for block in sums)) for name in ("loss", "correct", "count"))
         return {"loss": loss / count, "accuracy": correct / count}
 
@@ -227,7 +235,7 @@ def _in_row_order(dispatched: list[tuple[jax.Array, jax.Array, dict[str, jax.Arr
 
     A picture that was skipped has no score: NaN, and the prediction -1.
     """
-    rows, masks, fetched = zip(*jax.device_get(dispatched), strict=True)
+    rows, masks, fetched = zip(*devices.fetch(dispatched), strict=True)
     counted = np.concatenate([mask.ravel() for mask in masks]) > 0
     index = np.concatenate([block.ravel() for block in rows])[counted]
     samples, means = {}, {}

@@ -105,9 +105,9 @@ class OfflineEstimators:
             ((rows, mask, _),) = resident.blocks(order, one.batch_size, -(-size // one.batch_size))
         else:
             rows, mask = resident.one_block(order, one.batch_size, self._mesh.size)
-        on_device = jax.device_put((rows, mask), devices.batched(self._mesh))
-        number = jax.device_put(np.int32(epoch), devices.replicated(self._mesh))
-        fetched = jax.device_get(one.scores(state, Gathered(data, *on_device), number))
+        on_device = devices.place((rows, mask), devices.batched(self._mesh))
+        number = devices.place(np.int32(epoch), devices.replicated(self._mesh))
+        fetched = devices.fetch(one.scores(state, Gathered(data, *on_device), number))
         position = np.argsort(order)
         return {name: values.ravel()[:size][position] for name, values in fetched.items()}
 

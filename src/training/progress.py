@@ -7,9 +7,11 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from training.distributed import is_main
+
 
 class Progress:
-    """A context manager. On a terminal it reads values that are `LAG` dispatches old, so the device never waits."""
+    """A context manager, silent but on process 0. On a terminal it reads values that are `LAG` dispatches old, so the device never waits."""
 
     LAG = 2
 
@@ -17,7 +19,7 @@ class Progress:
         self._epochs = epochs
         self._pending: collections.deque[tuple[int, int, dict[str, jax.Array]]] = collections.deque()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and is_main():
             self._bar = tqdm(
                 total=epochs * steps_per_epoch, initial=done_epochs * steps_per_epoch, unit="step", dynamic_ncols=True
             )
@@ -41,12 +43,13 @@ class Progress:
         """Shows what is still pending of the epoch, or prints its line."""
         while self._pending:
             self._show(*self._pending.popleft())
-        if self._bar is None:
+        if self._bar is None and is_main():
             print(self._line(record), flush=True)
 
     def warn(self, message: str) -> None:
         """A line about the run on stderr, above the bar if there is one."""
-        tqdm.write(message, file=sys.stderr)
+        if is_main():
+            tqdm.write(message, file=sys.stderr)
 
     def _show(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
         assert self._bar is not None

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from datasets import Splits
+from training.distributed import from_main, is_main
 
 Record = dict[str, Any]
 
@@ -27,32 +28,37 @@ _FILES = {"alignment": "scores.npy", "prediction": "predictions.npy"}
 
 
 class Records:
-    """The records of one work directory. Every epoch is appended; nothing that is written is written again."""
+    """The records of one work directory. Every epoch is appended; nothing that is written is written again.
+
+    Of several processes the first one writes; all of them know the history.
+    """
 
     def __init__(self, workdir: pathlib.Path):
         self.workdir = workdir
-        self.history: list[Record] = []
-        if self._path("history.jsonl").exists():
-            self.history = [json.loads(line) for line in self._path("history.jsonl").read_text().splitlines()]
+        self.history: list[Record] = from_main(self._read_history)
 
     def append(self, record: Record, samples: Mapping[str, np.ndarray]) -> None:
         """One more epoch; the line of the history comes last, so what it tells of is already there."""
+        self.history.append(finite(record))
+        if not is_main():
+            return
         for name, row in samples.items():
             append_row(self._path(_FILES.get(name, scores_file(name))), row)
-        self.history.append(finite(record))
         with self._path("history.jsonl").open("a") as file:
             file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
 
     def truncate(self, epochs: int) -> None:
         """Forgets what came after `epochs`: a run that was cut off goes on from its latest checkpoint."""
         self.history = self.history[:epochs]
+        if not is_main():
+            return
         write_text(self._path("history.jsonl"), "".join(json.dumps(record) + "\n" for record in self.history))
         for path in self.workdir.glob("*.npy"):
             truncate_rows(path, epochs)
 
     def last_predictions(self) -> np.ndarray | None:
-        """The predictions of the latest epoch, `[N]`; None before the first."""
-        return np.load(self._path("predictions.npy"), mmap_mode="r")[-1] if self.history else None
+        """The predictions of the latest epoch, `[N]`; None before the first, and on all processes but the first."""
+        return np.load(self._path("predictions.npy"), mmap_mode="r")[-1] if self.history and is_main() else None
 
     def write_labels(self, splits: Splits) -> None:
         """The labels that the rows of scores and predictions belong to."""
@@ -64,11 +70,17 @@ class Records:
         }
         if train.clean_labels is not None:
             arrays["clean_labels"] = train.clean_labels
-        np.savez(self._path("labels.npz"), **arrays)
+        if is_main():
+            np.savez(self._path("labels.npz"), **arrays)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Marks the run as finished."""
-        write_json(self._path("summary.json"), summary)
+        if is_main():
+            write_json(self._path("summary.json"), summary)
+
+    def _read_history(self) -> list[Record]:
+        path = self._path("history.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def _path(self, name: str) -> pathlib.Path:
         return self.workdir / name

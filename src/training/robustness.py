@@ -21,6 +21,7 @@ from datasets.split import stratified
 from errors import UserError
 from training import devices
 from training.checkpoint import load_params
+from training.distributed import is_main
 from training.records import write_json
 from training.step import evaluate
 
@@ -123,7 +124,8 @@ def measure(
             rule: {"epoch": choice["epoch"], **by_epoch.get(choice["epoch"], nothing)} for rule, choice in rules.items()
         },
     }
-    write_json(workdir / "robustness.json", result)
+    if is_main():
+        write_json(workdir / "robustness.json", result)
     return result
 
 
@@ -159,7 +161,7 @@ class _Judge:
         self._everywhere = devices.replicated(self._mesh)
         self._batch_size = config.eval_batch_size
         self._evaluate = jax.jit(functools.partial(evaluate, networks.build(config.network, num_classes)))
-        self._checkpoints = [jax.device_put(params, self._everywhere) for params in checkpoints]
+        self._checkpoints = [devices.place(params, self._everywhere) for params in checkpoints]
 
     def __len__(self) -> int:
         return len(self._checkpoints)
@@ -168,9 +170,9 @@ class _Judge:
         """Each checkpoint's share of right predictions on the images that `read` gives for `rows`."""
         correct = np.zeros(len(self._checkpoints))
         for part in _parts(rows, read(rows[:1]).nbytes):
-            data = jax.device_put({"image": read(part), "label": labels[part]}, self._everywhere)
+            data = devices.place({"image": read(part), "label": labels[part]}, self._everywhere)
             block = resident.one_block(np.arange(len(part)), self._batch_size, self._mesh.size)
-            batches = jax.device_put(block, devices.batched(self._mesh))
+            batches = devices.place(block, devices.batched(self._mesh))
             for i, params in enumerate(self._checkpoints):
                 correct[i] += float(self._evaluate(params, Gathered(data, *batches))["correct"])
         return [float(count) for count in correct / len(rows)]

@@ -1,5 +1,6 @@
 """The state of training, and how it begins."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -7,7 +8,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh
+
+from training import devices
 
 
 @flax.struct.dataclass
@@ -28,17 +31,34 @@ class TrainState:
 
 
 def create(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    image_shape: tuple[int, ...],
-    seed: int,
-    sharding: NamedSharding,
+    model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], seed: int, sharding: Any
 ) -> TrainState:
-    """The state before the first step, a function of the seed alone."""
+    """The state before the first step, a function of the seed alone.
 
+    Args:
+      model: the network.
+      optimizer: an optax chain.
+      image_shape: height, width, channels.
+      seed: of the run.
+      sharding: of all arrays, or as `shardings` gives it.
+    """
+    # Jitted: op by op, initialisation costs more than the first epochs of a small network.
+    return jax.jit(_initial(model, optimizer, image_shape), out_shardings=sharding)(jax.random.key(seed))
+
+
+def shardings(
+    model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], mesh: Mesh, kind: str
+) -> TrainState:
+    """How the arrays of a state lie on the devices; `kind` is one of `devices.parameter_shardings`."""
+    shapes = jax.eval_shape(_initial(model, optimizer, image_shape), jax.random.key(0))
+    return devices.parameter_shardings(shapes, mesh, kind)
+
+
+def _initial(
+    model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...]
+) -> Callable[[jax.Array], TrainState]:
     def init(rng: jax.Array) -> TrainState:
         params = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *image_shape)))["params"]
         return TrainState(params, optimizer.init(params), jnp.int32(0), rng)
 
-    # Jitted: op by op, initialisation costs more than the first epochs of a small network.
-    return jax.jit(init, out_shardings=sharding)(jax.random.key(seed))
+    return init

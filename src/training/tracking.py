@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from errors import UserError
+from training.distributed import is_main
 
 _MODES = ("disabled", "offline", "online")
 _SECONDS_TO_CONNECT = 30
@@ -23,7 +24,7 @@ class Tracking:
         self._run: Any = None
 
     def __enter__(self) -> "Tracking":
-        if self._config.wandb.mode != "disabled":
+        if self._config.wandb.mode != "disabled" and is_main():
             self._start(self._config, self._workdir)
         return self
 

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 from errors import UserError
+from training.distributed import from_main
 from training.records import write_json
 
 _PACKAGES = (
@@ -57,7 +58,7 @@ def finished(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[str, A
 
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> Iterator[None]:
-    """Makes the work directory this process's alone, emptied before if the user says so.
+    """Makes the work directory this job's alone, emptied before if the user says so.
 
     To be entered when everything that may be wrong with the config has been checked, so that no mistake in it costs
     what another run has saved.
@@ -65,21 +66,24 @@ def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> Iterator[None]
     Raises:
       UserError: when another process is training there.
     """
+    with contextlib.ExitStack() as held:
+        from_main(lambda: _take(workdir, config, overwrite, held))
+        yield
+
+
+def _take(workdir: pathlib.Path, config: Any, overwrite: bool, held: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     directory = os.open(workdir, os.O_RDONLY)
+    held.callback(os.close, directory)  # and with it, however the process ends, the lock
     try:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"--workdir: another process is training in {workdir}; choose another") from None
-        if overwrite:
-            for path in workdir.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        write_json(workdir / "config.json", _settings(config))
-        _write_environment(workdir / "environment.json")
-        yield
-    finally:
-        os.close(directory)  # and with it, however the process ends, the lock
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"--workdir: another process is training in {workdir}; choose another") from None
+    if overwrite:
+        for path in workdir.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_json(workdir / "config.json", _settings(config))
+    _write_environment(workdir / "environment.json")
 
 
 def _write_environment(file: pathlib.Path) -> None:
@@ -106,7 +110,8 @@ def environment() -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": os.cpu_count(),
-        "devices": [device.device_kind for device in jax.local_devices()],
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
     }
 
 

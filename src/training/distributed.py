@@ -1,0 +1,186 @@
+"""Several processes that train one network: how they meet, what the first one decides for all, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from errors import UserError
+
+T = TypeVar("T")
+
+_SECONDS_TO_MEET = 60  # a process that has not come by then does not come
+_SECONDS_SILENT = 30  # a process that has not been heard of for so long has ended
+LOST = "another process of the job has ended; the same command, started again, goes on after the last finished epoch"
+_NOT_MET = f"not all processes of the job have met within {_SECONDS_TO_MEET} seconds; start all of them together"
+_IS_LOSS = re.compile("gloo|nccl|connection|heartbeat|coordination|barrier", re.IGNORECASE)
+
+
+class Placement(NamedTuple):
+    """Which of how many processes this is, and whether it is alone on its machine."""
+
+    process_id: int
+    num_processes: int
+    alone: bool
+
+
+def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins the other processes of the job, if there are any; to be called before JAX has looked for devices.
+
+    A process that `srun` or `mpirun` has started beside others, or that runs on a Cloud TPU, finds them by itself.
+
+    Args:
+      coordinator: host and port of process 0; None where the launcher tells.
+      num_processes: of the job; None where the launcher tells.
+      process_id: of this process, from 0; None where the launcher tells.
+
+    Raises:
+      UserError: when it cannot be known where the others are.
+    """
+    launched = _launched()
+    if num_processes is not None and process_id is not None:
+        launched = Placement(process_id, num_processes, alone=True)
+    elif num_processes is not None or process_id is not None or (coordinator and launched is None):
+        raise UserError(
+            "--coordinator, --num_processes and --process_id belong together (srun and mpirun tell the last two)"
+        )
+    if launched is None and not _on_tpu():
+        return
+    if launched is not None and not 0 <= launched.process_id < launched.num_processes:
+        raise UserError(f"--process_id is {launched.process_id}; it must be in 0 to {launched.num_processes - 1}")
+    if launched is not None and coordinator is None and not _launcher_tells_coordinator():
+        raise UserError("--coordinator is missing; it is host:port of process 0, with any free port")
+    _explain_the_end()
+    import jax
+
+    # Alone on its machine a process takes all devices it sees; otherwise JAX gives each its own.
+    jax.distributed.initialize(
+        coordinator,
+        launched and launched.num_processes,
+        launched and launched.process_id,
+        local_device_ids=[] if launched and launched.alone else None,
+        initialization_timeout=_SECONDS_TO_MEET,
+        heartbeat_timeout_seconds=_SECONDS_SILENT,
+    )
+
+
+def is_several() -> bool:
+    """Whether this process is one of several."""
+    import jax
+
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    import jax
+
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def from_main(action: Callable[[], T]) -> T:
+    """What the action, which only process 0 runs, returns; the other processes wait and get it too, through JSON.
+
+    Raises:
+      UserError: on process 0, when the action does; the others then end, as one line of error is enough.
+    """
+    if not is_several():
+        return action()
+    if not is_main():
+        answer = _told(None)
+        if "refused" in answer:
+            sys.exit(2)
+        return answer["result"]
+    try:
+        result = action()
+    except UserError:
+        _told({"refused": True})
+        raise
+    return _told({"result": result})["result"]
+
+
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """Where one of several processes ends with an error, it ends at once, and the others notice.
+
+    An ordinary exit would wait for the others, who wait for this one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not is_several():
+            raise
+        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+        if isinstance(error, Exception) and _IS_LOSS.search(str(error)):
+            print(f"train.py: {LOST}", file=sys.stderr)
+        elif not isinstance(error, SystemExit):
+            sys.excepthook(type(error), error, error.__traceback__)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _launched() -> Placement | None:
+    """What Open MPI or Slurm says; None for a process that neither has started beside others."""
+    environment = os.environ
+    if int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1:
+        rank, size, beside = (int(environment[f"OMPI_COMM_WORLD_{name}"]) for name in ("RANK", "SIZE", "LOCAL_SIZE"))
+        return Placement(rank, size, alone=beside == 1)
+    # Of the step, which srun starts: a batch script that starts one process may have been given more tasks.
+    if (size := int(environment.get("SLURM_STEP_NUM_TASKS", 1))) > 1 and "OMPI_COMM_WORLD_SIZE" not in environment:
+        return Placement(int(environment["SLURM_PROCID"]), size, alone=environment["SLURM_STEP_NUM_NODES"] == str(size))
+    return None
+
+
+def _launcher_tells_coordinator() -> bool:
+    """Open MPI 4 and Slurm do, in what JAX reads; Open MPI 5 does not."""
+    return "OMPI_MCA_orte_hnp_uri" in os.environ or (
+        "OMPI_COMM_WORLD_SIZE" not in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ
+    )
+
+
+def _on_tpu() -> bool:
+    """Whether this machine has TPU chips."""
+    return any(pathlib.Path("/dev").glob("accel*")) and os.environ.get("JAX_PLATFORMS", "tpu") == "tpu"
+
+
+def _told(answer: dict[str, Any] | None) -> dict[str, Any]:
+    """Process 0's answer, on every process."""
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    text = np.frombuffer(json.dumps(answer).encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    text = multihost_utils.broadcast_one_to_all(np.resize(text, length))
+    return json.loads(text.tobytes())
+
+
+# Passes on what it reads up to the report with which JAX's runtime aborts a process whose others are gone.
+_RELAY = """
+import re, sys
+for line in sys.stdin:
+    if re.match(r"[EWF]\\d{4} .*(coordination_service|preemption_sync_manager|client\\.h)", line):
+        report = line + sys.stdin.read()
+        print("train.py:", sys.argv[1 + ("RegisterTask" in report)], file=sys.stderr)
+        break
+    print(line, end="", file=sys.stderr, flush=True)
+"""
+
+
+def _explain_the_end() -> None:
+    """From here on, stderr says in one line what JAX's runtime says in forty when it aborts this process.
+
+    It does so in C++, in a thread of its own, where Python cannot come in between.
+    """
+    command = [sys.executable, "-c", _RELAY, LOST, _NOT_MET]
+    relay = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    assert relay.stdin is not None
+    os.dup2(relay.stdin.fileno(), sys.stderr.fileno())
+    relay.stdin.close()
