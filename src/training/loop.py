@@ -12,7 +12,7 @@ import numpy as np
 
 import datasets
 import networks
-from datasets import Splits
+from datasets import Listing, Splits
 from datasets.augment import Augmentation
 from errors import UserError
 from gwa import Rule
@@ -102,6 +102,8 @@ class Trainer:
         self.steps_per_epoch = -(-len(splits.train) // config.batch_size)
         self._model = networks.build(config.network, len(splits.class_names))
         self._optimizer, self._schedule = optimizer.build(config.optimizer, config.epochs * self.steps_per_epoch)
+        if isinstance(splits.train, Listing) and set(config.estimators) - {TEXTBOOK}:
+            raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream only {TEXTBOOK} can be had")
         augmentation = Augmentation.from_config(config.augment)
         augmentation.check_size(*splits.train.image_shape[:2])
         if not 0 <= config.loss.label_smoothing < 1:
@@ -146,7 +148,9 @@ class Trainer:
 
     def estimate(self, state: TrainState, epoch: int, result: Epoch) -> Epoch:
         """The epoch with what further estimators, which the config names, make of it."""
-        feed, samples, estimates = self._feeds["train"], {}, {}
+        samples: dict[str, np.ndarray] = {}
+        estimates: dict[str, dict[str, float]] = {}
+        feed = self._feeds["train"]
         if isinstance(feed, ResidentFeed):
             samples, estimates = self._estimators.measure(state, feed.data, epoch)
         if TEXTBOOK in result.samples:
@@ -162,14 +166,16 @@ class Trainer:
             )
         step = epoch * self.steps_per_epoch
         labels, predictions = self._splits.train.labels, result.samples["prediction"]
+        seen = predictions >= 0  # all but the pictures that could not be decoded
+        alignments = result.samples["alignment"][seen]
         record: Record = {
             "epoch": epoch,
             "step": step,
             "progress": epoch / self._config.epochs,
             "train_loss": result.means["loss"],
-            "train_accuracy": float(np.mean(predictions == labels)),
-            **scored(result.samples["alignment"]),
-            "two_peakedness": two_peakedness(result.samples["alignment"]),
+            "train_accuracy": float(np.mean(predictions[seen] == labels[seen])),
+            **scored(alignments),
+            "two_peakedness": two_peakedness(alignments),
             "prediction_changes": None,
             "prediction_churn": None,
             "gradient_norm": result.means["gradient_norm"],
@@ -197,6 +203,7 @@ class Trainer:
             "train_examples": len(train),
             "val_examples": len(self._splits.val or ()),
             "test_examples": len(self._splits.test or ()),
+            "skipped_images": sorted(set().union(*(feed.skipped for feed in self._feeds.values()))),
             "wrong_label_share": None
             if train.clean_labels is None
             else float(np.mean(train.labels != train.clean_labels)),

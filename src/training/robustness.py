@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 import networks
-from datasets import Splits, resident
+from datasets import Examples, Splits, resident
 from datasets.batches import Gathered
 from datasets.corrupted import CorruptedSet, Generated, official
 from datasets.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, check_names
@@ -58,6 +58,8 @@ def open_set(name: str, path: str | None, splits: Splits) -> CorruptedSet:
     if path is None:
         if splits.test is None:
             raise UserError(f"{name} is made from test data, and this data set has none; name a folder of its files")
+        if not isinstance(splits.test, Examples):
+            raise UserError(f"{name} cannot be made from streamed test data; name a folder of its files")
         return Generated(splits.test)
     test_set = official(path)
     if test_set.image_shape != expected:
@@ -137,7 +139,7 @@ def _judged(
 ) -> list[dict[str, Any]]:
     """For each checkpoint, its accuracies and their means."""
     clean: Sequence[float | None] = [None] * len(judge)
-    if splits.test is not None:
+    if isinstance(splits.test, Examples):
         images = splits.test.images
         clean = judge.accuracies(lambda rows: images[rows], splits.test.labels, np.arange(len(images)))
     tables: list[dict[str, dict[str, float]]] = [{corruption: {} for corruption in BENCHMARK} for _ in clean]
