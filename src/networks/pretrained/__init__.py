@@ -84,9 +84,13 @@ def fit(
         taken.add(slot.name)
         value = _in_place(tensors[slot.name], slot, template.shape, place == ("position",), "class_token" in params)
         if value is None:
-            misshapen.append(f"{slot.name} is {tensors[slot.name].shape} and should be {slot.shape}")
+            squares = ", as only square grids are resized" if place == ("position",) else ""
+            misshapen.append(f"{slot.name} is {tensors[slot.name].shape} and should be {slot.shape}{squares}")
         else:
             converted[place] = value.astype(template.dtype)
+    if not taken:
+        first = ", ".join([*tensors][:3])
+        raise UserError(f"pretrained: {path} holds none of the network's weights; it begins with {first}")
     left_over = [name for name in tensors if name not in taken and not (new_head and layout.belongs_to_head(name))]
     problems = {"missing": missing, "left over": sorted(left_over), "of another shape": misshapen}
     if any(problems.values()):
