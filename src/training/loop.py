@@ -18,9 +18,10 @@ from errors import UserError
 from gwa import Rule
 from gwa.moments import reasons_of_nan
 from training import devices, estimators, measures, optimizer, robustness
-from training.checkpoint import Checkpoints
+from training.checkpoint import Checkpoints, has_checkpoint
 from training.estimators import TEXTBOOK, scored
 from training.feeds import ResidentFeed, open_feed
+from training.initial import from_pretrained
 from training.offline import OfflineEstimators
 from training.peaks import first_pronounced, two_peakedness
 from training.progress import Progress
@@ -57,7 +58,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     selection = Selection(config.stopping, splits)
     trainer = Trainer(config, splits, mesh, selection.rules)
     tracking = Tracking(config, workdir)
-    initial_state = trainer.initial_state()
+    initial_state = trainer.initial_state(fresh=overwrite or not has_checkpoint(workdir))
     # Whatever may be wrong with the config has shown by now.
     with claim(workdir, config, overwrite), Checkpoints(workdir, selection.names) as checkpoints, tracking:
         records = Records(workdir)
@@ -127,10 +128,11 @@ class Trainer:
             if examples is not None
         }
 
-    def initial_state(self) -> TrainState:
-        """The state before the first epoch."""
+    def initial_state(self, fresh: bool) -> TrainState:
+        """The state before the first epoch; pretrained weights are read only where training begins with it."""
         shape = self._splits.train.image_shape
-        return create(self._model, self._optimizer, shape, self._config.seed, self._everywhere)
+        state = create(self._model, self._optimizer, shape, self._config.seed, self._everywhere)
+        return from_pretrained(state, self._config, self._model) if fresh else state
 
     def train_epoch(self, state: TrainState, epoch: int, progress: Progress) -> tuple[TrainState, Epoch]:
         """One pass over the training set; its scores are fetched once, at the end."""
