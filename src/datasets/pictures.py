@@ -1,0 +1,171 @@
+"""Encoded pictures as pixels: decoding to RGB, the random crop of training and the central one of evaluation.
+
+What a file shows is what Pillow's `Image.open(...).convert("RGB")` shows: no rotation by EXIF, no alpha, grey three
+times over. Nearly all files are JPEGs of one or three components, and those OpenCV reads, faster and where the
+crop allows it directly at a half, a quarter or an eighth of the size. Everything else is left to Pillow, which also
+has the last word on what is damaged: OpenCV fills the missing part of a cut file with grey and says nothing.
+
+Everything here depends on its arguments only, never on the thread or the process it runs in.
+"""
+
+import io
+import math
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from datasets.jpeg import read_header, upper_rows
+
+# Pictures are decoded side by side, by the threads or processes of the feed; OpenCV's own threads would only compete
+# with them. Here and not in the feed, so that it holds in every process that decodes.
+cv2.setNumThreads(0)
+
+RATIOS = 3 / 4, 4 / 3
+TRIES = 10
+AREA_FROM = 1.5  # below, linear interpolation reads every pixel too, and takes a third of the time
+
+# IMREAD_COLOR_RGB says what comes out, and OpenCV refuses it beside the bit that IMREAD_REDUCED_COLOR_* add to these.
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+
+
+class DamagedPicture(ValueError):
+    """Bytes that are not a whole picture; the message says in a few words why."""
+
+
+def decode(data: bytes, least: int | None = None) -> np.ndarray:
+    """The pixels of an encoded picture.
+
+    Args:
+        data: a file's content, in any format that Pillow reads, whatever the file's name says.
+        least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps so many pixels.
+
+    Returns:
+        uint8 RGB [height, width, 3].
+
+    Raises:
+        DamagedPicture: not a picture, or not all of one.
+    """
+    header = read_header(data)
+    if header is None:
+        return _with_pillow(data)
+    return _with_opencv(data, _reduction(min(header.height, header.width), least) if least else 1)
+
+
+def training_crop(data: bytes, size: int, least_area: float, rng: np.random.Generator) -> np.ndarray:
+    """A random part of a picture, stretched to a square (Szegedy et al. 2015, "Inception crop").
+
+    Its area is uniform in [`least_area`, 1] of the picture and its ratio of width to height log-uniform in [3/4, 4/3].
+    Of ten draws the first that fits into the picture is taken; if none does, the largest central part within the
+    ratios.
+
+    Args:
+        data: the encoded picture.
+        size: side of the result in pixels.
+        least_area: smallest share of the picture's area, in (0, 1].
+        rng: the same number of draws is taken from it whatever the picture.
+
+    Returns:
+        uint8 RGB [size, size, 3].
+
+    Raises:
+        DamagedPicture: as `decode`.
+    """
+    draws = rng.random((TRIES, 4))
+    header = read_header(data)
+    if header is None:
+        picture, reduction = _with_pillow(data), 1
+        top, left, height, width = training_window(picture.shape[0], picture.shape[1], least_area, draws)
+    else:
+        top, left, height, width = training_window(header.height, header.width, least_area, draws)
+        reduction = _reduction(min(height, width), size)
+        picture = _with_opencv(data, reduction, upper_rows(data, header, top + height))
+    # Pixel i of the reduced picture covers i·r to (i + 1)·r of the full one: edges move by half a pixel at most.
+    rows = slice(round(top / reduction), round((top + height) / reduction))
+    columns = slice(round(left / reduction), round((left + width) / reduction))
+    return _resized(picture[rows, columns], size, size, AREA_FROM)
+
+
+def training_window(height: int, width: int, least_area: float, draws: np.ndarray) -> tuple[int, int, int, int]:
+    """The part that `training_crop` cuts out of a picture.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture.
+        least_area: smallest share of the picture's area.
+        draws: [tries, 4] uniform in [0, 1): area, ratio, vertical and horizontal place of each try.
+
+    Returns:
+        top, left, height and width in pixels.
+    """
+    lowest, highest = RATIOS
+    for area, ratio, down, right in draws.tolist():
+        pixels = height * width * (least_area + (1 - least_area) * area)
+        proportion = lowest * (highest / lowest) ** ratio
+        rows, columns = round(math.sqrt(pixels / proportion)), round(math.sqrt(pixels * proportion))
+        if 0 < rows <= height and 0 < columns <= width:
+            return int(down * (height - rows + 1)), int(right * (width - columns + 1)), rows, columns
+    rows, columns = min(height, round(width / lowest)), min(width, round(height * highest))
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+def evaluation_crop(data: bytes, resize: int, size: int) -> np.ndarray:
+    """The central part of a picture whose shorter side has been brought to a length.
+
+    Args:
+        data: the encoded picture.
+        resize: length of the shorter side in pixels; the longer one keeps the proportions, rounded down.
+        size: side of the central square cut out of it, at most `resize`.
+
+    Returns:
+        uint8 RGB [size, size, 3].
+
+    Raises:
+        DamagedPicture: as `decode`.
+    """
+    header = read_header(data)
+    if header is None:
+        picture = _with_pillow(data)
+        height, width = picture.shape[:2]
+    else:
+        height, width = header.height, header.width
+        picture = _with_opencv(data, _reduction(min(height, width), resize))
+    height, width = height * resize // min(height, width), width * resize // min(height, width)
+    top, left = (height - size) // 2, (width - size) // 2
+    return _resized(picture, height, width, 1)[top : top + size, left : left + size]
+
+
+def _reduction(side: int, least: int) -> int:
+    """The largest of 8, 4, 2 and 1 that leaves at least `least` of `side` pixels."""
+    return next(reduction for reduction in (8, 4, 2, 1) if side >= reduction * least or reduction == 1)
+
+
+def _resized(picture: np.ndarray, height: int, width: int, area_from: float) -> np.ndarray:
+    """Linear interpolation, or where a side shrinks `area_from` times or more and none grows, the mean over areas."""
+    factors = picture.shape[0] / height, picture.shape[1] / width
+    by_area = min(factors) >= 1 and max(factors) >= area_from
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if by_area else cv2.INTER_LINEAR)
+
+
+def _with_opencv(data: bytes, reduction: int, part: bytes | None = None) -> np.ndarray:
+    """A JPEG, or only `part` of it, at 1/`reduction` of its size; sides are rounded up."""
+    flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = cv2.imdecode(np.frombuffer(data if part is None else part, np.uint8), flags)
+    return _with_pillow(data, reduction) if picture is None else picture
+
+
+def _with_pillow(data: bytes, reduction: int = 1) -> np.ndarray:
+    if not data:
+        raise DamagedPicture("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            image.info.pop("transparency", None)  # alpha is dropped, which Pillow would warn of
+            return np.asarray(image.convert("RGB").reduce(reduction))
+    except Exception as error:  # whatever a reader of some format runs into: a dozen types
+        raise DamagedPicture(str(error)) from error
