@@ -2,7 +2,7 @@
 
 What a file shows is what Pillow's `Image.open(...).convert("RGB")` shows: no rotation by EXIF, no alpha, grey three
 times over. Nearly all files are JPEGs of one or three components, and those OpenCV reads, faster and where the
-crop allows it directly at a half, a quarter or an eighth of the size, and only down to the last row of the crop. Everything
+crop allows it directly at a half, a quarter or an eighth of the size, and down to its last row only. Everything
 else is left to Pillow, which also has the last word on what is damaged.
 
 Everything here depends on its arguments only, never on the thread or the process it runs in.

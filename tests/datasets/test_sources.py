@@ -8,7 +8,7 @@ from small_cifar import cifar10_n_arrays
 
 import datasets
 from configs import base
-from datasets import cache, prepared, sources
+from datasets import cache, prepared
 from errors import UserError
 
 
