@@ -38,6 +38,8 @@ PARAMETERS = {
     "digits": convnext_parameters((2, 2), (32, 64), 1, 3, True, channels=1),
     "cifar10_small": convnext_parameters((2, 2, 2), (32, 64, 128), 2, 3, True),
     "cifar10_small:vit": vit_parameters(128, 4, 256, 4),
+    "finetune_cifar10_small:pretrain": vit_parameters(96, 4, 192, 4),
+    "finetune_cifar10_small:finetune": vit_parameters(96, 4, 192, 4),
     "table1_small": convnext_parameters((2, 2), (64, 128), 4, 3, True),
     "cifar10_convnext": convnext_parameters((2, 2, 6, 2), (64, 128, 256, 512), 1, 3, False),
     "cifar10_vit": vit_parameters(512, 6, 512, 4),

@@ -26,6 +26,8 @@ def from_pretrained(state: TrainState, config: Any, model: nn.Module) -> TrainSt
     if config.pretrained is None:
         return state
     path = pathlib.Path(config.pretrained)
+    if not path.exists():
+        raise UserError(f"pretrained: there is no file and no run {path}")
     new_head = not config.pretrained_head
     if path.is_dir():
         checkpoint = _checkpoint(path)
