@@ -1,9 +1,9 @@
 """Encoded pictures as pixels: decoding to RGB, the random crop of training and the central one of evaluation.
 
 What a file shows is what Pillow's `Image.open(...).convert("RGB")` shows: no rotation by EXIF, no alpha, grey three
-times over. Nearly all files are JPEGs of one or three components, and those OpenCV reads, faster and where the
-crop allows it directly at a half, a quarter or an eighth of the size, and down to its last row only. Everything
-else is left to Pillow, which also has the last word on what is damaged.
+times over. Nearly all files are JPEGs of one or three components, and those OpenCV reads, faster, only down to the last
+row of a crop, and where the crop allows it directly at a half, a quarter or an eighth of the size. Everything else is
+left to Pillow, which also has the last word on what is damaged.
 
 Everything here depends on its arguments only, never on the thread or the process it runs in.
 """
@@ -161,7 +161,7 @@ def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _with_opencv(data: bytes, reduction: int, part: bytes | None = None) -> np.ndarray:
+def _with_opencv(data: bytes, reduction: int, part: bytes | bytearray | None = None) -> np.ndarray:
     """A JPEG, or only `part` of it, at 1/`reduction` of its size; sides are rounded up."""
     flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
