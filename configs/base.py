@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
             "steps_per_dispatch": 8,  # updates per call of the device; more is faster, the progress bar gets coarser
             "sharding": "data",  # data: all parameters on each device; fsdp: they and the optimiser state spread out
             "pretrained": config_dict.placeholder(str),  # weights to start from: .npz (Google's ViT), .safetensors, run
+            "pretrained_head": False,  # keep their head too: for the same classes in the same order
             "dataset": dataset(),
             "augment": augment(),
             "network": network(),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
-from datasets import sources
-from datasets.examples import Examples
+from datasets import classes, sources
+from datasets.examples import Examples, Source
+from datasets.listing import Listing
 from datasets.noise import corrupt
 from datasets.split import stratified
 from errors import UserError
@@ -20,19 +22,19 @@ class Splits:
     in practice has no better ones. Test labels are clean.
     """
 
-    train: Examples
-    val: Examples | None
-    test: Examples | None
+    train: Examples | Listing
+    val: Examples | Listing | None
+    test: Examples | Listing | None
     class_names: tuple[str, ...]
 
 
 def build(config: Any) -> Splits:
-    """The splits that `config.dataset` describes: label noise first, then the subset, then the validation split.
+    """The splits that `config.dataset` describes: classes first, then label noise, the subset, the validation split.
 
     Raises:
       UserError: when the data are not there or the config asks for something impossible.
     """
-    source = sources.load(config)
+    source = _keep_classes(sources.load(config), config.classes)
     train, num_classes = source.train, len(source.class_names)
     noise = config.label_noise
     train = dataclasses.replace(
@@ -55,4 +57,15 @@ def build(config: Any) -> Splits:
     return Splits(train.take(kept), val, source.test, source.class_names)
 
 
-__all__ = ["Examples", "Splits", "build"]
+def _keep_classes(source: Source, names: Sequence[str] | None) -> Source:
+    if names is None:
+        return source
+    position = classes.positions(names, source.class_names)
+    train = classes.keep(source.train, position)
+    if len(train) == 0:
+        raise UserError(f"dataset.classes is {tuple(names)}; none of them has training examples")
+    test = None if source.test is None else classes.keep(source.test, position)
+    return Source(train, test if test is not None and len(test) else None, tuple(names))
+
+
+__all__ = ["Examples", "Listing", "Splits", "build"]

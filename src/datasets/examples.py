@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from datasets.listing import Listing
+
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
@@ -32,6 +34,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+        return self.images.shape[1:]
+
     def take(self, index: np.ndarray) -> Examples:
         """The examples at `index`, in its order."""
         clean_labels = None if self.clean_labels is None else self.clean_labels[index]
@@ -42,6 +49,6 @@ class Examples:
 class Source:
     """A data set as it was found: the official training and test split; `test` is None where there is none."""
 
-    train: Examples
-    test: Examples | None
+    train: Examples | Listing
+    test: Examples | Listing | None
     class_names: tuple[str, ...]

@@ -3,12 +3,10 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from datasets.batches import Batch
 from datasets.examples import Examples
-
-Batch = dict[str, jax.Array]
 
 
 def put(examples: Examples, sharding: Any) -> Batch:
@@ -45,13 +43,3 @@ def one_block(order: np.ndarray, batch_size: int, num_devices: int) -> tuple[np.
     shared = -(-min(batch_size, len(order)) // num_devices) * num_devices
     ((rows, mask, _),) = blocks(order, shared, -(-len(order) // shared))
     return rows, mask
-
-
-def gather(data: Batch, rows: jax.Array, mask: jax.Array) -> Batch:
-    """The batch `{image, label, index, mask}` of the given rows."""
-    return {
-        "image": jnp.take(data["image"], rows, axis=0),
-        "label": jnp.take(data["label"], rows, axis=0),
-        "index": rows,
-        "mask": mask,
-    }

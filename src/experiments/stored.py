@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 import datasets
 import networks
-from datasets import Splits, resident
+from datasets import Examples, Splits, resident
 from datasets.augment import Augmentation
 from errors import UserError
 from training import devices
@@ -55,9 +55,9 @@ def estimate(workdir: pathlib.Path, estimators: Sequence[str], rules: Sequence[s
     mesh = devices.data_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     everywhere = devices.replicated(mesh)
-    measure = OfflineEstimators(
-        estimators, _recipe(config, splits), config, splits.train.images.shape[1:], mesh
-    ).measure
+    measure = OfflineEstimators(estimators, _recipe(config, splits), config, splits.train.image_shape, mesh).measure
+    if not isinstance(splits.train, Examples):
+        raise UserError(f"the training data of {workdir} are streamed; estimates need dataset.feed=resident")
     data = resident.put(splits.train, everywhere)
     history = Records(workdir).history
     steps_per_epoch = -(-len(splits.train) // config.batch_size)

@@ -87,6 +87,11 @@ class Checkpoints:
         return restored["tree"]
 
 
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+    """Whether training has left an epoch to resume from; makes no directories, as Checkpoints does."""
+    return any(path.name.isdigit() for path in (workdir / "checkpoints" / LATEST).glob("*"))
+
+
 def load_params(directory: str | pathlib.Path) -> Any:
     """The parameters in a checkpoint such as `runs/digits/checkpoints/max_gwa/12`, as numpy arrays.
 

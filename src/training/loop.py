@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import pathlib
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,14 +12,16 @@ import numpy as np
 
 import datasets
 import networks
-from datasets import Splits, resident
+from datasets import Listing, Splits
 from datasets.augment import Augmentation
 from errors import UserError
 from gwa import Rule
 from gwa.moments import reasons_of_nan
 from training import devices, estimators, measures, optimizer, robustness
-from training.checkpoint import Checkpoints
+from training.checkpoint import Checkpoints, has_checkpoint
 from training.estimators import TEXTBOOK, scored
+from training.feeds import ResidentFeed, open_feed
+from training.initial import from_pretrained
 from training.offline import OfflineEstimators
 from training.peaks import first_pronounced, two_peakedness
 from training.progress import Progress
@@ -57,7 +58,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     selection = Selection(config.stopping, splits)
     trainer = Trainer(config, splits, mesh, selection.rules)
     tracking = Tracking(config, workdir)
-    initial_state = trainer.initial_state()
+    initial_state = trainer.initial_state(fresh=overwrite or not has_checkpoint(workdir))
     # Whatever may be wrong with the config has shown by now.
     with claim(workdir, config, overwrite), Checkpoints(workdir, selection.names) as checkpoints, tracking:
         records = Records(workdir)
@@ -102,8 +103,10 @@ class Trainer:
         self.steps_per_epoch = -(-len(splits.train) // config.batch_size)
         self._model = networks.build(config.network, len(splits.class_names))
         self._optimizer, self._schedule = optimizer.build(config.optimizer, config.epochs * self.steps_per_epoch)
+        if isinstance(splits.train, Listing) and set(config.estimators) - {TEXTBOOK}:
+            raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream only {TEXTBOOK} can be had")
         augmentation = Augmentation.from_config(config.augment)
-        augmentation.check_size(*splits.train.images.shape[1:3])
+        augmentation.check_size(*splits.train.image_shape[:2])
         if not 0 <= config.loss.label_smoothing < 1:
             raise UserError(f"loss.label_smoothing is {config.loss.label_smoothing}; it must be a share in [0, 1)")
         recipe = Recipe(
@@ -115,38 +118,43 @@ class Trainer:
             accumulation_steps=config.optimizer.accumulation_steps,
             textbook_dtype=config.network.compute_dtype if TEXTBOOK in estimators.check(config.estimators) else None,
         )
-        self._estimators = OfflineEstimators(config.estimators, recipe, config, splits.train.images.shape[1:], mesh)
+        self._estimators = OfflineEstimators(config.estimators, recipe, config, splits.train.image_shape, mesh)
         self._measures = measures.asked_for(rules, recipe, self.steps_per_epoch)
         self._train_block = jax.jit(functools.partial(train_block, recipe), donate_argnums=(0, 1))
         self._evaluate = jax.jit(functools.partial(evaluate, self._model))
-        self._data = {
-            name: resident.put(examples, self._everywhere)
+        self._feeds = {
+            name: open_feed(examples, config, mesh)
             for name, examples in (("train", splits.train), ("val", splits.val), ("test", splits.test))
             if examples is not None
         }
 
-    def initial_state(self) -> TrainState:
-        """The state before the first epoch."""
-        shape = self._splits.train.images.shape[1:]
-        return create(self._model, self._optimizer, shape, self._config.seed, self._everywhere)
+    def initial_state(self, fresh: bool) -> TrainState:
+        """The state before the first epoch; pretrained weights are read only where training begins with it."""
+        shape = self._splits.train.image_shape
+        state = create(self._model, self._optimizer, shape, self._config.seed, self._everywhere)
+        return from_pretrained(state, self._config, self._model) if fresh else state
 
     def train_epoch(self, state: TrainState, epoch: int, progress: Progress) -> tuple[TrainState, Epoch]:
         """One pass over the training set; its scores are fetched once, at the end."""
         running = jax.device_put(Running.start(), self._everywhere)
-        dispatched = []
-        for rows, mask, count in self._training_blocks(epoch):
-            on_device = jax.device_put((rows, mask), self._spread)
+        steps = min(self._config.steps_per_dispatch, self.steps_per_epoch)
+        feed, dispatched = self._feeds["train"], []
+        for batches, count in feed.shuffled(epoch, self._config.batch_size, steps):
             numbers = jax.device_put((np.int32(count), np.int32(epoch)), self._everywhere)
-            state, running, so_far, metrics = self._train_block(
-                state, running, self._data["train"], *on_device, *numbers
-            )
-            dispatched.append((rows, mask, metrics))
+            state, running, so_far, metrics = self._train_block(state, running, batches, *numbers)
+            dispatched.append((batches.rows, batches.mask, metrics))
             progress.dispatched(epoch, count, so_far)
+            if feed.ahead and len(dispatched) > feed.ahead:  # or pictures would pile up on the device
+                jax.block_until_ready(dispatched[-1 - feed.ahead])
         return state, _in_row_order(dispatched, len(self._splits.train))
 
     def estimate(self, state: TrainState, epoch: int, result: Epoch) -> Epoch:
         """The epoch with what further estimators, which the config names, make of it."""
-        samples, estimates = self._estimators.measure(state, self._data["train"], epoch)
+        samples: dict[str, np.ndarray] = {}
+        estimates: dict[str, dict[str, float]] = {}
+        feed = self._feeds["train"]
+        if isinstance(feed, ResidentFeed):
+            samples, estimates = self._estimators.measure(state, feed.data, epoch)
         if TEXTBOOK in result.samples:
             estimates[TEXTBOOK] = scored(result.samples[TEXTBOOK])
         return Epoch(result.means, result.samples | samples, estimates)
@@ -160,14 +168,16 @@ class Trainer:
             )
         step = epoch * self.steps_per_epoch
         labels, predictions = self._splits.train.labels, result.samples["prediction"]
+        seen = predictions >= 0  # all but the pictures that could not be decoded
+        alignments = result.samples["alignment"][seen]
         record: Record = {
             "epoch": epoch,
             "step": step,
             "progress": epoch / self._config.epochs,
             "train_loss": result.means["loss"],
-            "train_accuracy": float(np.mean(predictions == labels)),
-            **scored(result.samples["alignment"]),
-            "two_peakedness": two_peakedness(result.samples["alignment"]),
+            "train_accuracy": float(np.mean(predictions[seen] == labels[seen])),
+            **scored(alignments),
+            "two_peakedness": two_peakedness(alignments),
             "prediction_changes": None,
             "prediction_churn": None,
             "gradient_norm": result.means["gradient_norm"],
@@ -195,6 +205,7 @@ class Trainer:
             "train_examples": len(train),
             "val_examples": len(self._splits.val or ()),
             "test_examples": len(self._splits.test or ()),
+            "skipped_images": sorted(set().union(*(feed.skipped for feed in self._feeds.values()))),
             "wrong_label_share": None
             if train.clean_labels is None
             else float(np.mean(train.labels != train.clean_labels)),
@@ -203,34 +214,29 @@ class Trainer:
     def _measured(self, state: TrainState, epoch: int) -> Record:
         """What the rules ask for beyond what training shows by itself, and the seconds that each of it took."""
         record: Record = {}
-        order = resident.shuffled(len(self._splits.train), self._config.seed, epoch)
         for name, (measure, batches) in self._measures.items():
             started = time.perf_counter()
-            rows, mask, _ = resident.blocks(order, self._config.batch_size, batches)[0]
-            on_device = jax.device_put((rows, mask), self._spread)
+            block = next(self._feeds["train"].shuffled(epoch, self._config.batch_size, batches))
             number = jax.device_put(np.int32(epoch), self._everywhere)
-            record[name] = float(measure(state, self._data["train"], *on_device, number))
+            record[name] = float(measure(state, block.batches, number))
             record[f"{name}_seconds"] = time.perf_counter() - started
         return record
 
-    def _training_blocks(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        order = resident.shuffled(len(self._splits.train), self._config.seed, epoch)
-        steps = min(self._config.steps_per_dispatch, self.steps_per_epoch)
-        yield from resident.blocks(order, self._config.batch_size, steps)
-
     def _evaluated(self, split: str, state: TrainState) -> dict[str, float]:
-        if split not in self._data:
+        if split not in self._feeds:
             return {}
-        order = np.arange(len(self._data[split]["label"]))
-        block = resident.one_block(order, self._config.eval_batch_size, self._mesh.size)
-        metrics = self._evaluate(state.params, self._data[split], *jax.device_put(block, self._spread))
-        return {name: float(value) for name, value in jax.device_get(metrics).items()}
+        blocks = self._feeds[split].in_order(self._config.eval_batch_size)
+        sums = jax.device_get([self._evaluate(state.params, block.batches) for block in blocks])
+        loss, correct, count = (float(sum(block[name] for block in sums)) for name in ("loss", "correct", "count"))
+        return {"loss": loss / count, "accuracy": correct / count}
 
 
-def _in_row_order(dispatched: list[tuple[np.ndarray, np.ndarray, dict[str, jax.Array]]], num_examples: int) -> Epoch:
-    """Fetches an epoch's metrics and puts each row's where it belongs; rows that filled up a batch are dropped."""
-    rows, masks, metrics = zip(*dispatched, strict=True)
-    fetched = jax.device_get(metrics)
+def _in_row_order(dispatched: list[tuple[jax.Array, jax.Array, dict[str, jax.Array]]], num_examples: int) -> Epoch:
+    """Fetches an epoch's metrics and puts each row's where it belongs; rows that filled up a batch are dropped.
+
+    A picture that was skipped has no score: NaN, and the prediction -1.
+    """
+    rows, masks, fetched = zip(*jax.device_get(dispatched), strict=True)
     counted = np.concatenate([mask.ravel() for mask in masks]) > 0
     index = np.concatenate([block.ravel() for block in rows])[counted]
     samples, means = {}, {}
@@ -240,6 +246,7 @@ def _in_row_order(dispatched: list[tuple[np.ndarray, np.ndarray, dict[str, jax.A
         if values.ndim == 1:
             means[name] = float(values @ weights / weights.sum())
         else:
-            samples[name] = np.empty(num_examples, values.dtype)
+            nothing = -1 if np.issubdtype(values.dtype, np.integer) else np.nan
+            samples[name] = np.full(num_examples, nothing, values.dtype)
             samples[name][index] = values.ravel()[counted]
     return Epoch(means, samples, {})

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from datasets.resident import Batch, gather
+from datasets.batches import Batch, Batches
 from errors import UserError
 from gwa.rules import GradientDisparity, LowestSharpness, Rule
 from training.state import TrainState
@@ -42,10 +42,8 @@ def asked_for(
     return compiled
 
 
-def gradient_disparity(
-    recipe: Recipe, state: TrainState, data: Batch, rows: jax.Array, mask: jax.Array, epoch: jax.Array
-) -> jax.Array:
-    """Mean L2 distance between the gradients of all pairs of the batches `rows`, `mask` `[batches, B]`.
+def gradient_disparity(recipe: Recipe, state: TrainState, batches: Batches, epoch: jax.Array) -> jax.Array:
+    """Mean L2 distance between the gradients of all pairs of the batches.
 
     Each batch's loss is the mean of its samples' cross-entropies divided by their standard deviation (unbiased), which
     is differentiated too; the gradient is that of all parameters, the images are those of training.
@@ -59,11 +57,11 @@ def gradient_disparity(
         variance = jnp.sum(weights * jnp.square(losses - mean)) * count / (count - 1)
         return mean / jnp.sqrt(variance)
 
-    def gradient(block: tuple[jax.Array, jax.Array]) -> Any:
-        return jax.grad(loss)(state.params, *training_view(recipe, state, gather(data, *block), epoch))
+    def gradient(i: jax.Array) -> Any:
+        return jax.grad(loss)(state.params, *training_view(recipe, state, batches.at(i), epoch))
 
-    gradients = jax.lax.map(gradient, (rows, mask))
-    first, second = jnp.array(list(itertools.combinations(range(len(rows)), 2))).T
+    gradients = jax.lax.map(gradient, jnp.arange(len(batches)))
+    first, second = jnp.array(list(itertools.combinations(range(len(batches)), 2))).T
     distances = jax.lax.map(
         lambda pair: optax.tree.norm(jax.tree.map(lambda leaf: leaf[pair[0]] - leaf[pair[1]], gradients)),
         (first, second),
@@ -74,20 +72,18 @@ def gradient_disparity(
 def sharpness(
     recipe: Recipe,
     state: TrainState,
-    data: Batch,
-    rows: jax.Array,
-    mask: jax.Array,
+    batches: Batches,
     epoch: jax.Array,
     radius: float,
 ) -> jax.Array:
-    """Mean over the batches `rows`, `mask` `[batches, B]` of L(w + r g/‖g‖) − L(w), g the batch's gradient, r `radius`.
+    """Mean over the batches of L(w + r g/‖g‖) − L(w), g the batch's gradient, r `radius`.
 
     The first-order maximum of the loss within that radius (sharpness-aware minimisation, Foret et al. 2021, arXiv
     2010.01412, eq. 2), on the images of training.
     """
 
-    def rise(block: tuple[jax.Array, jax.Array]) -> jax.Array:
-        examples, key = training_view(recipe, state, gather(data, *block), epoch)
+    def rise(i: jax.Array) -> jax.Array:
+        examples, key = training_view(recipe, state, batches.at(i), epoch)
 
         def loss(params: Any) -> jax.Array:
             return jnp.sum(examples["weight"] * _losses(recipe, params, examples, key))
@@ -96,7 +92,7 @@ def sharpness(
         scale = radius / optax.tree.norm(gradient)
         return loss(jax.tree.map(lambda leaf, slope: leaf + scale * slope, state.params, gradient)) - before
 
-    return jnp.mean(jax.lax.map(rise, (rows, mask)))
+    return jnp.mean(jax.lax.map(rise, jnp.arange(len(batches))))
 
 
 def _losses(recipe: Recipe, params: Any, examples: Batch, key: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from datasets import resident
 from datasets.augment import Augmentation
-from datasets.resident import Batch, gather
+from datasets.batches import Batch, Batches, Gathered
 from errors import UserError
 from gwa import head_alignment
 from training import devices, estimators
@@ -107,48 +107,41 @@ class OfflineEstimators:
             rows, mask = resident.one_block(order, one.batch_size, self._mesh.size)
         on_device = jax.device_put((rows, mask), devices.batched(self._mesh))
         number = jax.device_put(np.int32(epoch), devices.replicated(self._mesh))
-        fetched = jax.device_get(one.scores(state, data, *on_device, number))
+        fetched = jax.device_get(one.scores(state, Gathered(data, *on_device), number))
         position = np.argsort(order)
         return {name: values.ravel()[:size][position] for name, values in fetched.items()}
 
 
-def evaluation_scores(
-    recipe: Recipe, state: TrainState, data: Batch, rows: jax.Array, mask: jax.Array, epoch: jax.Array
-) -> Scores:
-    """The head's alignment of every sample of the batches `rows`, `mask` `[steps, B]`, as evaluation sees it."""
+def evaluation_scores(recipe: Recipe, state: TrainState, batches: Batches, epoch: jax.Array) -> Scores:
+    """The head's alignment of every sample of the batches, `[steps, B]`, as evaluation sees it."""
 
-    def alignment(block: tuple[jax.Array, jax.Array]) -> jax.Array:
-        examples = evaluation_view(recipe, state, gather(data, *block), epoch)
+    def alignment(i: jax.Array) -> jax.Array:
+        examples = evaluation_view(recipe, state, batches.at(i), epoch)
         logits, embeddings = forward(recipe, state.params, examples["images"], None)
         head = state.params["head"]
         return head_alignment(logits, examples["targets"], embeddings, head["kernel"], head.get("bias"))
 
-    return {OFFLINE: jax.lax.map(alignment, (rows, mask))}
+    return {OFFLINE: jax.lax.map(alignment, jnp.arange(len(batches)))}
 
 
-def training_scores(
-    recipe: Recipe, state: TrainState, data: Batch, rows: jax.Array, mask: jax.Array, epoch: jax.Array
-) -> Scores:
-    """What the steps of the epoch that ends with `state`, in the batches `rows`, `mask`, give when none updates."""
+def training_scores(recipe: Recipe, state: TrainState, batches: Batches, epoch: jax.Array) -> Scores:
+    """What the steps of the epoch that ends with `state`, in these batches, give when none updates."""
     frozen = dataclasses.replace(recipe, optimizer=optax.set_to_zero())
-    steps = state.step - len(rows) + jnp.arange(len(rows))
+    first = state.step - len(batches)
 
-    def alignment(block: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        step, rows, mask = block
-        as_then = TrainState(state.params, optax.EmptyState(), step, state.rng)
-        _, metrics = train_step(frozen, as_then, gather(data, rows, mask), epoch)
+    def alignment(i: jax.Array) -> jax.Array:
+        as_then = TrainState(state.params, optax.EmptyState(), first + i, state.rng)
+        _, metrics = train_step(frozen, as_then, batches.at(i), epoch)
         return metrics["alignment"]  # XLA drops what else the step computes, the gradient above all
 
-    return {OFFLINE_TRAIN: jax.lax.map(alignment, (steps, rows, mask))}
+    return {OFFLINE_TRAIN: jax.lax.map(alignment, jnp.arange(len(batches)))}
 
 
 def gradient_scores(
     recipe: Recipe,
     groups: Mapping[str, tuple[str, ...]],
     state: TrainState,
-    data: Batch,
-    rows: jax.Array,
-    mask: jax.Array,
+    batches: Batches,
     epoch: jax.Array,
 ) -> Scores:
     """Cosine between each sample's negative gradient and the parameters, by automatic differentiation.
@@ -156,8 +149,8 @@ def gradient_scores(
     Args:
       recipe: static under jit.
       groups: by the estimate's name, the paths of the parameters that together make one vector.
-      state, data, epoch: as for the others.
-      rows, mask: micro-batches `[steps, B]`; the gradients of all samples of one are held at a time.
+      state, epoch: as for the others.
+      batches: micro-batches; the gradients of all samples of one are held at a time.
 
     Returns:
       float32 `[steps, B]` of each group; 0 where the gradient or the parameters are.
@@ -177,11 +170,11 @@ def gradient_scores(
             for name, paths in groups.items()
         }
 
-    def scores(block: tuple[jax.Array, jax.Array]) -> Scores:
-        examples = evaluation_view(recipe, state, gather(data, *block), epoch)
+    def scores(i: jax.Array) -> Scores:
+        examples = evaluation_view(recipe, state, batches.at(i), epoch)
         return jax.vmap(cosines)(examples["images"], examples["targets"])
 
-    return jax.lax.map(scores, (rows, mask))
+    return jax.lax.map(scores, jnp.arange(len(batches)))
 
 
 def evaluation_view(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> Batch:

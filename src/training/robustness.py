@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 import networks
-from datasets import Splits, resident
+from datasets import Examples, Splits, resident
+from datasets.batches import Gathered
 from datasets.corrupted import CorruptedSet, Generated, official
 from datasets.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, check_names
 from datasets.split import stratified
@@ -52,11 +53,13 @@ def open_set(name: str, path: str | None, splits: Splits) -> CorruptedSet:
     if name not in SETS:
         raise UserError(f"there is no further test set {name!r}; there are {', '.join(SETS)}")
     expected = (SETS[name], SETS[name], 3)
-    if splits.train.images.shape[1:] != expected:
-        raise UserError(f"{name} has images of {expected}, but the run's are {splits.train.images.shape[1:]}")
+    if splits.train.image_shape != expected:
+        raise UserError(f"{name} has images of {expected}, but the run's are {splits.train.image_shape}")
     if path is None:
         if splits.test is None:
             raise UserError(f"{name} is made from test data, and this data set has none; name a folder of its files")
+        if not isinstance(splits.test, Examples):
+            raise UserError(f"{name} cannot be made from streamed test data; name a folder of its files")
         return Generated(splits.test)
     test_set = official(path)
     if test_set.image_shape != expected:
@@ -136,7 +139,7 @@ def _judged(
 ) -> list[dict[str, Any]]:
     """For each checkpoint, its accuracies and their means."""
     clean: Sequence[float | None] = [None] * len(judge)
-    if splits.test is not None:
+    if isinstance(splits.test, Examples):
         images = splits.test.images
         clean = judge.accuracies(lambda rows: images[rows], splits.test.labels, np.arange(len(images)))
     tables: list[dict[str, dict[str, float]]] = [{corruption: {} for corruption in BENCHMARK} for _ in clean]
@@ -171,7 +174,7 @@ class _Judge:
             block = resident.one_block(np.arange(len(part)), self._batch_size, self._mesh.size)
             batches = jax.device_put(block, devices.batched(self._mesh))
             for i, params in enumerate(self._checkpoints):
-                correct[i] += round(float(self._evaluate(params, data, *batches)["accuracy"]) * len(part))
+                correct[i] += float(self._evaluate(params, Gathered(data, *batches))["correct"])
         return [float(count) for count in correct / len(rows)]
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from datasets.augment import Augmentation, augment_images, mix, normalize
-from datasets.resident import Batch, gather
+from datasets.batches import Batch, Batches
 from gwa import Moments, gwa_score, head_alignment, head_gradient_norm
 from training.estimators import TEXTBOOK, textbook_alignment
 from training.state import TrainState
@@ -115,7 +115,7 @@ def training_view(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Ar
     keys = jax.vmap(lambda row: jax.random.fold_in(epoch_key, row))(batch["index"])
     images = normalize(augment_images(batch["image"], keys, recipe.augmentation))
     images, targets = _mixed(recipe, images, batch["label"], jax.random.fold_in(state.rng, _MIX), state.step)
-    examples = {"images": images, "targets": targets, "weight": batch["mask"] / jnp.sum(batch["mask"])}
+    examples = {"images": images, "targets": targets, "weight": batch["mask"] / jnp.maximum(jnp.sum(batch["mask"]), 1)}
     return examples, jax.random.fold_in(jax.random.fold_in(state.rng, _DROPOUT), state.step)
 
 
@@ -133,42 +133,40 @@ def train_block(
     recipe: Recipe,
     state: TrainState,
     running: Running,
-    data: Batch,
-    rows: jax.Array,
-    mask: jax.Array,
+    batches: Batches,
     count: jax.Array,
     epoch: jax.Array,
 ) -> tuple[TrainState, Running, Metrics, Metrics]:
-    """The first `count` of the batches `rows`, `mask` `[steps, B]` in one dispatch.
+    """The first `count` of the batches in one dispatch.
 
     Returns the state, what the epoch has shown so far with its summary, and each step's metrics, stacked.
     """
 
     def step(i: jax.Array, carry: tuple[TrainState, Running, Metrics]) -> tuple[TrainState, Running, Metrics]:
         state, running, stacked = carry
-        batch = gather(data, rows[i], mask[i])
+        batch = batches.at(i)
         state, metrics = train_step(recipe, state, batch, epoch)
         stacked = jax.tree.map(lambda all_steps, this: all_steps.at[i].set(this), stacked, metrics)
         return state, running.plus(metrics, batch["label"], batch["mask"]), stacked
 
-    _, shapes = jax.eval_shape(lambda: train_step(recipe, state, gather(data, rows[0], mask[0]), epoch))
-    stacked = jax.tree.map(lambda shape: jnp.zeros((len(rows), *shape.shape), shape.dtype), shapes)
+    _, shapes = jax.eval_shape(lambda: train_step(recipe, state, batches.at(0), epoch))
+    stacked = jax.tree.map(lambda shape: jnp.zeros((len(batches), *shape.shape), shape.dtype), shapes)
     state, running, stacked = jax.lax.fori_loop(0, count, step, (state, running, stacked))
     return state, running, running.summary(), stacked
 
 
-def evaluate(model: nn.Module, params: Any, data: Batch, rows: jax.Array, mask: jax.Array) -> Metrics:
-    """Mean `loss` and `accuracy` over all masked rows of the batches `[steps, B]`, each counted once."""
+def evaluate(model: nn.Module, params: Any, batches: Batches) -> Metrics:
+    """Sums of `loss`, `correct` and `count` over all rows of the batches whose mask is 1, each counted once."""
 
-    def step(totals: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        batch = gather(data, *block)
+    def step(totals: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
+        batch = batches.at(i)
         logits = cast(jax.Array, model.apply({"params": params}, normalize(batch["image"])))
         loss = cross_entropy(logits, batch["label"])
         correct = jnp.argmax(logits, axis=-1) == batch["label"]
-        return totals + jnp.stack([jnp.sum(batch["mask"] * value) for value in (loss, correct)]), None
+        return totals + jnp.stack([jnp.sum(batch["mask"] * value) for value in (loss, correct, 1.0)]), None
 
-    totals, _ = jax.lax.scan(step, jnp.zeros(2), (rows, mask))
-    return dict(zip(("loss", "accuracy"), totals / jnp.sum(mask), strict=True))
+    totals, _ = jax.lax.scan(step, jnp.zeros(3), jnp.arange(len(batches)))
+    return dict(zip(("loss", "correct", "count"), totals, strict=True))
 
 
 def _mixed(

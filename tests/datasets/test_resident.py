@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets import resident
+from datasets.batches import gather
 
 
 @given(size=st.integers(1, 60), batch_size=st.integers(1, 20), steps=st.integers(1, 7), epoch=st.integers(1, 3))
@@ -39,7 +40,7 @@ def test_the_order_depends_on_seed_and_epoch():
 def test_gather_takes_rows_with_their_labels():
     images = np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1)
     data = {"image": jnp.asarray(images), "label": jnp.arange(5) * 10}
-    batch = resident.gather(data, jnp.array([3, 0, 3]), jnp.array([1.0, 1.0, 0.0]))
+    batch = gather(data, jnp.array([3, 0, 3]), jnp.array([1.0, 1.0, 0.0]))
     assert np.array_equal(batch["image"], images[[3, 0, 3]])
     assert np.array_equal(batch["label"], [30, 0, 30])
     assert np.array_equal(batch["index"], [3, 0, 3])

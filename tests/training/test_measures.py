@@ -12,6 +12,7 @@ import pytest
 
 from datasets import resident
 from datasets.augment import Augmentation, normalize
+from datasets.batches import Gathered
 from errors import UserError
 from gwa.rules import GradientDisparity, Last, LowestSharpness
 from training import measures
@@ -43,8 +44,7 @@ def setting():
     return SimpleNamespace(
         recipe=recipe,
         state=create(recipe.model, recipe.optimizer, (4, 4, 1), 0, device),
-        data=data,
-        block=(rows, mask, jnp.int32(1)),
+        block=(Gathered(data, rows, mask), jnp.int32(1)),
         batches=[(normalize(data["image"][batch]), data["label"][batch]) for batch in batches],
     )
 
@@ -66,7 +66,7 @@ def test_gradient_disparity_is_the_mean_distance_of_all_pairs(setting):
     expected = np.mean([np.linalg.norm(a - b) for a, b in itertools.combinations(gradients, 2)])
     measure, batches = measures.asked_for([GradientDisparity(batches=4)], setting.recipe, 4)["gradient_disparity"]
     assert batches == 4
-    assert float(measure(setting.state, setting.data, *setting.block)) == pytest.approx(expected, rel=1e-5)
+    assert float(measure(setting.state, *setting.block)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_sharpness_is_the_rise_of_the_loss_one_step_up(setting):
@@ -81,7 +81,7 @@ def test_sharpness_is_the_rise_of_the_loss_one_step_up(setting):
         up = jax.tree.map(lambda leaf, slope, norm=norm: leaf + 0.3 * slope / norm, setting.state.params, gradient)
         rises.append(float(loss(up) - before))
     measure, _ = measures.asked_for([LowestSharpness(batches=4, radius=0.3)], setting.recipe, 4)["sharpness"]
-    assert float(measure(setting.state, setting.data, *setting.block)) == pytest.approx(np.mean(rises), rel=1e-4)
+    assert float(measure(setting.state, *setting.block)) == pytest.approx(np.mean(rises), rel=1e-4)
 
 
 def test_nothing_is_measured_unasked(setting):

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import networks
-from datasets import resident
+from datasets import batches, resident
 from datasets.augment import Augmentation, normalize
 from training import step
 from training.state import create
@@ -60,7 +60,7 @@ def images_and_labels(count=24, seed=0):
 
 def batch_of(data, rows, mask=None):
     mask = np.ones(len(rows)) if mask is None else mask
-    return resident.gather(data, jnp.asarray(rows, jnp.int32), jnp.asarray(mask, jnp.float32))
+    return batches.gather(data, jnp.asarray(rows, jnp.int32), jnp.asarray(mask, jnp.float32))
 
 
 def single_alignment(model, params, image, target):
@@ -151,10 +151,10 @@ def test_a_block_is_its_steps_one_after_another():
     state = state_of(r)
     expected, losses = state, []
     for i in range(count):
-        expected, metrics = train_step(r, expected, resident.gather(data, rows[i], mask[i]), jnp.int32(1))
+        expected, metrics = train_step(r, expected, batches.gather(data, rows[i], mask[i]), jnp.int32(1))
         losses.append(metrics["loss"])
     after, running, so_far, stacked = train_block(
-        r, state, Running.start(), data, rows, mask, jnp.int32(count), jnp.int32(1)
+        r, state, Running.start(), batches.Gathered(data, rows, mask), jnp.int32(count), jnp.int32(1)
     )
     assert int(after.step) == count
     assert_same_step(expected.params, after.params, rtol=1e-4)
@@ -188,10 +188,11 @@ def test_evaluation_counts_every_row_once():
     params, data = state_of(r).params, images_and_labels(23)
     logits = r.model.apply({"params": params}, normalize(data["image"]))
     ((rows, mask, _),) = resident.blocks(np.arange(23), 5, 5)
-    metrics = evaluate(r.model, params, data, rows, mask)
+    metrics = evaluate(r.model, params, batches.Gathered(data, rows, mask))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, data["label"])
-    assert float(metrics["loss"]) == pytest.approx(float(losses.mean()), rel=1e-5)
-    assert float(metrics["accuracy"]) == pytest.approx(float(jnp.mean(jnp.argmax(logits, -1) == data["label"])))
+    assert float(metrics["loss"]) == pytest.approx(float(losses.sum()), rel=1e-5)
+    assert int(metrics["correct"]) == int(jnp.sum(jnp.argmax(logits, -1) == data["label"]))
+    assert int(metrics["count"]) == 23
 
 
 def test_dropout_is_active_and_changes_with_the_step():
