@@ -25,8 +25,10 @@ def get_config() -> ConfigDict:
             "optimizer": optimizer(),
             "stopping": stopping(),
             "estimators": (),  # further estimates of the alignments to record: names of training.estimators
-            "evaluate": (),  # test sets measured on every rule's checkpoint when training ends: cifar10_c, imagenet_c
-            "evaluate_path": config_dict.placeholder(str),  # folder of their files; None: made from the test set
+            # Test sets measured on every rule's checkpoint when training ends: cifar10_c, imagenet_c and, of streamed
+            # runs, imagenet_real and any folder of classes in evaluate_path, such as imagenet_v2.
+            "evaluate": (),
+            "evaluate_path": config_dict.placeholder(str),  # folder of their folders; None: corruptions of the test set
             "wandb": wandb(),
         }
     )
