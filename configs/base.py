@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
             "steps_per_dispatch": 8,  # updates per call of the device; more is faster, the progress bar gets coarser
             "sharding": "data",  # data: all parameters on each device; fsdp: they and the optimiser state spread out
             "pretrained": config_dict.placeholder(str),  # weights to start from: .npz (Google's ViT), .safetensors, run
+            "pretrained_head": False,  # keep their head too: for the same classes in the same order
             "dataset": dataset(),
             "augment": augment(),
             "network": network(),
@@ -24,8 +25,10 @@ def get_config() -> ConfigDict:
             "optimizer": optimizer(),
             "stopping": stopping(),
             "estimators": (),  # further estimates of the alignments to record: names of training.estimators
-            "evaluate": (),  # test sets measured on every rule's checkpoint when training ends: cifar10_c, imagenet_c
-            "evaluate_path": config_dict.placeholder(str),  # folder of their files; None: made from the test set
+            # Test sets measured on every rule's checkpoint when training ends: cifar10_c, imagenet_c and, of streamed
+            # runs, imagenet_real and any folder of classes in evaluate_path, such as imagenet_v2.
+            "evaluate": (),
+            "evaluate_path": config_dict.placeholder(str),  # folder of their folders; None: corruptions of the test set
             "wandb": wandb(),
         }
     )

@@ -1,8 +1,10 @@
-"""Evaluates the checkpoints that a finished run's rules keep on a further test set, into its robustness.json.
+"""Evaluates the checkpoints that a finished run's rules keep on a further test set.
 
 uv run scripts/evaluate.py runs/x --on=cifar10_c [--path=DIR] [--severities=1,2,3,4,5] [--examples=N]
+uv run scripts/evaluate.py runs/x --on=imagenet_v2 --path=DIR
 
-Corruptions are made from the run's own test images, or read with --path from the folder of CIFAR-10-C or ImageNet-C.
+Corruptions, into robustness.json, are made from the run's own test images, or read with --path from the folder of
+CIFAR-10-C or ImageNet-C. Other sets, into external.json: imagenet_real, or a folder of classes in --path.
 """
 
 import argparse
@@ -15,31 +17,33 @@ from ml_collections import ConfigDict
 
 import datasets
 from errors import UserError
-from training import devices, robustness
+from training import devices, external, robustness
 
 
 def main() -> None:
     """Evaluates and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workdir", type=pathlib.Path)
-    parser.add_argument("--on", required=True, help=f"the test set: {' or '.join(robustness.SETS)}")
-    parser.add_argument("--path", help="folder of the benchmark's own files; made from the test set by default")
-    parser.add_argument("--severities", default="1,2,3,4,5", help="some of 1 to 5, with commas")
-    parser.add_argument("--examples", type=int, default=0, help="images per corruption and severity; 0 for all")
+    parser.add_argument(
+        "--on", required=True, help=f"{', '.join(robustness.SETS)}, imagenet_real or a folder in --path"
+    )
+    parser.add_argument("--path", help="folder of the sets' own files; corruptions can do without")
+    parser.add_argument("--severities", help="of corruptions: some of 1 to 5, with commas; all by default")
+    parser.add_argument("--examples", type=int, default=0, help="images per corruption and severity; all by default")
     try:
         result = evaluate(parser.parse_args())
     except UserError as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         sys.exit(2)
-    print("\n".join(table(result)))
+    print("\n".join(result))
 
 
-def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `robustness.measure` returns for the run."""
+def evaluate(arguments: argparse.Namespace) -> list[str]:
+    """The table's lines."""
     workdir = arguments.workdir
     if not (workdir / "summary.json").exists():
         raise UserError(f"{workdir} holds no finished run")
-    severities = arguments.severities.split(",")
+    severities = (arguments.severities or "1,2,3,4,5").split(",")
     if not all(severity in ("1", "2", "3", "4", "5") for severity in severities) or len(set(severities)) < len(
         severities
     ):
@@ -48,20 +52,28 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     rules = json.loads((workdir / "summary.json").read_text())["rules"]
     devices.enable_compilation_cache()
     splits = datasets.build(config.dataset)
-    test_set = robustness.open_set(arguments.on, arguments.path, splits)
-    return robustness.measure(
-        workdir,
-        config,
-        rules,
-        splits,
-        arguments.on,
-        test_set,
-        [int(severity) for severity in severities],
-        arguments.examples,
-    )
+    name, path = arguments.on, arguments.path
+    if name in robustness.SETS:
+        corrupted = robustness.open_set(name, path, splits)
+        levels = [int(severity) for severity in severities]
+        return corruption_table(
+            robustness.measure(workdir, config, rules, splits, name, corrupted, levels, arguments.examples)
+        )
+    if arguments.severities or arguments.examples:
+        raise UserError(f"--severities and --examples are for corruptions; {name} is evaluated whole")
+    test_set = external.open_set(name, path or config.evaluate_path, config, splits)
+    return table(name, external.measure(workdir, config, rules, splits, name, test_set))
 
 
-def table(result: dict[str, Any]) -> list[str]:
+def table(name: str, result: dict[str, Any]) -> list[str]:
+    """Accuracies in % by rule."""
+    lines = [f"{name}, {result['examples']} images:", f"{'':32}{'epoch':>9}{'accuracy':>9}"]
+    for rule, choice in result["rules"].items():
+        lines.append(f"{rule:32}{_cell(choice['epoch']):>9}{_cell(choice['accuracy']):>9}")
+    return lines
+
+
+def corruption_table(result: dict[str, Any]) -> list[str]:
     """Accuracies in %, rules by groups; each is a mean over corruptions and severities."""
     columns = ("epoch", "clean", *robustness.GROUPS, "all corruptions")
     frost = ", generated frost" if result["frost"] == "generated" else ""

@@ -9,6 +9,7 @@ import pytest
 
 import networks
 from datasets.augment import Augmentation
+from experiments.planning import data_set
 from training import optimizer
 from training.state import create
 from training.step import Recipe, train_step
@@ -38,9 +39,18 @@ PARAMETERS = {
     "digits": convnext_parameters((2, 2), (32, 64), 1, 3, True, channels=1),
     "cifar10_small": convnext_parameters((2, 2, 2), (32, 64, 128), 2, 3, True),
     "cifar10_small:vit": vit_parameters(128, 4, 256, 4),
+    "finetune_cifar10_small:pretrain": vit_parameters(96, 4, 192, 4),
+    "finetune_cifar10_small:finetune": vit_parameters(96, 4, 192, 4),
     "table1_small": convnext_parameters((2, 2), (64, 128), 4, 3, True),
     "cifar10_convnext": convnext_parameters((2, 2, 6, 2), (64, 128, 256, 512), 1, 3, False),
     "cifar10_vit": vit_parameters(512, 6, 512, 4),
+    "imagenet_convnext": convnext_parameters((2, 2, 6, 2), (48, 96, 192, 384), 4, 5, False, classes=1000),
+    "imagenet_vit": vit_parameters(384, 12, 1536, 16, classes=1000),
+    **{
+        # Learned positions of 14 × 14 patches and the class token, and that token.
+        f"finetune_vit_b16:{data}": vit_parameters(768, 12, 3072, 16, classes=classes) + (14**2 + 2) * 768
+        for data, classes in {"imagenet": 1000, "inat2018": 8142, "places365": 365}.items()
+    },
 }
 
 
@@ -54,10 +64,11 @@ def test_config(name):
     file, _, variant = name.partition(":")
     config = importlib.import_module(f"configs.{file}").get_config(*filter(None, [variant]))
     config.lock()
-    chain, _ = optimizer.build(config.optimizer, 1000)
-    model = networks.build(config.network, 10)
-    recipe = Recipe(model, chain, Augmentation.from_config(config.augment), 10)
-    shape = (8, 8, 1) if config.dataset.name == "digits" else (32, 32, 3)
+    data = data_set(config, None, None)
+    chain, _ = optimizer.build(config.optimizer, 100_000)
+    model = networks.build(config.network, data.classes)
+    recipe = Recipe(model, chain, Augmentation.from_config(config.augment), data.classes)
+    shape = (data.side, data.side, data.channels)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     state = jax.eval_shape(lambda: create(model, chain, shape, 0, device))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == PARAMETERS[name]
@@ -70,3 +81,27 @@ def test_config(name):
     after, metrics = jax.eval_shape(lambda *arguments: train_step(recipe, *arguments), state, batch, jnp.int32(1))
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert metrics["alignment"].shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "steps"),
+    [
+        ("imagenet_vit", {"epochs": 90}, 112_650),
+        ("imagenet_vit", {"epochs": 91, "dataset.val_fraction": 0.01}, 112_650),
+        ("imagenet_vit", {"epochs": 100, "dataset.val_fraction": 0.1}, 112_650),
+        ("imagenet_convnext", {}, 112_650),
+        ("finetune_vit_b16:imagenet", {}, 26_000),
+        ("finetune_vit_b16:imagenet", {"epochs": 11, "dataset.val_fraction": 0.1}, 26_000),
+        ("finetune_vit_b16:inat2018", {}, 26_000),
+        ("finetune_vit_b16:inat2018", {"epochs": 34, "dataset.val_fraction": 0.1}, 26_000),
+        ("finetune_vit_b16:places365", {}, 26_000),
+        ("finetune_vit_b16:places365", {"epochs": 7, "dataset.val_fraction": 0.01}, 26_000),
+    ],
+)
+def test_the_papers_number_of_steps(name, fields, steps):
+    """To half an epoch: epochs are whole."""
+    file, _, variant = name.partition(":")
+    config = importlib.import_module(f"configs.{file}").get_config(*filter(None, [variant]))
+    config.update_from_flattened_dict(fields)
+    per_epoch = -(-data_set(config, None, None).train_examples // config.batch_size)
+    assert abs(config.epochs * per_epoch - steps) <= per_epoch / 2

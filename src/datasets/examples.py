@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from datasets.listing import Listing
+
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
@@ -47,6 +49,6 @@ class Examples:
 class Source:
     """A data set as it was found: the official training and test split; `test` is None where there is none."""
 
-    train: Examples
-    test: Examples | None
+    train: Examples | Listing
+    test: Examples | Listing | None
     class_names: tuple[str, ...]

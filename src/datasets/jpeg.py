@@ -60,13 +60,15 @@ def read_header(data: bytes) -> Header | None:
     return None
 
 
-def upper_rows(data: bytes, header: Header, rows: int) -> bytes:
+def upper_rows(data: bytes, header: Header, rows: int) -> bytes | bytearray:
     """A file whose first `rows` rows decode to the same pixels, with a few more or all the others below.
 
-    A lower height in the header makes a decoder stop there. The end marker is left out because a decoder that looks
-    for it would complain about the data on its way.
+    A lower height in the header makes a decoder stop there. The end marker gives way to zeros: a decoder that looks for
+    it would complain about the data on its way, and one that finds nothing after the last row would wait for more.
     """
     height = rows + _MARGIN
     if not header.from_the_top or height >= header.height:
         return data
-    return data[: header.height_at] + struct.pack(">H", height) + data[header.height_at + 2 : header.end]
+    part = bytearray(memoryview(data)[: header.end]) + bytes(16)
+    struct.pack_into(">H", part, header.height_at, height)
+    return part

@@ -42,6 +42,15 @@ class Listing:
     rows: np.ndarray
     image_shape: tuple[int, int, int]
 
+    @classmethod
+    def of(
+        cls, pictures: Pictures, labels: np.ndarray, image_size: int, clean_labels: np.ndarray | None = None
+    ) -> Listing:
+        """All rows of a source, in its order; the labels are taken for clean unless there are cleaner ones."""
+        clean = labels if clean_labels is None else clean_labels
+        shape = (image_size, image_size, 3)
+        return cls(pictures, labels.astype(np.int32), clean.astype(np.int32), np.arange(len(labels)), shape)
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -117,14 +117,14 @@ class _Load:
         row, wanted = item
         if wanted:
             try:
-                return {"image": self._crop(row), "decoded": np.bool_(True)}
+                return {"image": self._crop(row), "decoded": np.array(True)}
             except (pictures.DamagedPicture, OSError) as error:
                 if not self._skip:
                     raise UserError(
                         f"{self._pictures.name(int(self._rows[row]))} cannot be decoded ({error}); mend or remove it, "
                         "or set dataset.stream.damaged=skip"
                     ) from None
-        return {"image": np.zeros(self._shape, np.uint8), "decoded": np.bool_(False)}
+        return {"image": np.zeros(self._shape, np.uint8), "decoded": np.array(False)}
 
     def _crop(self, row: int) -> np.ndarray:
         data, size = self._pictures.read(int(self._rows[row])), self._shape[0]

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 import datasets
 import networks
-from datasets import Splits, resident
+from datasets import Examples, Splits, resident
 from datasets.augment import Augmentation
 from errors import UserError
 from training import devices
@@ -56,6 +56,8 @@ def estimate(workdir: pathlib.Path, estimators: Sequence[str], rules: Sequence[s
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     everywhere = devices.replicated(mesh)
     measure = OfflineEstimators(estimators, _recipe(config, splits), config, splits.train.image_shape, mesh).measure
+    if not isinstance(splits.train, Examples):
+        raise UserError(f"the training data of {workdir} are streamed; estimates need dataset.feed=resident")
     data = jax.device_put(resident.arrays(splits.train), everywhere)
     history = Records(workdir).history
     steps_per_epoch = -(-len(splits.train) // config.batch_size)

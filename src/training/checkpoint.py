@@ -88,6 +88,11 @@ class Checkpoints:
         return restored["tree"]
 
 
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+    """Whether training has left an epoch to resume from; makes no directories, as Checkpoints does."""
+    return any(path.name.isdigit() for path in (workdir / "checkpoints" / LATEST).glob("*"))
+
+
 def load_params(directory: str | pathlib.Path) -> Any:
     """The parameters in a checkpoint such as `runs/digits/checkpoints/max_gwa/12`, as numpy arrays.
 
@@ -112,10 +117,9 @@ def load_params(directory: str | pathlib.Path) -> Any:
 def _digest(tree: Any) -> np.ndarray:
     """SHA-256 over the leaves with their paths, uint8 `[32]`."""
     digest = hashlib.sha256()
-    data_of_keys = jax.tree.map(
-        lambda leaf: jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, tree
-    )
-    for path, data in jax.tree.leaves_with_path(devices.fetch(data_of_keys)):
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        data = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(data).tobytes())
+        # One by one: all of what lies spread over the devices may not fit into one.
+        digest.update(np.ascontiguousarray(devices.fetch(data)).tobytes())
     return np.frombuffer(digest.digest(), np.uint8)

@@ -75,8 +75,10 @@ def fetch(tree: Any) -> Any:
 
 
 def shares(batch_size: int, mesh: Mesh) -> str:
-    """How a batch is spread, such as `batch of 1024: 128 on each of 8 devices in 2 processes`."""
-    processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    """How a batch is spread, such as `batch of 1024: 128 on each of 8 devices of 2 processes`."""
+    if mesh.size == 1:
+        return f"batch of {batch_size} on 1 device"
+    processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     return f"batch of {batch_size}: {batch_size // mesh.size} on each of {mesh.size} devices{processes}"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +16,8 @@ from errors import UserError
 
 T = TypeVar("T")
 
-_SECONDS_TO_MEET = 60  # a process that has not come by then does not come
 _SECONDS_SILENT = 30  # a process that has not been heard of for so long has ended
-LOST = "another process of the job has ended; the same command, started again, goes on after the last finished epoch"
-_NOT_MET = f"not all processes of the job have met within {_SECONDS_TO_MEET} seconds; start all of them together"
+_LOST = "another process of the job has ended; the same command, started again, goes on after the last finished epoch"
 _IS_LOSS = re.compile("gloo|nccl|connection|heartbeat|coordination|barrier", re.IGNORECASE)
 
 
@@ -57,7 +55,6 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
         raise UserError(f"--process_id is {launched.process_id}; it must be in 0 to {launched.num_processes - 1}")
     if launched is not None and coordinator is None and not _launcher_tells_coordinator():
         raise UserError("--coordinator is missing; it is host:port of process 0, with any free port")
-    _explain_the_end()
     import jax
 
     # Alone on its machine a process takes all devices it sees; otherwise JAX gives each its own.
@@ -66,7 +63,6 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
         launched and launched.num_processes,
         launched and launched.process_id,
         local_device_ids=[] if launched and launched.alone else None,
-        initialization_timeout=_SECONDS_TO_MEET,
         heartbeat_timeout_seconds=_SECONDS_SILENT,
     )
 
@@ -94,16 +90,29 @@ def from_main(action: Callable[[], T]) -> T:
     if not is_several():
         return action()
     if not is_main():
-        answer = _told(None)
+        answer: Any = everyones(None)[0]
         if "refused" in answer:
             sys.exit(2)
         return answer["result"]
     try:
         result = action()
     except UserError:
-        _told({"refused": True})
+        everyones({"refused": True})
         raise
-    return _told({"result": result})["result"]
+    return everyones({"result": result})[0]["result"]
+
+
+def everyones(value: T) -> list[T]:
+    """What each process has, in their order and through JSON; all must call."""
+    if not is_several():
+        return [value]
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.int32(len(text)))
+    texts = multihost_utils.process_allgather(np.resize(text, int(lengths.max())))
+    return [json.loads(row[:length].tobytes()) for row, length in zip(texts, lengths.tolist(), strict=True)]
 
 
 @contextmanager
@@ -117,9 +126,11 @@ def ending_together() -> Iterator[None]:
     except BaseException as error:
         if not is_several():
             raise
+        import jax
+
         code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
-        if isinstance(error, Exception) and _IS_LOSS.search(str(error)):
-            print(f"train.py: {LOST}", file=sys.stderr)
+        if isinstance(error, jax.errors.JaxRuntimeError) and _IS_LOSS.search(str(error)):
+            print(f"train.py: {_LOST}", file=sys.stderr)
         elif not isinstance(error, SystemExit):
             sys.excepthook(type(error), error, error.__traceback__)
         sys.stdout.flush()
@@ -147,40 +158,6 @@ def _launcher_tells_coordinator() -> bool:
 
 
 def _on_tpu() -> bool:
-    """Whether this machine has TPU chips."""
-    return any(pathlib.Path("/dev").glob("accel*")) and os.environ.get("JAX_PLATFORMS", "tpu") == "tpu"
-
-
-def _told(answer: dict[str, Any] | None) -> dict[str, Any]:
-    """Process 0's answer, on every process."""
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    text = np.frombuffer(json.dumps(answer).encode(), np.uint8)
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    text = multihost_utils.broadcast_one_to_all(np.resize(text, length))
-    return json.loads(text.tobytes())
-
-
-# Passes on what it reads up to the report with which JAX's runtime aborts a process whose others are gone.
-_RELAY = """
-import re, sys
-for line in sys.stdin:
-    if re.match(r"[EWF]\\d{4} .*(coordination_service|preemption_sync_manager|client\\.h)", line):
-        report = line + sys.stdin.read()
-        print("train.py:", sys.argv[1 + ("RegisterTask" in report)], file=sys.stderr)
-        break
-    print(line, end="", file=sys.stderr, flush=True)
-"""
-
-
-def _explain_the_end() -> None:
-    """From here on, stderr says in one line what JAX's runtime says in forty when it aborts this process.
-
-    It does so in C++, in a thread of its own, where Python cannot come in between.
-    """
-    command = [sys.executable, "-c", _RELAY, LOST, _NOT_MET]
-    relay = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    assert relay.stdin is not None
-    os.dup2(relay.stdin.fileno(), sys.stderr.fileno())
-    relay.stdin.close()
+    """Whether JAX will find TPU chips here."""
+    chips = [*pathlib.Path("/dev").glob("accel*"), *pathlib.Path("/dev").glob("vfio/*")]
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None and not os.environ.get("JAX_PLATFORMS")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+import abc
+from collections.abc import Iterator, Set
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,10 +19,10 @@ class Block(NamedTuple):
     """The batches of one dispatch, and how many of them are real."""
 
     batches: Batches
-    count: int
+    steps: int
 
 
-class Feed(Protocol):
+class Feed(abc.ABC):
     """One split. Every row comes once in a pass, and what fills a batch up has mask 0.
 
     Attributes:
@@ -29,12 +30,14 @@ class Feed(Protocol):
       ahead: how many blocks may wait for the device, or None where waiting costs no memory.
     """
 
-    skipped: set[str]
-    ahead: int | None
+    skipped: Set[str] = frozenset()
+    ahead: int | None = None
 
+    @abc.abstractmethod
     def shuffled(self, epoch: int, batch_size: int, steps: int) -> Iterator[Block]:
         """A pass as training sees it, in the order of that epoch and in blocks of `steps` batches."""
 
+    @abc.abstractmethod
     def in_order(self, batch_size: int) -> Iterator[Block]:
         """A pass as evaluation sees it; the batches may be a little larger, so that all devices share them."""
 
@@ -46,11 +49,8 @@ def open_feed(examples: Examples | Listing, config: Any, mesh: jax.sharding.Mesh
     return StreamedFeed(Stream(examples, config), config.seed, mesh)
 
 
-class ResidentFeed:
+class ResidentFeed(Feed):
     """All images lie on every device."""
-
-    skipped: set[str] = frozenset()  # type: ignore[assignment]  # nothing is decoded any more
-    ahead = None
 
     def __init__(self, examples: Examples, seed: int, mesh: jax.sharding.Mesh):
         self.data = devices.place(resident.arrays(examples), devices.replicated(mesh))
@@ -71,18 +71,13 @@ class ResidentFeed:
         return Gathered(self.data, *devices.place((rows, mask), devices.batched(self._mesh)))
 
 
-class StreamedFeed:
+class StreamedFeed(Feed):
     """Pictures are read and decoded while the devices work; each process reads the part of a batch it holds."""
 
     def __init__(self, stream: Stream, seed: int, mesh: jax.sharding.Mesh):
         self._stream, self._seed, self._mesh = stream, seed, mesh
         self._spread = devices.batched(mesh)
-        self.ahead = stream.buffer
-
-    @property
-    def skipped(self) -> set[str]:
-        """See `Feed.skipped`."""
-        return self._stream.skipped
+        self.ahead, self.skipped = stream.buffer, stream.skipped
 
     def shuffled(self, epoch: int, batch_size: int, steps: int) -> Iterator[Block]:
         """See `Feed.shuffled`."""
@@ -101,14 +96,21 @@ class StreamedFeed:
         mine = _columns(self._spread, shape)
         local = [(rows[:, mine], mask[:, mine]) for rows, mask, _ in blocks]
         for (_, _, count), batches in zip(blocks, self._stream.read(local, crops), strict=True):
-            placed = {
-                name: jax.make_array_from_process_local_data(self._spread, array, (*shape, *array.shape[2:]))
-                for name, array in batches.items()
-            }
-            yield Block(Stacked(placed), count)
+            yield Block(Stacked({name: self._spread_out(array, mine, shape) for name, array in batches.items()}), count)
+
+    def _spread_out(self, local: np.ndarray, mine: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
+        """The array `[steps, B, ...]` of which this process has the columns `mine`."""
+
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None  # as every device holds some columns
+            first, last, _ = index[1].indices(shape[1])
+            start = int(np.searchsorted(mine, first))
+            return local[:, start : start + last - first]
+
+        return jax.make_array_from_callback((*shape, *local.shape[2:]), self._spread, part)
 
 
 def _columns(sharding: jax.sharding.NamedSharding, shape: tuple[int, ...]) -> np.ndarray:
     """Which columns of `[steps, B]` lie on this process's devices, ascending."""
-    parts = (index[1] for index in sharding.addressable_devices_indices_map(shape).values())
+    parts = (index[1] for index in sharding.addressable_devices_indices_map(shape).values() if index)
     return np.unique(np.concatenate([np.arange(shape[1])[part] for part in parts]))

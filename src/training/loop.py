@@ -12,16 +12,17 @@ import numpy as np
 
 import datasets
 import networks
-from datasets import Splits
+from datasets import Listing, Splits
 from datasets.augment import Augmentation
 from errors import UserError
 from gwa import Rule
 from gwa.moments import reasons_of_nan
-from training import devices, estimators, measures, optimizer, robustness
-from training.checkpoint import Checkpoints
-from training.distributed import from_main, is_main
+from training import devices, estimators, external, measures, optimizer, robustness
+from training.checkpoint import Checkpoints, has_checkpoint
+from training.distributed import everyones, from_main, is_main
 from training.estimators import TEXTBOOK, scored
 from training.feeds import ResidentFeed, open_feed
+from training.initial import from_pretrained
 from training.offline import OfflineEstimators
 from training.peaks import first_pronounced, two_peakedness
 from training.progress import Progress
@@ -54,11 +55,11 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     mesh = devices.data_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     splits = datasets.build(config.dataset)
-    further_sets = robustness.requested(config, splits)
+    corrupted_sets, external_sets = robustness.requested(config, splits), external.requested(config, splits)
     selection = Selection(config.stopping, splits)
     trainer = Trainer(config, splits, mesh, selection.rules)
     tracking = Tracking(config, workdir)
-    initial_state = trainer.initial_state()
+    initial_state = trainer.initial_state(fresh=from_main(lambda: overwrite or not has_checkpoint(workdir)))
     # Whatever may be wrong with the config has shown by now.
     with claim(workdir, config, overwrite), Checkpoints(workdir, selection.names) as checkpoints, tracking:
         records = Records(workdir)
@@ -66,7 +67,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
         records.truncate(last_epoch)
         records.write_labels(splits)
         stop = selection.replay(records.history)
-        if mesh.size > 1 and is_main():
+        if is_main():
             print(devices.shares(config.batch_size, mesh))
         with Progress(config.epochs, trainer.steps_per_epoch, last_epoch) as progress:
             for epoch in range(last_epoch + 1, config.epochs + 1):
@@ -89,8 +90,10 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                     progress.warn(f"epoch {epoch}: the alignments begin to have two peaks; their GWA says little then")
 
         summary = summarize(config, selection, records.history, trainer.facts(state))
-        for name, test_set in further_sets.items():
-            robustness.measure(workdir, config, summary["rules"], splits, name, test_set)
+        for name, corrupted in corrupted_sets.items():
+            robustness.measure(workdir, config, summary["rules"], splits, name, corrupted)
+        for name, test_set in external_sets.items():
+            external.measure(workdir, config, summary["rules"], splits, name, test_set)
         tracking.summarize(summary)
         records.write_summary(summary)
     return summary
@@ -105,6 +108,8 @@ class Trainer:
         self.steps_per_epoch = -(-len(splits.train) // config.batch_size)
         self._model = networks.build(config.network, len(splits.class_names))
         self._optimizer, self._schedule = optimizer.build(config.optimizer, config.epochs * self.steps_per_epoch)
+        if isinstance(splits.train, Listing) and set(config.estimators) - {TEXTBOOK}:
+            raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream only {TEXTBOOK} can be had")
         augmentation = Augmentation.from_config(config.augment)
         augmentation.check_size(*splits.train.image_shape[:2])
         if not 0 <= config.loss.label_smoothing < 1:
@@ -133,10 +138,11 @@ class Trainer:
             if examples is not None
         }
 
-    def initial_state(self) -> TrainState:
-        """The state before the first epoch."""
+    def initial_state(self, fresh: bool) -> TrainState:
+        """The state before the first epoch; pretrained weights are read only where training begins with it."""
         shape = self._splits.train.image_shape
-        return create(self._model, self._optimizer, shape, self._config.seed, self._shardings)
+        state = create(self._model, self._optimizer, shape, self._config.seed, self._shardings)
+        return from_pretrained(state, self._config, self._model) if fresh else state
 
     def train_epoch(self, state: TrainState, epoch: int, progress: Progress) -> tuple[TrainState, Epoch]:
         """One pass over the training set; its scores are fetched once, at the end."""
@@ -154,7 +160,9 @@ class Trainer:
 
     def estimate(self, state: TrainState, epoch: int, result: Epoch) -> Epoch:
         """The epoch with what further estimators, which the config names, make of it."""
-        feed, samples, estimates = self._feeds["train"], {}, {}
+        samples: dict[str, np.ndarray] = {}
+        estimates: dict[str, dict[str, float]] = {}
+        feed = self._feeds["train"]
         if isinstance(feed, ResidentFeed):
             samples, estimates = self._estimators.measure(state, feed.data, epoch)
         if TEXTBOOK in result.samples:
@@ -170,14 +178,16 @@ class Trainer:
             )
         step = epoch * self.steps_per_epoch
         labels, predictions = self._splits.train.labels, result.samples["prediction"]
+        seen = predictions >= 0  # all but the pictures that could not be decoded
+        alignments = result.samples["alignment"][seen]
         record: Record = {
             "epoch": epoch,
             "step": step,
             "progress": epoch / self._config.epochs,
             "train_loss": result.means["loss"],
-            "train_accuracy": float(np.mean(predictions == labels)),
-            **scored(result.samples["alignment"]),
-            "two_peakedness": two_peakedness(result.samples["alignment"]),
+            "train_accuracy": float(np.mean(predictions[seen] == labels[seen])),
+            **scored(alignments),
+            "two_peakedness": two_peakedness(alignments),
             "prediction_changes": None,
             "prediction_churn": None,
             "gradient_norm": result.means["gradient_norm"],
@@ -200,11 +210,13 @@ class Trainer:
     def facts(self, state: TrainState) -> dict[str, Any]:
         """What the summary says of data and network."""
         train = self._splits.train
+        skipped = [name for feed in self._feeds.values() for name in feed.skipped]
         return {
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "train_examples": len(train),
             "val_examples": len(self._splits.val or ()),
             "test_examples": len(self._splits.test or ()),
+            "skipped_images": sorted(set().union(*everyones(skipped))),
             "wrong_label_share": None
             if train.clean_labels is None
             else float(np.mean(train.labels != train.clean_labels)),

@@ -11,7 +11,10 @@ from training.distributed import is_main
 
 
 class Progress:
-    """A context manager, silent but on process 0. On a terminal it reads values that are `LAG` dispatches old, so the device never waits."""
+    """A context manager, silent but on process 0.
+
+    On a terminal it reads values that are `LAG` dispatches old, so the device never waits.
+    """
 
     LAG = 2
 

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 import networks
-from datasets import Splits, resident
+from datasets import Examples, Splits, resident
 from datasets.batches import Gathered
 from datasets.corrupted import CorruptedSet, Generated, official
 from datasets.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, check_names
@@ -31,12 +31,12 @@ _BLOCK_BYTES = 2**28  # of images that are on the device at once
 
 
 def requested(config: Any, splits: Splits) -> dict[str, CorruptedSet]:
-    """The test sets that `config.evaluate` names, known to be usable.
+    """The corrupted test sets that `config.evaluate` names, known to be usable.
 
     Raises:
       UserError: when one is not.
     """
-    return {name: open_set(name, config.evaluate_path, splits) for name in config.evaluate}
+    return {name: open_set(name, config.evaluate_path, splits) for name in config.evaluate if name in SETS}
 
 
 def open_set(name: str, path: str | None, splits: Splits) -> CorruptedSet:
@@ -59,6 +59,8 @@ def open_set(name: str, path: str | None, splits: Splits) -> CorruptedSet:
     if path is None:
         if splits.test is None:
             raise UserError(f"{name} is made from test data, and this data set has none; name a folder of its files")
+        if not isinstance(splits.test, Examples):
+            raise UserError(f"{name} cannot be made from streamed test data; name a folder of its files")
         return Generated(splits.test)
     test_set = official(path)
     if test_set.image_shape != expected:
@@ -139,7 +141,7 @@ def _judged(
 ) -> list[dict[str, Any]]:
     """For each checkpoint, its accuracies and their means."""
     clean: Sequence[float | None] = [None] * len(judge)
-    if splits.test is not None:
+    if isinstance(splits.test, Examples):
         images = splits.test.images
         clean = judge.accuracies(lambda rows: images[rows], splits.test.labels, np.arange(len(images)))
     tables: list[dict[str, dict[str, float]]] = [{corruption: {} for corruption in BENCHMARK} for _ in clean]

@@ -8,7 +8,7 @@ from small_cifar import cifar10_n_arrays
 
 import datasets
 from configs import base
-from datasets import cache, sources
+from datasets import cache, prepared
 from errors import UserError
 
 
@@ -173,5 +173,5 @@ def test_labels_in_another_order_are_noticed():
     for num_classes, noise in ((10, 0.4), (2, 0.4), (100, 0.4)):
         clean = rng.integers(0, num_classes, 5000)
         noisy = np.where(rng.random(5000) < noise, (clean + rng.integers(1, num_classes, 5000)) % num_classes, clean)
-        assert not sources._agree_by_chance(noisy, clean, num_classes)
-        assert sources._agree_by_chance(rng.permutation(noisy), clean, num_classes)
+        assert not prepared._agree_by_chance(noisy, clean, num_classes)
+        assert prepared._agree_by_chance(rng.permutation(noisy), clean, num_classes)

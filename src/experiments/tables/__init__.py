@@ -10,6 +10,7 @@ from experiments.reading import FinishedRun
 from experiments.tables.aggregates import aggregates
 from experiments.tables.comparison import model_comparison
 from experiments.tables.estimators import estimators
+from experiments.tables.finetuning import finetuning
 from experiments.tables.layout import Table
 from experiments.tables.published import table1, table2, table3
 from experiments.tables.regret import regret
@@ -24,6 +25,7 @@ TABLES: dict[str, Callable[[Sequence[FinishedRun]], list[Table]]] = {
     "aggregates": aggregates,
     "estimators": estimators,
     "textbook": textbook,
+    "finetuning": finetuning,
     "table1": table1,
     "table2": table2,
     "table3": table3,

@@ -24,11 +24,14 @@ def single(runs: Sequence[FinishedRun]) -> list[Table]:
     flat = [run for run in runs if run.sweep is None]
     if not flat:
         return []
-    rows = tuple(row for group in group_by_seed(flat) for row in _rows(group))
-    return [Table("runs", "Single runs", TEXT, COLUMNS, rows, labels=4, after=("Commands:", "", *map(_command, flat)))]
+    rows = tuple(row for group in group_by_seed(flat) for row in rows_of(group))
+    return [
+        Table("runs", "Single runs", TEXT, COLUMNS, rows, labels=4, after=("Commands:", "", *map(command_of, flat)))
+    ]
 
 
-def _rows(group: Sequence[FinishedRun]) -> list[tuple[str, ...]]:
+def rows_of(group: Sequence[FinishedRun]) -> list[tuple[str, ...]]:
+    """One row per rule of runs that differ in their seed alone."""
     summaries = [run.summary for run in group]
     wrong = summaries[0]["wrong_label_share"]
     last, best = ([summary[name] for summary in summaries] for name in ("last", "best_on_test"))
@@ -49,7 +52,8 @@ def _rows(group: Sequence[FinishedRun]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _command(run: FinishedRun) -> str:
+def command_of(run: FinishedRun) -> str:
+    """The command, the time and the hardware of a run, as an entry of a list."""
     words = shlex.split(run.environment["command"])
     command = shlex.join(word for word in words if not word.startswith("--workdir="))
     devices = run.environment["devices"]

@@ -31,10 +31,14 @@ class DipState(NamedTuple):
 class MinThenMaxGWA(Rule):
     """The epoch of maximal GWA after its initial minimum: the paper's rule for fine-tuning, where GWA dips at first.
 
-    The paper does not say how the minimum is found. Here it is the lowest GWA so far, and it is settled once `confirm`
-    epochs in a row have stayed above it; a lower GWA later on, when training has passed its best, moves it no more.
+    The paper does not say how the minimum is found. Here it is the first epoch that is the lowest so far and that the
+    next `confirm` epochs all stay above: then it is settled, and a lower GWA later on, when training has passed its
+    best, moves it no more. An equal value is a new minimum; an epoch without a score neither confirms nor breaks off.
     Until it is settled, each new minimum starts the search for the maximum afresh; while nothing better has followed
     it, the epoch of the minimum is the one to keep.
+
+    Noise settles a minimum too early where it lifts `confirm` epochs in a row over one on the way down. Even then only
+    an epoch of the slope that is left can be chosen wrongly, and only if it exceeds everything after the dip.
 
     Attributes:
       confirm: how many epochs in a row above the minimum settle it.

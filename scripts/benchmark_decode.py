@@ -1,0 +1,129 @@
+"""What a training crop costs beside plain Pillow and OpenCV pipelines, from a folder of JPEGs, as a Markdown table.
+
+uv run scripts/benchmark_decode.py <folder> [--pairs=15]
+
+CPU time on one core, after the files are read; all take the same windows of the same pictures. Pillow decodes, crops
+and resizes (bilinear, which antialiases), OpenCV decodes all of the picture, crops and resizes, with INTER_LINEAR or
+with INTER_AREA where that shrinks. Crops per second are of the fastest round, ratios of times are medians over the
+rounds with their quartiles, and the last column is the mean difference from Pillow's pixels, of 255.
+"""
+
+import argparse
+import io
+import pathlib
+import sys
+import time
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from datasets.jpeg import read_header
+from datasets.pictures import TRIES, decode, training_crop, training_window
+from errors import UserError
+
+SIZE, LEAST_AREA = 224, 0.05
+GROUPS = {"about 500 px": (400, 700), "above 1000 px": (1000, 100_000)}
+ENLARGED = range(1200, 2001, 100)  # longer sides
+
+
+def main() -> None:
+    """Prints the table; a mistake of the user's is one line and exit code 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path, help="JPEGs, at any depth")
+    parser.add_argument("--pairs", type=int, default=15, help="rounds over each group of pictures")
+    arguments = parser.parse_args()
+    try:
+        pictures = groups_of(arguments.folder)
+    except UserError as error:
+        print(f"benchmark_decode.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    print("| pictures | pipeline | crops/s | its time / ours (quartiles) | from Pillow |")
+    print("|---|---|--:|--:|--:|")
+    for group, files in pictures.items():
+        seconds = np.array([one_round(files, number) for number in range(arguments.pairs + 1)])[1:]
+        reference = crops(PIPELINES["Pillow"], files)
+        for column, (name, pipeline) in enumerate(PIPELINES.items()):
+            low, median, high = np.quantile(seconds[:, column] / seconds[:, 0], [0.25, 0.5, 0.75])
+            difference = np.abs(crops(pipeline, files) - reference).mean()
+            rate = len(files) / seconds[:, column].min()
+            ratio = f"{median:.2f} ({low:.2f} to {high:.2f})"
+            print(f"| {len(files)} {group} | {name} | {rate:.0f} | {ratio} | {difference:.2f} |")
+
+
+def groups_of(folder: pathlib.Path) -> dict[str, list[bytes]]:
+    """The encoded pictures of each group by their longer side, and those of about 500 px enlarged."""
+    headers = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and (header := read_header(data := path.read_bytes())):
+            headers[data] = max(header.height, header.width)
+    groups = {
+        name: [data for data, side in headers.items() if low <= side < high] for name, (low, high) in GROUPS.items()
+    }
+    if not groups["about 500 px"]:
+        raise UserError(f"{folder} holds no JPEG whose longer side is 400 to 700 pixels")
+    sources = groups["about 500 px"][:50]
+    enlarged = [at_size(data, ENLARGED[number % len(ENLARGED)]) for number, data in enumerate(sources)]
+    groups[f"enlarged to {ENLARGED[0]} to {ENLARGED[-1]} px"] = enlarged
+    return {name: files for name, files in groups.items() if files}
+
+
+def at_size(data: bytes, side: int) -> bytes:
+    """The picture with its longer side at `side` pixels, as a JPEG of quality 90."""
+    picture = Image.fromarray(decode(data))
+    scale = side / max(picture.size)
+    file = io.BytesIO()
+    picture.resize([round(length * scale) for length in picture.size], Image.Resampling.BICUBIC).save(
+        file, "JPEG", quality=90
+    )
+    return file.getvalue()
+
+
+def one_round(files: list[bytes], number: int) -> list[float]:
+    """CPU seconds of each pipeline over all files; every round begins with another one."""
+    seconds = dict.fromkeys(PIPELINES, 0.0)
+    names = list(PIPELINES)
+    for name in names[number % len(names) :] + names[: number % len(names)]:
+        started = time.process_time()
+        for row, data in enumerate(files):
+            PIPELINES[name](data, np.random.default_rng((number, row)))
+        seconds[name] = time.process_time() - started
+    return list(seconds.values())
+
+
+def crops(pipeline, files: list[bytes]) -> np.ndarray:
+    """float32 [files, size, size, 3]."""
+    return np.stack([pipeline(data, np.random.default_rng(row)) for row, data in enumerate(files)]).astype(np.float32)
+
+
+def ours(data: bytes, rng: np.random.Generator) -> np.ndarray:
+    """What training takes."""
+    return training_crop(data, SIZE, LEAST_AREA, rng)
+
+
+def plain_pillow(data: bytes, rng: np.random.Generator) -> np.ndarray:
+    """Decodes to RGB, crops and resizes with antialiasing."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    top, left, height, width = training_window(picture.height, picture.width, LEAST_AREA, rng.random((TRIES, 4)))
+    window = picture.crop((left, top, left + width, top + height))
+    return np.asarray(window.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def plain_opencv(data: bytes, rng: np.random.Generator, by_area: bool = False) -> np.ndarray:
+    """Decodes all of the picture to RGB, crops and resizes."""
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    top, left, height, width = training_window(*picture.shape[:2], LEAST_AREA, rng.random((TRIES, 4)))
+    method = cv2.INTER_AREA if by_area and min(height, width) >= SIZE else cv2.INTER_LINEAR
+    return cv2.resize(picture[top : top + height, left : left + width], (SIZE, SIZE), interpolation=method)
+
+
+def area_opencv(data: bytes, rng: np.random.Generator) -> np.ndarray:
+    """As `plain_opencv`, with INTER_AREA where both sides shrink."""
+    return plain_opencv(data, rng, by_area=True)
+
+
+PIPELINES = {"ours": ours, "Pillow": plain_pillow, "OpenCV, linear": plain_opencv, "OpenCV, area": area_opencv}
+
+
+if __name__ == "__main__":
+    main()

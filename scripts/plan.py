@@ -1,0 +1,95 @@
+"""Says what a config will cost on accelerators, before anything runs: no accelerator and no data are needed.
+
+uv run scripts/plan.py configs/imagenet_vit.py --accelerator=h100 [--devices=8] [--config.field=value ...]
+
+Sizes and FLOPs are counted from the config's programs. What they take in time rests on --utilisation and
+--crops_per_core, which are assumptions until you have measured yours.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from ml_collections import ConfigDict
+
+import networks
+from errors import UserError
+from experiments import planning
+from experiments.sweeps import Run, Sweep, configuration, select
+
+sys.path.append(str(pathlib.Path(__file__).parents[1]))  # config files say `from configs import base`
+
+
+def main() -> None:
+    """Prints one line per figure; a mistake of the user's is one line and exit code 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a file of configs/, with :variant where it has variants")
+    parser.add_argument("--accelerator", required=True, help=", ".join(planning.ACCELERATORS))
+    parser.add_argument("--devices", type=int, default=8)
+    parser.add_argument("--classes", type=int, help="of a data set that is not known by name")
+    parser.add_argument("--train_examples", type=int, help="of a data set that is not known by name")
+    parser.add_argument("--utilisation", type=float, default=planning.UTILISATION, help="share of the peak rate")
+    parser.add_argument("--crops_per_core", type=float, default=planning.CROPS_PER_CORE, help="decoded in a second")
+    arguments, overrides = parser.parse_known_args()
+    try:
+        if not pathlib.Path(arguments.config.partition(":")[0]).is_file():
+            raise UserError(f"there is no config {arguments.config.partition(':')[0]}")
+        run = Run(arguments.config, {"config": arguments.config})
+        config = configuration(select(Sweep("plan", (run,)), "*", overrides).runs[0])
+        data = planning.data_set(config, arguments.classes, arguments.train_examples)
+        plan = planning.plan(
+            config,
+            data,
+            arguments.accelerator,
+            arguments.devices,
+            arguments.utilisation,
+            arguments.crops_per_core,
+        )
+    except UserError as error:
+        print(f"plan.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    for name, value in describe(config, data, plan, arguments).items():
+        print(f"{name + ':':34} {value}")
+
+
+def describe(
+    config: ConfigDict, data: planning.DataSet, plan: planning.Plan, arguments: argparse.Namespace
+) -> dict[str, str]:
+    """The figures by what they are called."""
+    program, size = plan.program, plan.program.size
+    accelerator = planning.ACCELERATORS[arguments.accelerator]
+    figures = {"parameters": f"{size.parameters / 1e6:.2f} M"}
+    figures["multiply-adds per image, forward"] = f"{size.multiply_adds / 1e9:.3f} G in products and convolutions"
+    if config.network.name in planning.PUBLISHED and data.side == 224:
+        figures["published form of this network"] = compare(config.network.name)
+    return figures | {
+        "FLOPs per image, forward": f"{program.forward_flops / 1e9:.2f} G (2 per multiply-add, and all other arithmetic)",
+        "FLOPs per image, training step": f"{program.train_flops / 1e9:.2f} G",
+        "steps": f"{plan.steps:,} of {config.batch_size} images, {plan.batch_per_device} per device",
+        "memory per device, estimated": (
+            f"{plan.memory / 1e9:.1f} of {accelerator.memory:g} GB (parameters and gradients "
+            f"{2 * program.parameter_bytes / 1e9:.2f}, optimiser {program.optimizer_bytes / 1e9:.2f}, activations "
+            f"{program.activation_bytes / 1e6:.0f} MB per image)"
+        ),
+        "images/s to keep devices busy": (
+            f"{plan.images_per_second:,.0f} on {arguments.devices} × {arguments.accelerator} at "
+            f"{100 * arguments.utilisation:g} % of their peak"
+        ),
+        "cores that decode as many": f"{plan.decoding_cores:.1f} at {arguments.crops_per_core:g} crops/s each",
+        "days, estimated": f"{plan.days:.3f} ({24 * plan.days:.1f} hours) for {config.epochs} epochs, without evaluation",
+    }
+
+
+def compare(name: str) -> str:
+    """Our counts of a network as it is published, beside the published ones."""
+    size = planning.measure(networks.build({"name": name}, 1000), (224, 224, 3))
+    ours, published = (size.parameters, size.multiply_adds), planning.PUBLISHED[name]
+    shares = [f"{100 * (count / paper - 1):+.1f} %" for count, paper in zip(ours, published, strict=True)]
+    return (
+        f"{ours[0] / 1e6:.2f} M ({published[0] / 1e6:g} M published, {shares[0]}), "
+        f"{ours[1] / 1e9:.3f} G ({published[1] / 1e9:g} G published, {shares[1]})"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Unpacks CIFAR-10-C into cifar10_c/: labels.npy, and <corruption>.npy with all five severities.
+
+uv run scripts/prepare/cifar10_c.py --source=DOWNLOADS --out=DATA
+
+Download CIFAR-10-C.tar from https://zenodo.org/record/2535967.
+"""
+
+import pathlib
+
+import numpy as np
+
+from datasets import preparing
+from datasets.corrupted import CifarFiles
+from datasets.corruptions import CORRUPTIONS, SEVERITIES
+from datasets.preparing import Archive
+from errors import UserError
+
+CIFAR10_C = Archive(
+    "CIFAR-10-C.tar",
+    "https://zenodo.org/record/2535967",
+    "c72763e101c723b7c507b96205f7e938912a5d587376173b825850cf3cb876a7",
+)
+
+
+def prepare(source: pathlib.Path, out: pathlib.Path, archive: Archive = CIFAR10_C, images: int = 10_000) -> None:
+    """Unpacks the arrays and checks their shapes."""
+    folder = out / "cifar10_c"
+    if not all((folder / f"{name}.npy").exists() for name in ("labels", *CORRUPTIONS)):
+        path = preparing.checked(source, archive)
+        preparing.unpack(
+            path, lambda name: folder / pathlib.PurePosixPath(name).name if name.endswith(".npy") else None
+        )
+    files = CifarFiles(folder)
+    if len(files.labels) != images:
+        raise UserError(f"{folder / 'labels.npy'} has {len(files.labels)} images per severity; there must be {images}")
+    for name in CORRUPTIONS:
+        files.read(name, SEVERITIES[-1], np.arange(1))  # an array of another shape shows now
+    print(f"{folder}: {len(CORRUPTIONS)} corruptions, each {images:,} images at {len(SEVERITIES)} severities")
+
+
+if __name__ == "__main__":
+    preparing.command(__doc__, prepare)

@@ -1,0 +1,86 @@
+"""Makes folders of classes, imagenet/train/<wnid>/ and imagenet/val/<wnid>/, of ImageNet-1k (ILSVRC2012).
+
+uv run scripts/prepare/imagenet.py --source=DOWNLOADS --out=DATA
+
+Download, with an account of https://image-net.org that has accepted its terms: ILSVRC2012_img_train.tar,
+ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, which holds the labels of the validation images.
+"""
+
+import functools
+import io
+import pathlib
+from collections.abc import Mapping
+
+import scipy.io
+
+from datasets import preparing
+from datasets.preparing import Archive
+from errors import UserError
+
+PAGE = "https://image-net.org/download.php"
+ARCHIVES = {
+    "train": Archive("ILSVRC2012_img_train.tar", PAGE, "1d675b47d978889d74fa0da5fadfb00e"),
+    "val": Archive("ILSVRC2012_img_val.tar", PAGE, "29b22e2961454d5413ddabcf34fc5622"),
+    "devkit": Archive("ILSVRC2012_devkit_t12.tar.gz", PAGE, "fa75699e90414af021442c21a62c3abf"),
+}
+COUNTS = {"train": (1000, 1_281_167), "val": (1000, 50_000)}
+
+
+def prepare(
+    source: pathlib.Path,
+    out: pathlib.Path,
+    archives: Mapping[str, Archive] = ARCHIVES,
+    counts: Mapping[str, tuple[int, int]] = COUNTS,
+) -> None:
+    """Unpacks both splits, or the one that is missing."""
+    folder = out / "imagenet"
+    missing = [split for split in ("val", "train") if not preparing.is_prepared(folder, {split: counts[split]})]
+    preparing.check_present(source, [archives[name] for name in (*missing, *(["devkit"] if "val" in missing else []))])
+    if "val" in missing:
+        labels = validation_labels(preparing.checked(source, archives["devkit"]), counts["val"])
+        place = functools.partial(_place_validation, folder / "val", labels)
+        preparing.unpack(preparing.checked(source, archives["val"]), place)
+    if "train" in missing:
+        place = functools.partial(_place_training, folder / "train")
+        preparing.unpack(preparing.checked(source, archives["train"]), place, nested=True)
+    preparing.check_counts(folder, counts)
+    classes = {split: sorted(path.name for path in (folder / split).iterdir()) for split in counts}
+    if classes["train"] != classes["val"]:
+        raise UserError(f"{folder} has other classes in train than in val")
+    preparing.report(folder, counts)
+
+
+def validation_labels(devkit: pathlib.Path, counts: tuple[int, int]) -> list[str]:
+    """The WordNet id of each validation image, in the order of their numbers, from the development kit.
+
+    The kit numbers the classes in an order of its own; `meta.mat` translates.
+    """
+    data = "ILSVRC2012_devkit_t12/data"
+    synsets = scipy.io.loadmat(io.BytesIO(preparing.read_member(devkit, f"{data}/meta.mat")), squeeze_me=True)[
+        "synsets"
+    ]
+    wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets if synset["num_children"] == 0}
+    classes, images = counts
+    if classes == len(preparing.imagenet_classes()) and sorted(wnids.values()) != preparing.imagenet_classes():
+        raise UserError(f"{devkit} has other classes than ImageNet-1k")
+    truth = preparing.read_member(devkit, f"{data}/ILSVRC2012_validation_ground_truth.txt").split()
+    if len(wnids) != classes or len(truth) != images:
+        raise UserError(
+            f"{devkit} has {len(wnids)} classes and {len(truth)} labels; there must be {classes} and {images}"
+        )
+    return [wnids[int(number)] for number in truth]
+
+
+def _place_training(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """From n01440764_18.JPEG to n01440764/n01440764_18.JPEG."""
+    return folder / name.split("_")[0] / name
+
+
+def _place_validation(folder: pathlib.Path, labels: list[str], name: str) -> pathlib.Path:
+    """From ILSVRC2012_val_00000001.JPEG to <its class>/ILSVRC2012_val_00000001.JPEG."""
+    number = int(name.removeprefix("ILSVRC2012_val_").removesuffix(".JPEG"))
+    return folder / labels[number - 1] / name
+
+
+if __name__ == "__main__":
+    preparing.command(__doc__, prepare)

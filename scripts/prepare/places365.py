@@ -1,0 +1,73 @@
+"""Makes folders of classes, places365/train/<class>/ and places365/val/<class>/, of Places365-Standard at 256 pixels.
+
+uv run scripts/prepare/places365.py --source=DOWNLOADS --out=DATA
+
+Download train_256_places365standard.tar, val_256.tar and filelist_places365-standard.tar from
+http://data.csail.mit.edu/places/places365/. Folders begin with the number of the class, such as
+000-airfield and 008-apartment_building-outdoor, so that their order is that of the published numbers.
+"""
+
+import functools
+import pathlib
+from collections.abc import Mapping
+
+from datasets import preparing
+from datasets.preparing import Archive
+from errors import UserError
+
+PAGE = "http://places2.csail.mit.edu/download.html"
+ARCHIVES = {
+    "train": Archive("train_256_places365standard.tar", PAGE, "53ca1c756c3d1e7809517cc47c5561c5"),
+    "val": Archive("val_256.tar", PAGE, "e27b17d8d44f4af9a78502beb927f808"),
+    "lists": Archive("filelist_places365-standard.tar", PAGE, "35a0585fee1fa656440f3ab298f8479c"),
+}
+COUNTS = {"train": (365, 1_803_460), "val": (365, 36_500)}
+LISTS = {"train": "places365_train_standard.txt", "val": "places365_val.txt"}
+
+
+def prepare(
+    source: pathlib.Path,
+    out: pathlib.Path,
+    archives: Mapping[str, Archive] = ARCHIVES,
+    counts: Mapping[str, tuple[int, int]] = COUNTS,
+) -> None:
+    """Unpacks both splits, or the one that is missing."""
+    folder = out / "places365"
+    missing = [split for split in ("val", "train") if not preparing.is_prepared(folder, {split: counts[split]})]
+    preparing.check_present(source, [archives[name] for name in ("lists", *missing) if missing])
+    for split in missing:
+        classes, images = counts[split]
+        lists = preparing.checked(source, archives["lists"])
+        labels = numbered(lists, LISTS[split])
+        if len(labels) != images or set(labels.values()) != set(range(classes)):
+            raise UserError(f"{lists}: {LISTS[split]} must list {images} images of classes 0 to {classes - 1}")
+        place = functools.partial(_place, folder / split, class_folders(lists, classes), labels)
+        preparing.unpack(preparing.checked(source, archives[split]), place)
+    preparing.check_counts(folder, counts)
+    preparing.report(folder, counts)
+
+
+def class_folders(lists: pathlib.Path, count: int) -> list[str]:
+    """What the folders are called, by the number of the class."""
+    numbers = numbered(lists, "categories_places365.txt")
+    if sorted(numbers.values()) != list(range(count)):
+        raise UserError(f"{lists}: categories_places365.txt must list the classes 0 to {count - 1}")
+    # A class is called /a/airfield or /a/apartment_building/outdoor.
+    names = {number: "-".join(name.split("/")[1:]) for name, number in numbers.items()}
+    return [f"{number:03}-{names[number]}" for number in range(count)]
+
+
+def numbered(lists: pathlib.Path, name: str) -> dict[str, int]:
+    """A list of names and numbers; names begin with no slash."""
+    lines = (line.split() for line in preparing.read_member(lists, name).decode().splitlines())
+    return {entry.lstrip("/"): int(number) for entry, number in lines}
+
+
+def _place(folder: pathlib.Path, names: list[str], labels: Mapping[str, int], name: str) -> pathlib.Path | None:
+    """Names in the archives begin with a folder that those in the lists have not."""
+    _, _, listed = name.partition("/")
+    return folder / names[labels[listed]] / pathlib.PurePosixPath(name).name if listed in labels else None
+
+
+if __name__ == "__main__":
+    preparing.command(__doc__, prepare)

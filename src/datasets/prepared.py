@@ -1,0 +1,161 @@
+"""Data sets that tfds has prepared as array_record; reading them needs neither TensorFlow nor a network."""
+
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from datasets.cache import Arrays, cached
+from datasets.examples import Examples, Source
+from datasets.listing import Listing
+from errors import UserError
+
+
+def load(config: Any) -> Source:
+    """A data set that tfds has prepared as array_record; reading it needs neither TensorFlow nor a network."""
+    builder, directory = _builder(config)
+    features, splits = builder.info.features, builder.info.splits
+    for field in ("label_key", "clean_label_key"):
+        if config[field] not in features:
+            raise UserError(f"dataset.{field} is {config[field]!r}; {config.name} has {', '.join(features)}")
+    label, clean = features[config.label_key], features[config.clean_label_key]
+    num_classes, clean_classes = getattr(label, "num_classes", None), getattr(clean, "num_classes", None)
+    if not num_classes or num_classes != clean_classes:
+        raise UserError(
+            f"dataset.label_key {config.label_key!r} has {num_classes} classes and dataset.clean_label_key "
+            f"{config.clean_label_key!r} {clean_classes}; both must be class labels over the same classes"
+        )
+    if "train" not in splits:
+        raise UserError(f"dataset.name: {config.name} has no split 'train'; it has {', '.join(splits)}")
+    test = config.test_split or next((split for split in ("test", "validation") if split in splits), None)
+    if test is not None and test not in splits:
+        raise UserError(f"dataset.test_split is {test!r}; {config.name} has {', '.join(splits)}")
+    read = _listing if config.feed == "stream" else _examples
+    train = read(config, builder, directory, "train", config.label_key)
+    assert train.clean_labels is not None
+    if _agree_by_chance(train.labels, train.clean_labels, num_classes):
+        raise UserError(
+            f"dataset.label_key: {config.label_key!r} agrees with {config.clean_label_key!r} in no more rows "
+            f"({np.mean(train.labels == train.clean_labels):.0%}) than by chance; was one prepared in another order?"
+        )
+    test_examples = read(config, builder, directory, test, config.clean_label_key) if test else None
+    return Source(train, test_examples, tuple(clean.names))
+
+
+def _examples(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Examples:
+    arrays = _arrays(config, builder, directory, split)
+    return Examples.of(arrays["image"], arrays[label_key], arrays[config.clean_label_key])
+
+
+class EncodedImages:
+    """The images of a split as `Pictures`; a row's number in the split is its name."""
+
+    def __init__(self, name: str, builder: Any, split: str):
+        self._source, self._image_key = _encoded(builder, split), _image_key(name, builder)
+        self._name = f"{name} {split}"
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, row: int) -> bytes:
+        """See `Pictures.read`."""
+        return self._source[row][self._image_key]
+
+    def name(self, row: int) -> str:
+        """See `Pictures.name`."""
+        return f"{self._name}[{row}]"
+
+
+def _listing(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Listing:
+    arrays = _arrays(config, builder, directory, split)
+    return Listing.of(
+        EncodedImages(config.name, builder, split), arrays[label_key], config.image_size, arrays[config.clean_label_key]
+    )
+
+
+def _agree_by_chance(labels: np.ndarray, others: np.ndarray, num_classes: int) -> bool:
+    """Whether two labellings agree as if one were shuffled: within five standard deviations of what that gives."""
+    count = len(labels)
+    chance = np.bincount(labels, minlength=num_classes) @ np.bincount(others, minlength=num_classes) / count**2
+    return bool(np.mean(labels == others) < chance + 5 * np.sqrt(chance * (1 - chance) / count))
+
+
+def _builder(config: Any) -> tuple[Any, pathlib.Path]:
+    """The prepared data set's builder, from its files alone, and its directory."""
+    os.environ.setdefault("NO_GCE_CHECK", "true")  # tfds would look for a cloud at import
+    import tensorflow_datasets as tfds
+
+    root = pathlib.Path(config.path or tfds.core.constants.DATA_DIR).expanduser()
+    versions = [path.parent for path in (root / config.name).glob("*/dataset_info.json")]
+    if not versions:
+        raise UserError(
+            f"dataset.name: tfds has prepared no {config.name!r} under {root}; set dataset.path to its data folder, "
+            "or prepare it (README, 'Data')"
+        )
+    directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()])
+    builder = tfds.builder_from_directory(directory)
+    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+        raise UserError(
+            f"dataset.name: {directory} is prepared as {builder.info.file_format.value}; it must be array_record: "
+            "prepare it again (README, 'Data')"
+        )
+    return builder, directory
+
+
+def _arrays(config: Any, builder: Any, directory: pathlib.Path, split: str) -> Arrays:
+    """The images and every class label of a split, decoded once and cached."""
+    files = sorted(path for path in directory.iterdir() if path.is_file())
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    size = "labels" if config.feed == "stream" else config.image_size
+    fingerprint = repr((config.name, str(directory.resolve()), split, size, stats))
+    return cached(f"{config.name}-{split}", fingerprint, lambda: _read(config, builder, split))
+
+
+def _read(config: Any, builder: Any, split: str) -> Arrays:
+    """Every class label of a split and, unless they are streamed, its images."""
+    image_key, streams = _image_key(config.name, builder), config.feed == "stream"
+    label_keys = [name for name, feature in builder.info.features.items() if type(feature).__name__ == "ClassLabel"]
+    source = _encoded(builder, split) if streams else builder.as_data_source(split=split)
+    images, labels = [], {name: np.empty(len(source), np.int32) for name in label_keys}
+    chunk = 1000
+    for start in range(0, len(source), chunk):
+        examples = source.__getitems__(list(range(start, min(start + chunk, len(source)))))
+        if not streams:
+            images += [_resized(example[image_key], config.image_size) for example in examples]
+        for name in label_keys:
+            labels[name][start : start + chunk] = [example[name] for example in examples]
+    if streams:
+        return labels
+    shapes = {image.shape for image in images}
+    if len(shapes) != 1:
+        raise UserError(
+            f"dataset.name: the images of {config.name} differ in shape ({len(shapes)} shapes, such as "
+            f"{' and '.join(map(str, sorted(shapes)[:2]))}); set dataset.image_size to resize them all, "
+            "or dataset.feed=stream"
+        )
+    return {"image": np.stack(images), **labels}
+
+
+def _image_key(name: str, builder: Any) -> str:
+    keys = [key for key, feature in builder.info.features.items() if type(feature).__name__ == "Image"]
+    if len(keys) != 1:
+        raise UserError(f"dataset.name: {name} has {len(keys)} image features; it must have one")
+    return keys[0]
+
+
+def _encoded(builder: Any, split: str) -> Any:
+    """The split with its images as they are in the file."""
+    from tensorflow_datasets import decode
+
+    return builder.as_data_source(split=split, decoders={_image_key(builder.name, builder): decode.SkipDecoding()})
+
+
+def _resized(image: np.ndarray, size: int | None) -> np.ndarray:
+    if size is None or image.shape[:2] == (size, size):
+        return image
+    import cv2
+
+    shrinking = size < min(image.shape[:2])
+    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    return resized.reshape(size, size, image.shape[-1])

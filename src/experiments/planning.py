@@ -1,0 +1,276 @@
+"""What a config will cost on accelerators: counted from its programs, which are traced and lowered but never run."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from unittest import mock
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+import networks
+from datasets.augment import Augmentation, normalize
+from errors import UserError
+from networks import functional
+from training import optimizer
+from training.state import TrainState, create
+from training.step import Recipe, cross_entropy, forward, train_step
+
+
+class Accelerator(NamedTuple):
+    """Peak rates of dense products in TFLOP/s, a multiply-add being 2 FLOPs, and memory in GB (10^9 bytes)."""
+
+    bfloat16: float
+    float32: float
+    memory: float
+
+
+ACCELERATORS = {
+    # NVIDIA's data sheets, without sparsity; float32 is TF32, JAX's default there. RTX A6000, A100 SXM, H100 SXM, H200.
+    "a6000": Accelerator(154.8, 77.4, 48),
+    "a100": Accelerator(312, 156, 80),
+    "h100": Accelerator(989, 495, 80),
+    "h200": Accelerator(989, 495, 141),
+    # Google Cloud's documentation, per chip; JAX's default multiplies float32 in bfloat16 there.
+    "tpu_v4": Accelerator(275, 275, 32),
+    "tpu_v5e": Accelerator(197, 197, 16),
+    "tpu_v5p": Accelerator(459, 459, 95),
+}
+
+
+class DataSet(NamedTuple):
+    """What must be known of a data set: images for training, classes, side in pixels where it is fixed, channels."""
+
+    train_examples: int
+    classes: int
+    side: int | None = None
+    channels: int = 3
+
+
+DATA_SETS = {
+    "digits": DataSet(1_438, 10, 8, 1),
+    "cifar10": DataSet(50_000, 10, 32),
+    "cifar10_n": DataSet(50_000, 10, 32),
+    "cifar100": DataSet(50_000, 100, 32),
+    "imagenet2012": DataSet(1_281_167, 1000),
+    "i_naturalist2018": DataSet(437_513, 8142),
+    "places365_small": DataSet(1_803_460, 365),
+}
+
+PUBLISHED = {
+    "vit_s16": (22.1e6, 4.6e9),
+    "vit_b16": (86.6e6, 17.6e9),
+    "convnextv2_atto": (3.7e6, 0.55e9),
+    "convnextv2_femto": (5.2e6, 0.78e9),
+    "convnextv2_pico": (9.1e6, 1.37e9),
+}
+"""Parameters and multiply-adds (called FLOPs there) at 224 px and 1000 classes: Touvron et al., arXiv 2012.12877, and
+Dosovitskiy et al., arXiv 2010.11929, for the ViT; Woo et al., arXiv 2301.00808, for ConvNeXt V2 with 7×7 kernels."""
+
+UTILISATION = 0.3
+"""Of the peak rate. On ViT-S/16 the paper's 1,861 images/s are a third of an A6000's, and the 90 epochs in 6.5 h of
+Beyer et al. (arXiv 2205.01580) are 0.28 of a TPU v3-8's."""
+
+CROPS_PER_CORE = 500.0
+"""Training crops of 224 px that a CPU core decodes in a second from JPEGs of about 500 px. OpenCV took 1.3 to 1.8 ms a
+crop on one core of a 2-core machine."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """A network: how many parameters, and how many multiply-adds in the products and convolutions of a forward pass."""
+
+    parameters: int
+    multiply_adds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What a config's programs are made of.
+
+    Attributes:
+      size: of the network.
+      forward_flops: per image, by XLA's cost analysis: 2 per multiply-add, and every elementwise operation.
+      train_flops: the same of the whole training step, with gradients, scores and optimiser.
+      parameter_bytes, optimizer_bytes: of the state; gradients take as much as the parameters.
+      activation_bytes: per image, what differentiation keeps of the forward pass for the backward pass; what a compiler
+        needs besides, or saves, is not in it.
+      fixed_bytes: what it keeps independently of the batch, such as copies of the parameters in the compute dtype.
+    """
+
+    size: Size
+    forward_flops: float
+    train_flops: float
+    parameter_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int
+    fixed_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the config costs on the devices; images per second are those of all of them together, bytes those of one."""
+
+    program: Program
+    steps: int
+    batch_per_device: int
+    memory: float
+    images_per_second: float
+    decoding_cores: float
+    days: float
+
+
+def data_set(config: Any, classes: int | None, train_examples: int | None) -> DataSet:
+    """What is known of the config's data, with what the user says of it in place of that.
+
+    Raises:
+      UserError: when something is missing.
+    """
+    name, side = config.dataset.name, config.dataset.image_size
+    known = DATA_SETS.get(name)
+    kept = config.dataset.classes
+    classes = classes or (len(kept) if kept else known and known.classes)
+    train_examples = train_examples or config.dataset.train_examples or (known and known.train_examples)
+    side = side or (known and known.side)
+    for value, what in (
+        (classes, "--classes=N"),
+        (train_examples, "--train_examples=N"),
+        (side, "--config.dataset.image_size=PIXELS"),
+    ):
+        if not value:
+            raise UserError(f"not everything is known of the data set {name!r}; say {what}")
+    held_out = round(config.dataset.val_fraction * train_examples)
+    return DataSet(train_examples - held_out, classes, side, known.channels if known else 3)
+
+
+def plan(config: Any, data: DataSet, accelerator: str, devices: int, utilisation: float, crops_per_core: float) -> Plan:
+    """The cost of training as the config says, without evaluation.
+
+    Args:
+      config: of a run.
+      data: its data set; `side` is known.
+      accelerator: a name of ACCELERATORS.
+      devices: how many of them share each batch.
+      utilisation: share of the peak rate that training reaches, (0, 1].
+      crops_per_core: images that a CPU core decodes in a second.
+
+    Raises:
+      UserError: for an accelerator that is not known, or numbers that cannot be.
+    """
+    if accelerator not in ACCELERATORS:
+        raise UserError(f"there is no accelerator {accelerator!r}; there are {', '.join(ACCELERATORS)}")
+    if not 0 < utilisation <= 1:
+        raise UserError(f"--utilisation is {utilisation}; it must be a share in (0, 1]")
+    if crops_per_core <= 0:
+        raise UserError(f"--crops_per_core is {crops_per_core}; it must be above 0")
+    parts = devices * config.optimizer.accumulation_steps
+    if devices < 1 or config.batch_size % parts:
+        raise UserError(f"batch_size is {config.batch_size}; it must be a multiple of the {parts} parts it is split in")
+    steps = config.epochs * -(-data.train_examples // config.batch_size)
+    program = examine(config, data, steps)
+    shards = devices if config.sharding == "fsdp" else 1
+    memory = (2 * program.parameter_bytes + program.optimizer_bytes) / shards
+    memory += program.fixed_bytes + config.batch_size // parts * program.activation_bytes
+    peak = 1e12 * getattr(ACCELERATORS[accelerator], config.network.compute_dtype)
+    images_per_second = devices * utilisation * peak / program.train_flops
+    return Plan(
+        program,
+        steps,
+        config.batch_size // devices,
+        memory,
+        images_per_second,
+        images_per_second / crops_per_core,
+        config.epochs * data.train_examples / images_per_second / 86_400,
+    )
+
+
+def examine(config: Any, data: DataSet, steps: int) -> Program:
+    """Counts what the config's network and training step do, from their traces.
+
+    Raises:
+      UserError: for a network or an optimiser that cannot be.
+    """
+    shape = (data.side, data.side, data.channels)
+    model = networks.build(config.network, data.classes)
+    chain, _ = optimizer.build(config.optimizer, steps)
+    recipe = Recipe(model, chain, Augmentation.from_config(config.augment), data.classes, config.loss.label_smoothing)
+    # An accelerator runs the grouped convolution. The sum of shifts that stands for it on CPU does the same arithmetic,
+    # but differentiation would keep every shift.
+    with mock.patch.object(functional, "depthwise_conv", functional.depthwise_lax):
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        state = jax.eval_shape(lambda: create(model, chain, shape, 0, device))
+        few, many = (_train_flops(recipe, state, shape, batch) for batch in (2, 4))
+        kept_of_few, kept_of_many = (_kept_bytes(recipe, state, shape, batch) for batch in (2, 4))
+        return Program(
+            measure(model, shape),
+            jax.jit(model.apply).lower(*_forward_shapes(model, shape)).cost_analysis()["flops"],
+            (many - few) / 2,
+            _bytes(state.params),
+            _bytes(state.opt_state),
+            (kept_of_many - kept_of_few) // 2,
+            2 * kept_of_few - kept_of_many,
+        )
+
+
+def measure(model: nn.Module, shape: tuple[int, ...]) -> Size:
+    """Parameters of a network and multiply-adds of its forward pass, for one image of this shape."""
+    with mock.patch.object(functional, "depthwise_conv", functional.depthwise_lax):
+        variables, image = _forward_shapes(model, shape)
+        jaxpr = jax.make_jaxpr(model.apply)(variables, image).jaxpr
+    return Size(sum(leaf.size for leaf in jax.tree.leaves(variables)), sum(_multiply_adds(jaxpr)))
+
+
+def _forward_shapes(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, jax.ShapeDtypeStruct]:
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return {"params": jax.eval_shape(model.init, jax.random.key(0), image)["params"]}, image
+
+
+def _multiply_adds(jaxpr: core.Jaxpr) -> Iterator[int]:
+    """Of every product and convolution, those of called functions included."""
+    for equation in jaxpr.eqns:
+        result = equation.outvars[0].aval
+        if equation.primitive.name == "dot_general":
+            left = equation.invars[0].aval.shape
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            yield result.size * math.prod(left[axis] for axis in contracted)
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval
+            yield result.size * kernel.size // kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
+        for called in equation.params.values():
+            if isinstance(called, core.ClosedJaxpr | core.Jaxpr):
+                yield from _multiply_adds(getattr(called, "jaxpr", called))
+
+
+def _train_flops(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batch_size: int) -> float:
+    batch = {
+        "image": jax.ShapeDtypeStruct((batch_size, *shape), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+        "index": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+        "mask": jax.ShapeDtypeStruct((batch_size,), jnp.float32),
+    }
+    step = jax.jit(functools.partial(train_step, recipe))
+    return step.lower(state, batch, jax.ShapeDtypeStruct((), jnp.int32)).cost_analysis()["flops"]
+
+
+def _kept_bytes(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batch_size: int) -> int:
+    """What the backward pass needs of the forward pass: everything that its function holds on to."""
+
+    def backward(params: Any, images: jax.Array, targets: jax.Array, key: jax.Array) -> Any:
+        def loss(params: Any) -> jax.Array:
+            return cross_entropy(forward(recipe, params, normalize(images), key)[0], targets).mean()
+
+        return jax.vjp(loss, params)[1]
+
+    images = jax.ShapeDtypeStruct((batch_size, *shape), jnp.uint8)
+    targets = jax.ShapeDtypeStruct((batch_size, recipe.num_classes), jnp.float32)
+    return _bytes(jax.eval_shape(backward, state.params, images, targets, state.rng))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,142 @@
+"""Weights from elsewhere: Google's ViT, Hugging Face's ConvNeXt V2 and ViT, and our own runs."""
+
+from __future__ import annotations
+
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from flax import traverse_util
+
+from errors import UserError
+from networks.pretrained.layouts import Google, HuggingFace, Layout, Ours, Path, Slot
+from networks.pretrained.positions import resized
+
+Tensors = Mapping[str, np.ndarray]
+
+
+def load_pretrained(
+    path: str | pathlib.Path, params: Mapping[str, Any], num_heads: int | None = None, new_head: bool = False
+) -> dict[str, Any]:
+    """The parameters of a network, read from a file. Nothing is unpickled.
+
+    Google's networks want `network.activation` gelu_tanh; Hugging Face's gelu, our default.
+
+    Args:
+      path: a ViT of Google's (`.npz`) or a network of Hugging Face's (`.safetensors`).
+      params: the parameters of the same network, made by `init` (or `jax.eval_shape` of it).
+      num_heads: of a ViT.
+      new_head: whether the head is that of `params`, whatever the file holds: for fine-tuning on other classes.
+
+    Returns:
+      A tree like `params` with the values of the file. Position embeddings are resized to the network's grid.
+
+    Raises:
+      UserError: the file cannot be read, or does not fit; one line lists every weight that is missing, left over or of
+        another shape.
+    """
+    path = pathlib.Path(path)
+    family = "vit" if "patch" in params else "convnextv2"
+    if path.suffix == ".npz":
+        if family != "vit":
+            raise UserError(f"pretrained: {path} is a file of Google's ViT, and the network is a ConvNeXt V2")
+        tensors = _read_npz(path)
+        return fit(tensors, params, Google(tensors, num_heads or _heads_in(tensors)), path, new_head)
+    if path.suffix == ".safetensors":
+        tensors = _read_safetensors(path)
+        return fit(tensors, params, HuggingFace(family, tensors), path, new_head)
+    raise UserError(f"pretrained: {path} is neither an .npz nor a .safetensors file, nor a run or a checkpoint of one")
+
+
+def from_checkpoint(
+    tree: Mapping[str, Any], params: Mapping[str, Any], path: str | pathlib.Path, new_head: bool = False
+) -> dict[str, Any]:
+    """The parameters of a network from a checkpoint of ours, which `path` names; see load_pretrained."""
+    tensors = {"/".join(place): value for place, value in traverse_util.flatten_dict(dict(tree)).items()}
+    return fit(tensors, params, Ours(), path, new_head)
+
+
+def fit(
+    tensors: Tensors, params: Mapping[str, Any], layout: Layout, path: str | pathlib.Path, new_head: bool
+) -> dict[str, Any]:
+    """Puts the weights of a file into the tree of a network's parameters; see load_pretrained.
+
+    Args:
+      tensors: all weights of the file, by name.
+      params: the network's parameters.
+      layout: how the file names and lays them out.
+      path: of the file, for its errors.
+      new_head: whether the head is that of `params`.
+    """
+    converted: dict[Path, Any] = {}
+    taken, missing, misshapen = set(), [], []
+    for place, template in traverse_util.flatten_dict(dict(params)).items():
+        if new_head and place[0] == "head":
+            converted[place] = template
+            continue
+        slot = layout.slot(place, template.shape)
+        if slot is None or slot.name not in tensors:
+            missing.append(f"{'/'.join(place)} ({slot.name if slot else 'which such files do not have'})")
+            continue
+        taken.add(slot.name)
+        value = _in_place(tensors[slot.name], slot, template.shape, place == ("position",), "class_token" in params)
+        if value is None:
+            squares = ", as only square grids are resized" if place == ("position",) else ""
+            misshapen.append(f"{slot.name} is {tensors[slot.name].shape} and should be {slot.shape}{squares}")
+        else:
+            converted[place] = value.astype(template.dtype)
+    if not taken:
+        first = ", ".join([*tensors][:3])
+        raise UserError(f"pretrained: {path} holds none of the network's weights; it begins with {first}")
+    left_over = [name for name in tensors if name not in taken and not (new_head and layout.belongs_to_head(name))]
+    problems = {"missing": missing, "left over": sorted(left_over), "of another shape": misshapen}
+    if any(problems.values()):
+        told = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
+        raise UserError(f"pretrained: {path} does not fit the network; {told}")
+    return traverse_util.unflatten_dict(converted)
+
+
+def _in_place(
+    tensor: np.ndarray, slot: Slot, shape: tuple[int, ...], is_position: bool, class_token: bool
+) -> np.ndarray | None:
+    """The tensor in our layout; None if its shape is wrong."""
+    if is_position and tensor.ndim == 3 and tensor.shape[::2] == shape[::2]:
+        return resized(tensor, shape[1], class_token)
+    return tensor.transpose(slot.axes).reshape(shape) if tensor.shape == slot.shape else None
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            tensors = dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from None
+    # NumPy knows no bfloat16 and stores it as two bytes of anything.
+    return {
+        name: array.view(ml_dtypes.bfloat16) if array.dtype == np.dtype("V2") else array
+        for name, array in tensors.items()
+    }
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> UserError:
+    return UserError(f"pretrained: there is no file {path}" if not path.exists() else f"cannot read {path}: {error}")
+
+
+def _heads_in(tensors: Tensors) -> int:
+    return next((array.shape[1] for name, array in tensors.items() if name.endswith("query/kernel")), 1)
+
+
+__all__ = ["from_checkpoint", "load_pretrained"]

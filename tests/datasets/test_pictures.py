@@ -1,0 +1,308 @@
+"""Decoding held to Pillow over every odd kind of file, damage of every sort, and the geometry of crops."""
+
+import io
+import struct
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+from sklearn.datasets import load_sample_images
+
+from datasets import pictures
+from datasets.jpeg import read_header, upper_rows
+from datasets.pictures import DamagedPicture, decode, evaluation_crop, training_crop, training_window
+
+PHOTOGRAPH = Image.fromarray(load_sample_images().images[0])  # 640 x 427
+SMALL = PHOTOGRAPH.resize((150, 101))
+
+
+def encoded(image, kind="JPEG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def with_alpha(image, mode):
+    image = image.convert(mode)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+def orientation_6():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def adobe_ycck():
+    """A CMYK JPEG whose Adobe marker says YCCK, as Photoshop writes them."""
+    data = encoded(SMALL.convert("CMYK"))
+    at = data.index(b"Adobe")
+    return data[: at + 11] + b"\x02" + data[at + 12 :]
+
+
+def thumbnailed():
+    """A JPEG that holds another whole one, its thumbnail, before its own data."""
+    inner = encoded(SMALL.resize((40, 30)))
+    data = encoded(SMALL)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner + data[2:]
+
+
+SIXTEEN_BITS = Image.fromarray((np.asarray(SMALL.convert("L")).astype(np.uint16) * 257))
+
+KINDS = {
+    "jpeg": encoded(SMALL),
+    "grey jpeg": encoded(SMALL.convert("L")),
+    "progressive jpeg": encoded(SMALL, progressive=True),
+    "progressive grey jpeg": encoded(SMALL.convert("L"), progressive=True),
+    "jpeg of full chroma": encoded(SMALL, subsampling="4:4:4"),
+    "jpeg with halved columns of chroma": encoded(SMALL, subsampling="4:2:2"),
+    "jpeg that stores RGB": encoded(SMALL, keep_rgb=True),
+    "jpeg with restarts": encoded(SMALL, restart_marker_rows=1),
+    "cmyk jpeg": encoded(SMALL.convert("CMYK")),
+    "ycck jpeg": adobe_ycck(),
+    "rotated jpeg": encoded(SMALL, exif=orientation_6()),
+    "jpeg with a profile": encoded(
+        SMALL, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    ),
+    "jpeg with a thumbnail": thumbnailed(),
+    "jpeg with bytes after its end": encoded(SMALL) + b"\x00more" * 9,
+    "png": encoded(SMALL, "PNG"),
+    "rotated png": encoded(SMALL, "PNG", exif=orientation_6()),
+    "grey png": encoded(SMALL.convert("L"), "PNG"),
+    "grey png with alpha": encoded(with_alpha(SMALL, "L"), "PNG"),
+    "png with alpha": encoded(with_alpha(SMALL, "RGB"), "PNG"),
+    "palette png": encoded(SMALL.quantize(64), "PNG"),
+    "palette png with one clear colour": encoded(SMALL.quantize(64), "PNG", transparency=3),
+    "palette png with alpha": encoded(SMALL.quantize(64), "PNG", transparency=bytes(range(64))),
+    "png of 16 bits": encoded(SIXTEEN_BITS, "PNG"),
+    "png of one bit": encoded(SMALL.convert("1"), "PNG"),
+    "webp": encoded(SMALL, "WEBP"),
+    "webp with alpha": encoded(with_alpha(SMALL, "RGB"), "WEBP", lossless=True),
+    "bmp": encoded(SMALL, "BMP"),
+    "gif": encoded(SMALL, "GIF"),
+    "tiff": encoded(SMALL, "TIFF"),
+    "one pixel": encoded(SMALL.resize((1, 1))),
+    "one row": encoded(SMALL.resize((70, 1))),
+    "one column": encoded(SMALL.resize((1, 70))),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # Pillow's, from the reference
+def test_pixels_are_pillows(kind, capfd):
+    reference = np.asarray(Image.open(io.BytesIO(KINDS[kind])).convert("RGB"))
+    picture = decode(KINDS[kind])
+    assert picture.dtype == np.uint8
+    assert np.array_equal(picture, reference)
+    assert training_crop(KINDS[kind], 32, 0.05, np.random.default_rng(0)).shape == (32, 32, 3)
+    assert evaluation_crop(KINDS[kind], 36, 32).shape == (32, 32, 3)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_opencv_reads_ordinary_jpegs(monkeypatch):
+    monkeypatch.delattr(pictures, "_with_pillow")
+    for kind in (
+        "jpeg",
+        "grey jpeg",
+        "progressive jpeg",
+        "jpeg with restarts",
+        "rotated jpeg",
+        "jpeg with a thumbnail",
+    ):
+        decode(KINDS[kind])
+        training_crop(KINDS[kind], 32, 0.05, np.random.default_rng(0))
+
+
+def broken(kind):
+    data = KINDS[kind]
+    yield "nothing", b""
+    for share in (0.02, 0.1, 0.5, 0.95):
+        yield f"{share:.0%}", data[: int(len(data) * share)]
+    yield "no last byte", data[:-1]
+
+
+@pytest.mark.parametrize(
+    "kind", ["jpeg", "grey jpeg", "progressive jpeg", "cmyk jpeg", "jpeg with a thumbnail", "png", "webp", "bmp"]
+)
+def test_cut_files_are_damaged(kind):
+    for what, data in broken(kind):
+        if (kind, what) == ("png", "no last byte"):  # all pixels are there: Pillow takes it
+            continue
+        for read in (decode, lambda data: training_crop(data, 32, 0.05, np.random.default_rng(0))):
+            with pytest.raises(DamagedPicture, match=r"^[^\n]{5,120}$"):
+                read(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xd9", b"<html>404</html>", bytes(5000), b"\x89PNG\r\n\x1a\n"],
+)
+def test_what_is_no_picture_is_damaged(data):
+    with pytest.raises(DamagedPicture):
+        decode(data)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    kind=st.sampled_from(["jpeg", "progressive jpeg", "png", "gif", "cmyk jpeg"]),
+    flips=st.integers(1, 20),
+)
+@settings(max_examples=150, deadline=None)
+def test_flipped_bytes_give_pixels_or_damage_twice_the_same(seed, kind, flips):
+    rng = np.random.default_rng(seed)
+    data = np.frombuffer(KINDS[kind], np.uint8).copy()
+    data[rng.integers(0, len(data), flips)] = rng.integers(0, 256, flips)
+
+    def outcome():
+        try:
+            return training_crop(data.tobytes(), 24, 0.3, np.random.default_rng(seed)).tobytes()
+        except DamagedPicture as error:
+            return str(error).partition(" at 0x")[0]
+
+    assert outcome() == outcome()
+
+
+@given(data=st.binary(max_size=300), start=st.sampled_from([b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xc0\x00\x11\x08"]))
+@settings(deadline=None)
+def test_random_bytes_are_damaged(data, start):
+    with pytest.raises(DamagedPicture):
+        decode(start + data)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_upper_rows_hold_the_same_pixels(mode, subsampling, monkeypatch, capfd):
+    monkeypatch.delattr(pictures, "_with_pillow")
+    data = encoded(SMALL.convert(mode), subsampling=subsampling)
+    header, full = read_header(data), decode(data)
+    assert (header.height, header.width) == full.shape[:2]
+    for reduction in (1, 2, 4, 8):
+        full = pictures._with_opencv(data, reduction)
+        for rows in range(1, 102):
+            part = pictures._with_opencv(data, reduction, upper_rows(data, header, rows))
+            whole = -(-rows // reduction)
+            assert len(part) <= -(-(rows + 8) // reduction) or rows > 92
+            assert np.array_equal(part[:whole], full[:whole]), (reduction, rows)
+    assert capfd.readouterr() == ("", "")
+
+
+sides = st.integers(1, 3000)
+
+
+@given(height=sides, width=sides, least_area=st.floats(0.01, 1), seed=st.integers(0, 2**32))
+def test_windows_lie_within_the_picture(height, width, least_area, seed):
+    draws = np.random.default_rng(seed).random((10, 4))
+    top, left, rows, columns = training_window(height, width, least_area, draws)
+    assert 0 <= top <= top + rows <= height
+    assert 0 <= left <= left + columns <= width
+    assert min(rows, columns) >= 1
+    rounding = 1 + 1 / min(rows, columns)
+    if min(height, width) > 1:
+        assert 3 / 4 / rounding <= columns / rows <= 4 / 3 * rounding
+    if (top, left) != ((height - rows) // 2, (width - columns) // 2):  # not the fallback
+        assert rows * columns >= least_area * height * width / rounding**2
+
+
+def test_windows_follow_their_distribution():
+    windows = np.array(
+        [training_window(3000, 3100, 0.05, draws) for draws in np.random.default_rng(0).random((4000, 1, 4))]
+    )
+    fallback = windows[:, 2] == 3000
+    top, left, height, width = windows[~fallback].T
+    # Of windows of one area below 3/4 · 3000² all ratios fit, so there area and ratio are uniform.
+    area = height * width / (3000 * 3100)
+    ratio = np.log(width / height) / np.log(4 / 3)
+    free = area < 0.7
+    for values, low, high in (
+        (area[free], 0.05, 0.7),
+        (ratio[free], -1, 1),
+        (top / (3001 - height), 0, 1),
+        (left / (3101 - width), 0, 1),
+    ):
+        counts, _ = np.histogram(values, 10, (low, high))
+        assert counts.sum() == len(values)
+        assert (np.abs(counts - counts.mean()) < 5 * np.sqrt(counts.mean())).all()
+
+
+@pytest.mark.parametrize("shape", [(100, 1000), (1000, 100), (86, 64), (1, 50), (50, 1)])
+def test_without_a_fitting_try_the_window_is_central_and_as_large_as_can_be(shape):
+    height, width = shape
+    none_fits = np.tile([0.999, 0.5, 0.0, 0.0], (10, 1))
+    top, left, rows, columns = training_window(height, width, 0.99, none_fits)
+    assert abs(2 * top + rows - height) <= 1
+    assert abs(2 * left + columns - width) <= 1
+    assert rows == height or columns == width
+
+
+@pytest.mark.parametrize("side", [86, 640, 1500, 3000])
+def test_training_crops_are_those_of_the_full_picture(side):
+    """Read in part and at a fraction of the size or not, a crop differs little from Pillow's of the same window."""
+    data = encoded(PHOTOGRAPH.resize((side, side * 2 // 3), Image.Resampling.BICUBIC), quality=95)
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    for seed in range(12):
+        draws = np.random.default_rng(seed).random((10, 4))
+        top, left, height, width = training_window(image.height, image.width, 0.05, draws)
+        box = left, top, left + width, top + height
+        reference = np.asarray(image.resize((96, 96), Image.Resampling.BILINEAR, box)).astype(float)
+        crop = training_crop(data, 96, 0.05, np.random.default_rng(seed))
+        elsewhere = np.roll(reference, 1, axis=1)
+        assert np.abs(crop - reference).mean() < 3.5
+        assert np.abs(crop - reference).mean() < 0.6 * np.abs(crop - elsewhere).mean(), "shifted by a pixel"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(86, 60), (300, 400), (640, 427), (1400, 933)])
+def test_evaluation_crop_is_pillows_resize_and_centre(kind, size):
+    data = encoded(PHOTOGRAPH.resize(size, Image.Resampling.BICUBIC), kind)
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    width, height = (side * 256 // min(size) for side in size)
+    left, top = (width - 224) // 2, (height - 224) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + 224, top + 224))
+    reference = np.asarray(resized).astype(float)
+    crop = evaluation_crop(data, 256, 224)
+    # A pixel off in either direction gives several times the difference of the two antialiasing filters.
+    assert np.abs(crop - reference).mean() < 2.5
+    for axis in (0, 1):
+        assert np.abs(crop - reference).mean() < 0.6 * np.abs(crop - np.roll(reference, 1, axis)).mean()
+
+
+def test_decode_keeps_the_least_side():
+    data = encoded(PHOTOGRAPH)
+    for least, shape in ((None, (427, 640)), (214, (427, 640)), (213, (214, 320)), (106, (107, 160)), (10, (54, 80))):
+        picture = decode(data, least)
+        assert picture.shape[:2] == shape
+        reduced = cv2.resize(np.asarray(Image.open(io.BytesIO(data))), shape[::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(picture.astype(float) - reduced).mean() < 6
+
+
+def test_damage_after_the_start_reads_alike_at_a_fraction_of_the_size():
+    """OpenCV gives up where the data stop before the marker of the end; Pillow then fills with grey, and reduces."""
+    data = bytearray(encoded(PHOTOGRAPH))
+    data[len(data) // 2 : -2] = b""
+    data = bytes(data)
+    assert decode(data).shape == (427, 640, 3)
+    assert decode(data, 100).shape == (107, 160, 3)
+    assert np.abs(decode(data, 100).astype(float) - cv2.resize(decode(data), (160, 107))).mean() < 8
+
+
+def test_the_same_pixels_in_every_thread():
+    files = [KINDS[kind] for kind in ("jpeg", "progressive jpeg", "png", "cmyk jpeg")] * 6
+
+    def crops(results):
+        results.extend(
+            training_crop(data, 48, 0.05, np.random.default_rng(row)).tobytes() for row, data in enumerate(files)
+        )
+
+    alone, beside = [], [[] for _ in range(4)]
+    crops(alone)
+    threads = [threading.Thread(target=crops, args=(results,)) for results in beside]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(results == alone for results in beside)

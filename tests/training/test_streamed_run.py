@@ -1,0 +1,89 @@
+"""Whole runs on an image folder: what they record, and that being cut off does not change it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs import base
+from errors import UserError
+from tests.datasets import image_folder
+from training import checkpoint, loop
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = base.get_config()
+    config.epochs, config.batch_size, config.eval_batch_size = 2, 4, 4
+    config.dataset.name, config.dataset.feed = "folder", "stream"
+    config.dataset.path = str(image_folder.write(tmp_path / "pictures"))
+    config.dataset.image_size, config.dataset.stream.resize = 16, 20
+    config.augment.flip = True
+    config.network.update({"name": "convnextv2", "patch_size": 4, "depths": (1,), "widths": (8,)})
+    return config
+
+
+def files(directory):
+    history = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    return history, np.load(directory / "scores.npy"), np.load(directory / "predictions.npy")
+
+
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
+    summary = loop.train(config, tmp_path / "whole")
+    history, scores, predictions = files(tmp_path / "whole")
+    assert summary["skipped_images"] == []
+    assert scores.shape == predictions.shape == (2, 15)
+    assert np.isfinite(scores).all()
+    assert all(record["test_accuracy"] * 15 == pytest.approx(round(record["test_accuracy"] * 15)) for record in history)
+
+    def dies(self, epoch, state):
+        save(self, epoch, state)
+        raise KeyboardInterrupt
+
+    save = checkpoint.Checkpoints.save_latest
+    monkeypatch.setattr(checkpoint.Checkpoints, "save_latest", dies)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, tmp_path / "parts")
+    monkeypatch.undo()
+    loop.train(config, tmp_path / "parts")
+    resumed, *arrays = files(tmp_path / "parts")
+    for one, other in zip((scores, predictions), arrays, strict=True):
+        assert np.array_equal(one, other)
+    for one, other in zip(history, resumed, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_a_skipped_picture_has_no_score_and_is_listed(config, tmp_path):
+    damaged = tmp_path / "pictures" / "train" / "n02" / "1.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    unreadable = tmp_path / "pictures" / "val" / "n01" / "4.jpg"
+    unreadable.write_bytes(b"")
+    with pytest.raises(UserError, match=r"n02/1\.jpg cannot be decoded"):
+        loop.train(config, tmp_path / "fail")
+    config.dataset.stream.damaged = "skip"
+    summary = loop.train(config, tmp_path / "skip")
+    assert summary["skipped_images"] == sorted([str(damaged), str(unreadable)])
+    history, scores, predictions = files(tmp_path / "skip")
+    assert (np.isnan(scores) == (np.arange(15) == 6)).all()
+    assert (predictions[:, 6] == -1).all()
+    for record in history:
+        assert np.isfinite(record["alignment_mean"])
+        assert record["test_accuracy"] * 14 == pytest.approx(round(record["test_accuracy"] * 14))
+        assert record["train_accuracy"] * 14 == pytest.approx(round(record["train_accuracy"] * 14))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("dataset.feed", "resident", r"dataset\.feed is 'resident'; for dataset\.name=folder it must be stream"),
+        ("dataset.feed", "river", r"dataset\.feed is 'river'"),
+        ("dataset.image_size", 0, r"dataset\.image_size is 0"),
+        ("estimators", ("offline",), r"only textbook can be had"),
+        ("augment.crop_area", 0.0, r"augment\.crop_area is 0\.0"),
+    ],
+)
+def test_what_cannot_be_is_refused(config, tmp_path, field, value, message):
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=message):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
