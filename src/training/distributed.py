@@ -7,17 +7,19 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from errors import UserError
+from training import stderr_relay
+from training.stderr_relay import LOST
 
 T = TypeVar("T")
 
 _SECONDS_SILENT = 30  # a process that has not been heard of for so long has ended
-_LOST = "another process of the job has ended; the same command, started again, goes on after the last finished epoch"
 _IS_LOSS = re.compile("gloo|nccl|connection|heartbeat|coordination|barrier", re.IGNORECASE)
 
 
@@ -55,6 +57,7 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
         raise UserError(f"--process_id is {launched.process_id}; it must be in 0 to {launched.num_processes - 1}")
     if launched is not None and coordinator is None and not _launcher_tells_coordinator():
         raise UserError("--coordinator is missing; it is host:port of process 0, with any free port")
+    _relay_stderr()
     import jax
 
     # Alone on its machine a process takes all devices it sees; otherwise JAX gives each its own.
@@ -130,7 +133,7 @@ def ending_together() -> Iterator[None]:
 
         code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
         if isinstance(error, jax.errors.JaxRuntimeError) and _IS_LOSS.search(str(error)):
-            print(f"train.py: {_LOST}", file=sys.stderr)
+            print(f"train.py: {LOST}", file=sys.stderr)
         elif not isinstance(error, SystemExit):
             sys.excepthook(type(error), error, error.__traceback__)
         sys.stdout.flush()
@@ -155,6 +158,16 @@ def _launcher_tells_coordinator() -> bool:
     return "OMPI_MCA_orte_hnp_uri" in os.environ or (
         "OMPI_COMM_WORLD_SIZE" not in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ
     )
+
+
+def _relay_stderr() -> None:
+    """From here on, stderr says in one line why JAX's runtime has aborted this process."""
+    command = [sys.executable, stderr_relay.__file__]
+    # In a session of its own it outlives the interrupt or the kill of the process group and still says why.
+    relay = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    assert relay.stdin is not None
+    os.dup2(relay.stdin.fileno(), sys.stderr.fileno())
+    relay.stdin.close()
 
 
 def _on_tpu() -> bool:
