@@ -192,3 +192,17 @@ def test_what_slurm_refuses_is_one_line(tmp_path, slurm):
     (line,) = error.splitlines()
     assert line.startswith("sweep.py: Slurm refuses the sweep: ")
     assert "Invalid partition name" in line
+
+
+def test_processes_that_srun_starts_train_one_network(tmp_path, slurm):
+    """Here two tasks on one node, each with a device of its own; nothing but srun says that there are two."""
+    options = ["--config=configs/digits.py", "--config.epochs=2", "--config.dataset.train_examples=100"]
+    train = [sys.executable, "src/train.py", *options]
+    environment = slurm | {"JAX_PLATFORMS": "cpu"}
+    srun = ["srun", "--ntasks=2", "--overcommit", *train, f"--workdir={tmp_path / 'two'}"]
+    result = subprocess.run(srun, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("batch of 64: 32 on each of 2 devices of 2 processes") == 1
+    subprocess.run([*train, f"--workdir={tmp_path / 'one'}"], cwd=ROOT, env=environment, check=True, timeout=300)
+    two, one = (np.load(tmp_path / name / "scores.npy") for name in ("two", "one"))
+    np.testing.assert_allclose(two, one, atol=1e-5)

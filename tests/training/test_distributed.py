@@ -121,7 +121,7 @@ def test_a_killed_process_ends_the_job_which_goes_on_when_started_again(tmp_path
     assert job[0].returncode not in (0, None)
     assert error.splitlines()[-1] == f"train.py: {LOST}"
 
-    run(tmp_path / "killed", options, 2)
+    run(tmp_path / "killed", options, 1)  # on other hardware
     run(tmp_path / "one", options, 1)
     check_equal(tmp_path / "killed", tmp_path / "one")
 
