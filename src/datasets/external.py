@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datasets.folders import Files
 from datasets.listing import Listing
 from errors import UserError
 
@@ -31,24 +32,6 @@ class ExternalSet:
 
     listing: Listing
     answers: Sequence[frozenset[int]]
-
-
-class Files:
-    """Pictures that are files; see `listing.Pictures`."""
-
-    def __init__(self, paths: Sequence[pathlib.Path]):
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def read(self, row: int) -> bytes:
-        """The file's content."""
-        return self._paths[row].read_bytes()
-
-    def name(self, row: int) -> str:
-        """The file's path."""
-        return str(self._paths[row])
 
 
 def located(path: str, name: str) -> pathlib.Path:
@@ -90,18 +73,19 @@ def folder_of_classes(
     foreign = [name for name in names if name not in known]
     if foreign and not part:
         raise UserError(f"{folder / foreign[0]} is no class of the run, whose classes are {_some(class_names)}")
-    paths, labels = [], []
+    files: list[str] = []
+    labels: list[int] = []
     for name in names:
         if name in known:
-            files = sorted(path for path in (folder / name).iterdir() if path.is_file())
-            if not files:
+            inside = sorted(path.name for path in (folder / name).iterdir() if path.is_file())
+            if not inside:
                 raise UserError(f"{folder / name} holds no pictures")
-            paths += files
-            labels += [known[name]] * len(files)
-    if not paths:
+            files += [f"{name}/{file}" for file in inside]
+            labels += [known[name]] * len(inside)
+    if not files:
         raise UserError(f"{folder} holds no folders of the run's classes, which are {_some(class_names)}")
     observed = np.array(labels, np.int32)
-    listing = Listing(Files(paths), observed, observed, np.arange(len(paths)), image_shape)
+    listing = Listing(Files(folder, files), observed, observed, np.arange(len(files)), image_shape)
     return ExternalSet(listing, [frozenset([label]) for label in labels])
 
 

@@ -49,11 +49,11 @@ def _examples(config: Any, builder: Any, directory: pathlib.Path, split: str, la
 
 
 class EncodedImages:
-    """The images of a split as `Pictures`; a row's number in the split is its name."""
+    """The images of a split as `Pictures`, called by their file names or else by their numbers."""
 
-    def __init__(self, name: str, builder: Any, split: str):
+    def __init__(self, name: str, builder: Any, split: str, file_names: np.ndarray | None):
         self._source, self._image_key = _encoded(builder, split), _image_key(name, builder)
-        self._name = f"{name} {split}"
+        self._name, self._file_names = f"{name} {split}", file_names
 
     def __len__(self) -> int:
         return len(self._source)
@@ -64,14 +64,13 @@ class EncodedImages:
 
     def name(self, row: int) -> str:
         """See `Pictures.name`."""
-        return f"{self._name}[{row}]"
+        return f"{self._name}[{row}]" if self._file_names is None else f"{self._name} {self._file_names[row].decode()}"
 
 
 def _listing(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Listing:
     arrays = _arrays(config, builder, directory, split)
-    return Listing.of(
-        EncodedImages(config.name, builder, split), arrays[label_key], config.image_size, arrays[config.clean_label_key]
-    )
+    pictures = EncodedImages(config.name, builder, split, arrays.get("file_name"))
+    return Listing.of(pictures, arrays[label_key], config.image_size, arrays[config.clean_label_key])
 
 
 def _agree_by_chance(labels: np.ndarray, others: np.ndarray, num_classes: int) -> bool:
@@ -113,20 +112,23 @@ def _arrays(config: Any, builder: Any, directory: pathlib.Path, split: str) -> A
 
 
 def _read(config: Any, builder: Any, split: str) -> Arrays:
-    """Every class label of a split and, unless they are streamed, its images."""
+    """Every class label of a split and its images or, if they are streamed, their file names where it has them."""
     image_key, streams = _image_key(config.name, builder), config.feed == "stream"
     label_keys = [name for name, feature in builder.info.features.items() if type(feature).__name__ == "ClassLabel"]
     source = _encoded(builder, split) if streams else builder.as_data_source(split=split)
-    images, labels = [], {name: np.empty(len(source), np.int32) for name in label_keys}
+    has_names = streams and "file_name" in builder.info.features
+    images, file_names, labels = [], [], {name: np.empty(len(source), np.int32) for name in label_keys}
     chunk = 1000
     for start in range(0, len(source), chunk):
         examples = source.__getitems__(list(range(start, min(start + chunk, len(source)))))
         if not streams:
             images += [_resized(example[image_key], config.image_size) for example in examples]
+        if has_names:
+            file_names += [example["file_name"] for example in examples]
         for name in label_keys:
             labels[name][start : start + chunk] = [example[name] for example in examples]
     if streams:
-        return labels
+        return labels | ({"file_name": np.array(file_names, "S")} if has_names else {})
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
         raise UserError(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from absl import flags
 
 from datasets import pictures
 from datasets.listing import Listing
@@ -89,6 +90,8 @@ class Stream:
         read_ahead = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self.buffer * batch_size)
         dataset = grain.MapDataset.source(_Wanted(rows, wanted)).map(load).to_iter_dataset(read_ahead)
         if self._workers:
+            if not flags.FLAGS.is_parsed():  # Grain reads absl's flags, which not every program has
+                flags.FLAGS.mark_as_parsed()
             dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers))
         return dataset.batch(batch_size)
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from absl import flags
 
 from configs import base
 from datasets import folders, pictures, resident
@@ -50,7 +49,6 @@ def test_every_row_comes_once_with_its_label_and_its_crop(listing):
 
 
 def test_one_thread_four_threads_and_two_processes_read_the_same(listing):
-    flags.FLAGS.mark_as_parsed()  # Grain's processes look at them; train.py parses them
     one, _ = read(listing, threads=1)
     for fields in ({"threads": 4}, {"workers": 2}):
         other, _ = read(listing, **fields)
@@ -79,7 +77,6 @@ def test_epochs_differ(listing):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_picture_ends_the_pass_and_is_named(listing, workers):
-    flags.FLAGS.mark_as_parsed()
     damaged = listing.pictures.name(8)
     with open(damaged, "r+b") as file:
         file.truncate(200)

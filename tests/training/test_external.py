@@ -1,6 +1,7 @@
 """Accuracy on further sets of pictures, with a small network of random weights and small JPEGs."""
 
 import json
+import pathlib
 
 import cv2
 import flax.linen as nn
@@ -13,7 +14,7 @@ import networks
 from configs import base
 from datasets import Listing, Splits
 from datasets.augment import normalize
-from datasets.external import Files
+from datasets.folders import Files
 from datasets.pictures import evaluation_crop
 from errors import UserError
 from training import external
@@ -86,7 +87,9 @@ def splits(tmp_path):
 
 def listed(paths):
     labels = np.array([CLASSES.index(path.parent.name) for path in paths], np.int32)
-    test = Listing(Files(paths), labels, labels, np.arange(len(paths)), SHAPE)
+    test = Listing(
+        Files(pathlib.Path("/"), [str(path) for path in paths]), labels, labels, np.arange(len(paths)), SHAPE
+    )
     return Splits(test, None, test, CLASSES)
 
 

@@ -9,9 +9,9 @@ from experiments.tables.layout import Table
 from experiments.tables.single import COLUMNS, command_of, rows_of
 
 SWEEP = "finetune_cifar10_small"
-TEXT = """A small ViT, trained on five classes of CIFAR-10 (`pretrain`) and from there on 5,000 images of the other five \
-(`finetune`; `validation` holds out a tenth of them), with SGD as the paper fine-tunes. Test accuracies in %, of these \
-five classes."""
+TEXT = """A small ViT, trained on five classes of CIFAR-10 (`pretrain`) and from there on 5,000 images of the other \
+five (`finetune`; `validation` holds out a tenth of them), with SGD as the paper fine-tunes. Test accuracies in %, of \
+the classes trained on."""
 
 
 def finetuning(runs: Sequence[FinishedRun]) -> list[Table]:

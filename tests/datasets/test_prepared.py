@@ -1,0 +1,72 @@
+"""Sets that tfds has prepared, streamed as they are stored."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+import datasets
+from configs import base
+from datasets.external import reassessed
+from datasets.stream import Stream
+from tests.datasets.small_imagenet import COUNTS, labels, write_imagenet2012
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tensorflow_datasets")
+    write_imagenet2012(directory)
+    return directory
+
+
+@pytest.fixture
+def config(imagenet):
+    config = base.get_config()
+    config.dataset.update({"name": "imagenet2012", "path": str(imagenet), "feed": "stream", "image_size": 16})
+    config.dataset.stream.resize = 20
+    return config
+
+
+def number(name):
+    return int(name[-13:-5]) - 1
+
+
+def test_pictures_keep_their_labels_and_names(imagenet, config):
+    splits = datasets.build(config.dataset)
+    assert len(splits.class_names) == 1000
+    for split, listing in (("train", splits.train), ("validation", splits.test)):
+        names = [listing.pictures.name(row) for row in listing.rows]
+        assert sorted(map(number, names)) == list(range(COUNTS[split]))
+        assert listing.labels.tolist() == labels(split)[[number(name) for name in names]].tolist()
+        for row, name in zip(listing.rows, names, strict=True):
+            stored = cv2.imdecode(np.frombuffer(listing.pictures.read(row), np.uint8), cv2.IMREAD_COLOR)
+            assert stored.shape == (60 - number(name), 40 + number(name), 3)
+
+
+@pytest.mark.parametrize("options", [{"threads": 3}, {"workers": 2}])
+def test_threads_and_processes_give_the_same_crops(config, options):
+    listing = datasets.build(config.dataset).train
+    block = np.arange(30).reshape(2, 15)
+
+    def crops():
+        (batches,) = Stream(listing, config).read([(block, np.ones((2, 15), np.float32))], (0, 1))
+        return batches["image"]
+
+    config.dataset.stream.threads = 1
+    alone = crops()
+    config.dataset.stream.update(options)
+    assert np.array_equal(crops(), alone)
+    assert alone.std() > 10
+
+
+def test_reassessed_labels_find_their_images_by_name(config, tmp_path):
+    """Of the twelve, every third image has no label; the others have their number and, as a second one, 999."""
+    splits = datasets.build(config.dataset)
+    answers = [[] if i % 3 == 0 else [i, 999] for i in range(12)]
+    (tmp_path / "real.json").write_text(json.dumps(answers))
+    found = reassessed(tmp_path, splits.test, tuple(sorted(splits.class_names)))
+    pictures = found.listing.pictures
+    numbers = [number(pictures.name(row)) for row in found.listing.rows]
+    assert sorted(numbers) == [1, 2, 4, 5, 7, 8, 10, 11]
+    assert list(found.answers) == [frozenset([i, 999]) for i in numbers]
