@@ -1,4 +1,4 @@
-"""Further test sets of pictures: folders of classes, such as ImageNet-V2, and ImageNet's reassessed labels (ReaL).
+"""Further test sets of pictures: folders of classes, tfds sets, and ImageNet with reassessed labels (ReaL).
 
 Their pictures are cropped as those of the run's own test set are.
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from datasets.folders import Files
 from datasets.listing import Listing
+from datasets.prepared import load_test_split
 from errors import UserError
 
 REAL = "imagenet_real"
@@ -84,9 +85,31 @@ def folder_of_classes(
             labels += [known[name]] * len(inside)
     if not files:
         raise UserError(f"{folder} holds no folders of the run's classes, which are {_some(class_names)}")
-    observed = np.array(labels, np.int32)
-    listing = Listing(Files(folder, files), observed, observed, np.arange(len(files)), image_shape)
-    return ExternalSet(listing, [frozenset([label]) for label in labels])
+    return _with_one_answer(Listing.of(Files(folder, files), np.array(labels), image_shape[0]))
+
+
+def prepared_by_tfds(
+    name: str, root: str, class_names: tuple[str, ...], image_shape: tuple[int, int, int], part: bool
+) -> ExternalSet | None:
+    """A set that tfds has prepared in `root`, with the run's classes; None where there is none of that name.
+
+    The other arguments, and when a UserError is raised, are as in `folder_of_classes`.
+    """
+    found = load_test_split(name, root, image_shape[0])
+    if found is None:
+        return None
+    listing, names = found
+    foreign = sorted(set(names) - set(class_names))
+    if foreign and not part:
+        raise UserError(f"{name} has a class {foreign[0]}; the run's classes are {_some(class_names)}")
+    known = {name: label for label, name in enumerate(class_names)}
+    position = np.array([known.get(name, -1) for name in names])
+    kept = listing.take(np.flatnonzero(position[listing.labels] >= 0))
+    return _with_one_answer(dataclasses.replace(kept, labels=position[kept.labels]))
+
+
+def _with_one_answer(listing: Listing) -> ExternalSet:
+    return ExternalSet(listing, [frozenset([label]) for label in listing.labels.tolist()])
 
 
 def reassessed(folder: pathlib.Path, test: Listing, class_names: tuple[str, ...]) -> ExternalSet:

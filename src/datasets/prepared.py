@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,41 @@ def load(config: Any) -> Source:
         )
     test_examples = read(config, builder, directory, test, config.clean_label_key) if test else None
     return Source(train, test_examples, tuple(clean.names))
+
+
+def load_test_split(name: str, root: str, image_size: int) -> tuple[Listing, tuple[str, ...]] | None:
+    """The pictures of a set that is only tested on, and the names of its classes.
+
+    Args:
+      name: in tfds, with its config if it has some, such as `imagenet_v2/matched-frequency`.
+      root: a tfds data folder.
+      image_size: pixels; side of the crops.
+
+    Returns:
+      None where tfds has prepared no such set.
+
+    Raises:
+      UserError: when it is not prepared as array_record, or has no images with labels to test on.
+    """
+    if not any((pathlib.Path(root) / name).glob("*/dataset_info.json")):
+        return None
+    config = _Asked(name, root, image_size)
+    builder, directory = _builder(config)
+    split = next((split for split in ("test", "validation") if split in builder.info.splits), None)
+    names = getattr(dict(builder.info.features.items()).get("label"), "names", None)
+    if split is None or names is None:
+        raise UserError(f"evaluate: {directory} has no test split with class labels")
+    return _listing(config, builder, directory, split, "label"), tuple(names)
+
+
+class _Asked(NamedTuple):
+    """What of a run's config the readers here look at."""
+
+    name: str
+    path: str
+    image_size: int
+    feed: str = "stream"
+    clean_label_key: str = "label"
 
 
 def _examples(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Examples:

@@ -21,7 +21,7 @@ import networks
 from datasets import Listing, Splits
 from datasets.augment import normalize
 from datasets.batches import Batches
-from datasets.external import REAL, ExternalSet, folder_of_classes, located, reassessed
+from datasets.external import REAL, ExternalSet, folder_of_classes, located, prepared_by_tfds, reassessed
 from errors import UserError
 from training import devices, robustness
 from training.checkpoint import load_params
@@ -46,7 +46,8 @@ def open_set(name: str, path: str | None, config: Any, splits: Splits) -> Extern
     """The test set of that name, for a run that trained on `splits`.
 
     Args:
-      name: `imagenet_real`, or a folder of class folders in `path`, such as `imagenet_v2`.
+      name: `imagenet_real`; a folder of class folders in `path`, such as `imagenet_v2`; or what tfds has prepared in
+        `path`, such as `imagenet_v2/matched-frequency`.
       path: the folder of all sets, or that of this one.
       config: the run's.
       splits: of the run.
@@ -61,13 +62,12 @@ def open_set(name: str, path: str | None, config: Any, splits: Splits) -> Extern
         )
     if not isinstance(splits.train, Listing):
         raise UserError(f"{name} is for runs with dataset.feed=stream, whose pictures are cropped as they are read")
-    folder = located(path, name)
     if name == REAL:
         if not isinstance(splits.test, Listing):
             raise UserError(f"{name} is about the run's own test images, and this data set has none")
-        return reassessed(folder, splits.test, splits.class_names)
-    part = config.dataset.classes is not None
-    return folder_of_classes(folder, splits.class_names, splits.train.image_shape, part)
+        return reassessed(located(path, name), splits.test, splits.class_names)
+    fitting = (splits.class_names, splits.train.image_shape, config.dataset.classes is not None)
+    return prepared_by_tfds(name, path, *fitting) or folder_of_classes(located(path, name), *fitting)
 
 
 def measure(

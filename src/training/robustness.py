@@ -17,6 +17,7 @@ from datasets import Examples, Splits, resident
 from datasets.batches import Gathered
 from datasets.corrupted import CorruptedSet, Generated, official
 from datasets.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, check_names
+from datasets.external import located
 from datasets.split import stratified
 from errors import UserError
 from training import devices
@@ -44,7 +45,8 @@ def open_set(name: str, path: str | None, splits: Splits) -> CorruptedSet:
 
     Args:
       name: one of SETS.
-      path: folder of the benchmark's own files, or None to corrupt the run's own test images.
+      path: folder of the benchmark's own files, or of a folder of its name that holds them; None to corrupt the run's
+        own test images.
       splits: of the run.
 
     Raises:
@@ -62,7 +64,7 @@ def open_set(name: str, path: str | None, splits: Splits) -> CorruptedSet:
         if not isinstance(splits.test, Examples):
             raise UserError(f"{name} cannot be made from streamed test data; name a folder of its files")
         return Generated(splits.test)
-    test_set = official(path)
+    test_set = official(located(path, name))
     if test_set.image_shape != expected:
         raise UserError(f"{path} has images of {test_set.image_shape}; those of {name} are {expected}")
     if test_set.labels.max() >= len(splits.class_names):

@@ -8,8 +8,9 @@ import pytest
 
 import datasets
 from configs import base
-from datasets.external import reassessed
+from datasets.external import prepared_by_tfds, reassessed
 from datasets.stream import Stream
+from errors import UserError
 from tests.datasets.small_imagenet import COUNTS, labels, write_imagenet2012
 
 
@@ -58,6 +59,23 @@ def test_threads_and_processes_give_the_same_crops(config, options):
     config.dataset.stream.update(options)
     assert np.array_equal(crops(), alone)
     assert alone.std() > 10
+
+
+def test_a_test_set_that_tfds_has_prepared(imagenet, config):
+    """Its classes are found by name; a run of two classes leaves the others out."""
+    splits = datasets.build(config.dataset)
+    shape = splits.train.image_shape
+    whole = prepared_by_tfds("imagenet2012", str(imagenet), splits.class_names, shape, part=False)
+    assert whole.listing.labels.tolist() == splits.test.labels.tolist()
+    first, second = splits.test.labels[:2]
+    two = (splits.class_names[second], splits.class_names[first])
+    part = prepared_by_tfds("imagenet2012", str(imagenet), two, shape, part=True)
+    assert sorted(part.listing.rows) == np.flatnonzero(np.isin(splits.test.labels, [first, second])).tolist()
+    assert part.listing.labels.tolist() == [int(label == first) for label in splits.test.labels[part.listing.rows]]
+    assert list(part.answers) == [frozenset([label]) for label in part.listing.labels]
+    with pytest.raises(UserError, match="has a class n01440764; the run's classes are"):
+        prepared_by_tfds("imagenet2012", str(imagenet), two, shape, part=False)
+    assert prepared_by_tfds("imagenet_v2", str(imagenet), splits.class_names, shape, part=False) is None
 
 
 def test_reassessed_labels_find_their_images_by_name(config, tmp_path):
