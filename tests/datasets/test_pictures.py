@@ -1,8 +1,8 @@
 """Decoding held to Pillow over every odd kind of file, damage of every sort, and the geometry of crops."""
 
+import concurrent.futures
 import io
 import struct
-import threading
 
 import cv2
 import numpy as np
@@ -287,15 +287,9 @@ def test_damage_after_the_start_reads_alike_at_a_fraction_of_the_size():
 def test_the_same_pixels_in_every_thread():
     files = [KINDS[kind] for kind in ("jpeg", "progressive jpeg", "png", "cmyk jpeg")] * 6
 
-    def crops(results):
+    def crops(_):
         rngs = map(np.random.default_rng, range(len(files)))
-        results.extend(training_crop(data, 48, 0.05, rng).tobytes() for data, rng in zip(files, rngs, strict=True))
+        return [training_crop(data, 48, 0.05, rng).tobytes() for data, rng in zip(files, rngs, strict=True)]
 
-    alone, beside = [], [[] for _ in range(4)]
-    crops(alone)
-    threads = [threading.Thread(target=crops, args=(results,)) for results in beside]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(results == alone for results in beside)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert all(beside == crops(None) for beside in pool.map(crops, range(4)))
