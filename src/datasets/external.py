@@ -73,7 +73,9 @@ def folder_of_classes(
         known = {name: int(name) for name in names if int(name) < len(class_names)}
     foreign = [name for name in names if name not in known]
     if foreign and not part:
-        raise UserError(f"{folder / foreign[0]} is no class of the run, whose classes are {_some(class_names)}")
+        raise UserError(
+            f"{folder / foreign[0]} is no class of the run, whose classes are {_some(class_names)} (docs/data.md)"
+        )
     files: list[str] = []
     labels: list[int] = []
     for name in names:

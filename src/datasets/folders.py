@@ -50,7 +50,9 @@ def load(path: str | None, image_size: int) -> Source:
         raise UserError("dataset.path is not set; for dataset.name=folder it is a folder with a directory per class")
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
-        raise UserError(f"dataset.path: there is no folder {root}")
+        raise UserError(
+            f"dataset.path: there is no folder {root}; scripts/prepare makes ImageNet's and others (docs/data.md)"
+        )
     train = root / "train" if (root / "train").is_dir() else root
     class_names = _directories(train)
     if not class_names:

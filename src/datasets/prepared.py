@@ -125,16 +125,23 @@ def _builder(config: Any) -> tuple[Any, pathlib.Path]:
     if not versions:
         raise UserError(
             f"dataset.name: tfds has prepared no {config.name!r} under {root}; set dataset.path to its data folder, "
-            "or prepare it (README, 'Data')"
+            f"or run {_command(config.name, root)} (docs/data.md)"
         )
     directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()])
     builder = tfds.builder_from_directory(directory)
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise UserError(
             f"dataset.name: {directory} is prepared as {builder.info.file_format.value}; it must be array_record: "
-            "prepare it again (README, 'Data')"
+            f"run {_command(config.name, root)} (docs/data.md)"
         )
     return builder, directory
+
+
+def _command(name: str, root: pathlib.Path) -> str:
+    return (
+        'uv run --with tensorflow python -c "import tensorflow_datasets as tfds; '
+        f"tfds.builder('{name}', data_dir='{root}', file_format='array_record').download_and_prepare()\""
+    )
 
 
 def _arrays(config: Any, builder: Any, directory: pathlib.Path, split: str) -> Arrays:
