@@ -2,8 +2,9 @@
 
 uv run scripts/plan.py configs/imagenet_vit.py --accelerator=h100 [--devices=8] [--config.field=value ...]
 
-Sizes and FLOPs are counted from the config's programs. What they take in time rests on --utilisation and
---crops_per_core, which are assumptions until you have measured yours.
+Sizes and FLOPs are counted from the config's programs. Time is the longer of what the arithmetic takes at --utilisation
+of the peak rate and what activations take to cross the memory four times; with --crops_per_core it is an assumption
+until you have measured yours.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def describe(
     if config.network.name in planning.PUBLISHED and data.side == 224:
         figures["published form of this network"] = compare(config.network.name)
     return figures | {
-        "FLOPs per image, forward": f"{program.forward_flops / 1e9:.2f} G (2 per multiply-add, and all other arithmetic)",
+        "FLOPs per image, forward": f"{program.forward_flops / 1e9:.2f} G (2 per multiply-add, and all else)",
         "FLOPs per image, training step": f"{program.train_flops / 1e9:.2f} G",
         "steps": f"{plan.steps:,} of {config.batch_size} images, {plan.batch_per_device} per device",
         "memory per device, estimated": (
@@ -72,11 +73,10 @@ def describe(
             f"{program.activation_bytes / 1e6:.0f} MB per image)"
         ),
         "images/s to keep devices busy": (
-            f"{plan.images_per_second:,.0f} on {arguments.devices} × {arguments.accelerator} at "
-            f"{100 * arguments.utilisation:g} % of their peak"
+            f"{plan.images_per_second:,.0f} on {arguments.devices} × {arguments.accelerator}, limited by {plan.limit}"
         ),
         "cores that decode as many": f"{plan.decoding_cores:.1f} at {arguments.crops_per_core:g} crops/s each",
-        "days, estimated": f"{plan.days:.3f} ({24 * plan.days:.1f} hours) for {config.epochs} epochs, without evaluation",
+        "days, estimated": f"{plan.days:.3f} ({24 * plan.days:.1f} hours) for {config.epochs} epochs, training alone",
     }
 
 

@@ -24,32 +24,33 @@ from training.step import Recipe, cross_entropy, forward, train_step
 
 
 class Accelerator(NamedTuple):
-    """Peak rates of dense products in TFLOP/s, a multiply-add being 2 FLOPs, and memory in GB (10^9 bytes)."""
+    """Peak rates of dense products in TFLOP/s, a multiply-add being 2 FLOPs; memory in GB (10^9 bytes) and TB/s."""
 
     bfloat16: float
     float32: float
     memory: float
+    bandwidth: float
 
 
 ACCELERATORS = {
     # NVIDIA's data sheets, without sparsity; float32 is TF32, JAX's default there. RTX A6000, A100 SXM, H100 SXM, H200.
-    "a6000": Accelerator(154.8, 77.4, 48),
-    "a100": Accelerator(312, 156, 80),
-    "h100": Accelerator(989, 495, 80),
-    "h200": Accelerator(989, 495, 141),
+    "a6000": Accelerator(154.8, 77.4, 48, 0.768),
+    "a100": Accelerator(312, 156, 80, 2.039),
+    "h100": Accelerator(989, 495, 80, 3.35),
+    "h200": Accelerator(989, 495, 141, 4.8),
     # Google Cloud's documentation, per chip; JAX's default multiplies float32 in bfloat16 there.
-    "tpu_v4": Accelerator(275, 275, 32),
-    "tpu_v5e": Accelerator(197, 197, 16),
-    "tpu_v5p": Accelerator(459, 459, 95),
+    "tpu_v4": Accelerator(275, 275, 32, 1.2),
+    "tpu_v5e": Accelerator(197, 197, 16, 0.819),
+    "tpu_v5p": Accelerator(459, 459, 95, 2.765),
 }
 
 
 class DataSet(NamedTuple):
-    """What must be known of a data set: images for training, classes, side in pixels where it is fixed, channels."""
+    """What must be known of a data set: images for training, classes, side in pixels or 0 where it varies, channels."""
 
     train_examples: int
     classes: int
-    side: int | None = None
+    side: int = 0
     channels: int = 3
 
 
@@ -77,9 +78,12 @@ UTILISATION = 0.3
 """Of the peak rate. On ViT-S/16 the paper's 1,861 images/s are a third of an A6000's, and the 90 epochs in 6.5 h of
 Beyer et al. (arXiv 2205.01580) are 0.28 of a TPU v3-8's."""
 
-CROPS_PER_CORE = 500.0
-"""Training crops of 224 px that a CPU core decodes in a second from JPEGs of about 500 px. OpenCV took 1.3 to 1.8 ms a
-crop on one core of a 2-core machine."""
+TRAFFIC = 4
+"""How often each kept activation at least crosses the memory: it and its gradient are written once and read once."""
+
+CROPS_PER_CORE = 750.0
+"""Training crops of 224 px from JPEGs of about 500 px that the feed delivers per second and core: on an x86-64 virtual
+machine 1,540 with two threads on two cores, 800 with one (docs/streaming.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,13 +119,14 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What the config costs on the devices; images per second are those of all of them together, bytes those of one."""
+    """What the config costs on the devices: images per second, and what limits them, of all together, bytes of one."""
 
     program: Program
     steps: int
     batch_per_device: int
     memory: float
     images_per_second: float
+    limit: str
     decoding_cores: float
     days: float
 
@@ -132,21 +137,19 @@ def data_set(config: Any, classes: int | None, train_examples: int | None) -> Da
     Raises:
       UserError: when something is missing.
     """
-    name, side = config.dataset.name, config.dataset.image_size
-    known = DATA_SETS.get(name)
-    kept = config.dataset.classes
-    classes = classes or (len(kept) if kept else known and known.classes)
-    train_examples = train_examples or config.dataset.train_examples or (known and known.train_examples)
-    side = side or (known and known.side)
+    known = DATA_SETS.get(config.dataset.name, DataSet(0, 0))
+    classes = classes or len(config.dataset.classes or ()) or known.classes
+    train_examples = train_examples or config.dataset.train_examples or known.train_examples
+    side = config.dataset.image_size or known.side
     for value, what in (
         (classes, "--classes=N"),
         (train_examples, "--train_examples=N"),
         (side, "--config.dataset.image_size=PIXELS"),
     ):
         if not value:
-            raise UserError(f"not everything is known of the data set {name!r}; say {what}")
+            raise UserError(f"not everything is known of the data set {config.dataset.name!r}; say {what}")
     held_out = round(config.dataset.val_fraction * train_examples)
-    return DataSet(train_examples - held_out, classes, side, known.channels if known else 3)
+    return DataSet(train_examples - held_out, classes, side, known.channels)
 
 
 def plan(config: Any, data: DataSet, accelerator: str, devices: int, utilisation: float, crops_per_core: float) -> Plan:
@@ -178,13 +181,16 @@ def plan(config: Any, data: DataSet, accelerator: str, devices: int, utilisation
     memory = (2 * program.parameter_bytes + program.optimizer_bytes) / shards
     memory += program.fixed_bytes + config.batch_size // parts * program.activation_bytes
     peak = 1e12 * getattr(ACCELERATORS[accelerator], config.network.compute_dtype)
-    images_per_second = devices * utilisation * peak / program.train_flops
+    computing = program.train_flops / (utilisation * peak)
+    moving = TRAFFIC * program.activation_bytes / (1e12 * ACCELERATORS[accelerator].bandwidth)
+    images_per_second = devices / max(computing, moving)
     return Plan(
         program,
         steps,
         config.batch_size // devices,
         memory,
         images_per_second,
+        "memory traffic" if moving > computing else "arithmetic",
         images_per_second / crops_per_core,
         config.epochs * data.train_examples / images_per_second / 86_400,
     )
@@ -205,11 +211,12 @@ def examine(config: Any, data: DataSet, steps: int) -> Program:
     with mock.patch.object(functional, "depthwise_conv", functional.depthwise_lax):
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         state = jax.eval_shape(lambda: create(model, chain, shape, 0, device))
+        forward_pass: Any = jax.jit(model.apply).lower(*_forward_shapes(model, shape))
         few, many = (_train_flops(recipe, state, shape, batch) for batch in (2, 4))
         kept_of_few, kept_of_many = (_kept_bytes(recipe, state, shape, batch) for batch in (2, 4))
         return Program(
             measure(model, shape),
-            jax.jit(model.apply).lower(*_forward_shapes(model, shape)).cost_analysis()["flops"],
+            forward_pass.cost_analysis()["flops"],
             (many - few) / 2,
             _bytes(state.params),
             _bytes(state.opt_state),
@@ -234,17 +241,19 @@ def _forward_shapes(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, jax.
 def _multiply_adds(jaxpr: core.Jaxpr) -> Iterator[int]:
     """Of every product and convolution, those of called functions included."""
     for equation in jaxpr.eqns:
-        result = equation.outvars[0].aval
+        result: Any = equation.outvars[0].aval
+        operands: list[Any] = [variable.aval for variable in equation.invars]
         if equation.primitive.name == "dot_general":
-            left = equation.invars[0].aval.shape
             (contracted, _), _ = equation.params["dimension_numbers"]
-            yield result.size * math.prod(left[axis] for axis in contracted)
+            yield result.size * math.prod(operands[0].shape[axis] for axis in contracted)
         elif equation.primitive.name == "conv_general_dilated":
-            kernel = equation.invars[1].aval
-            yield result.size * kernel.size // kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
+            outputs = operands[1].shape[equation.params["dimension_numbers"].rhs_spec[0]]
+            yield result.size * operands[1].size // outputs
         for called in equation.params.values():
-            if isinstance(called, core.ClosedJaxpr | core.Jaxpr):
-                yield from _multiply_adds(getattr(called, "jaxpr", called))
+            if isinstance(called, core.ClosedJaxpr):
+                yield from _multiply_adds(called.jaxpr)
+            elif isinstance(called, core.Jaxpr):
+                yield from _multiply_adds(called)
 
 
 def _train_flops(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batch_size: int) -> float:
@@ -254,8 +263,9 @@ def _train_flops(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batc
         "index": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
         "mask": jax.ShapeDtypeStruct((batch_size,), jnp.float32),
     }
-    step = jax.jit(functools.partial(train_step, recipe))
-    return step.lower(state, batch, jax.ShapeDtypeStruct((), jnp.int32)).cost_analysis()["flops"]
+    epoch = jax.ShapeDtypeStruct((), jnp.int32)
+    step: Any = jax.jit(functools.partial(train_step, recipe)).lower(state, batch, epoch)
+    return step.cost_analysis()["flops"]
 
 
 def _kept_bytes(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batch_size: int) -> int:
