@@ -1,10 +1,11 @@
 """The paper's fine-tuning of a ViT-B/16 from ImageNet-21k, as its repository does it (arXiv 2510.25480).
 
-uv run src/train.py --config=configs/finetune_vit_b16.py:imagenet --config.pretrained=ViT-B_16.npz
-uv run src/train.py --config=configs/finetune_vit_b16.py:inat2018 --config.pretrained=ViT-B_16.npz
-uv run src/train.py --config=configs/finetune_vit_b16.py:places365 --config.pretrained=ViT-B_16.npz
+uv run src/train.py --config=configs/finetune_vit_b16.py:imagenet
+uv run src/train.py --config=configs/finetune_vit_b16.py:inat2018
+uv run src/train.py --config=configs/finetune_vit_b16.py:places365
 
-For accelerators. `pretrained` is one of Google's weights, which you download yourself:
+For accelerators. The run starts from ViT-B_16.npz in the working directory, or what --config.pretrained names: one of
+Google's weights, which you download yourself,
 https://storage.googleapis.com/vit_models/imagenet21k/ViT-B_16.npz (Dosovitskiy et al.), or from
 https://storage.googleapis.com/vit_models/augreg (Steiner et al.) the file
 B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0.npz; which of them the paper used is not known.
@@ -15,8 +16,9 @@ iNaturalist, 8 for Places365; with 0.01, to 10, 31 and 7. The repository's recip
 RandAugments; its files of iNaturalist and Places365 contradict it with RandAugment(2, 10) and mixup 0.1:
 --config.augment.randaugment_ops=2 --config.augment.randaugment_magnitude=10 --config.augment.mixup=0.1.
 
-Estimated for 8 H100, nothing of it measured (uv run scripts/plan.py configs/finetune_vit_b16.py:imagenet --accelerator=h100):
-11.3 GB on each, and 0.2 hours of training at best, if 22,500 images a second can be decoded.
+Estimated for 8 H100, nothing of it measured (uv run scripts/plan.py configs/finetune_vit_b16.py:imagenet
+--accelerator=h100; the other two differ by 0.1): 11.3 GB on each, and 0.2 hours of training at best, if 22,500 images
+a second can be decoded.
 
 Published for GWA: ImageNet 84.15 % (V2 74.32 %, ReaL 89.05 %), iNaturalist 2018 73.73 %, Places365 58.78 %, on the
 validation sets (n = 3). Not yet reproduced here.
@@ -37,6 +39,7 @@ def get_config(variant: str = "imagenet") -> ConfigDict:
         raise UserError(f"--config: finetune_vit_b16 has the variants {', '.join(DATA)}, not {variant!r}")
     config = base.get_config()
     config.dataset.name, config.epochs = DATA[variant]
+    config.pretrained = "ViT-B_16.npz"
     config.batch_size = 512
     config.eval_batch_size = 512
     config.steps_per_dispatch = 1

@@ -152,7 +152,7 @@ COMPARISON = "configs/sweeps/model_comparison.py"
     ("arguments", "message"),
     [
         (["none.py"], "there is no sweep file none.py"),
-        (["configs/sweeps/table1.py:imagenet"], "table1 has the variant cifar10, not 'imagenet'"),
+        (["configs/sweeps/table1.py:mnist"], "table1 has the variants cifar10 and imagenet, not 'mnist'"),
         ([COMPARISON, "--max_parallel=0"], "--max_parallel is 0; it must be at least 1"),
         ([COMPARISON, "--max_parallel=two"], "--max_parallel: invalid int value: 'two'"),
         (

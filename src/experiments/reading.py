@@ -117,20 +117,46 @@ def group_by_seed(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
 
 
 def runs_by_cell(runs: Iterable[FinishedRun], sweep: str) -> list[tuple[Mapping[str, Any], FinishedRun]]:
-    """The runs of `configs/sweeps/<sweep>.py`, in its order, each with the cell of the table that it fills.
+    """The runs of a sweep, in its order, each with the cell of the table that it fills.
+
+    Args:
+      runs: any finished runs.
+      sweep: `table1` for `configs/sweeps/table1.py`, `table1:imagenet` for a variant of it.
 
     Raises:
       UserError: when the sweep file cannot be read or does not list one of the runs.
     """
-    finished = {run.name: run for run in runs if run.sweep == sweep}
+    finished = {run.name: run for run in runs if run.sweep == sweep.replace(":", "_")}
     if not finished:
         return []
-    file = f"configs/sweeps/{sweep}.py"
+    file = sweep_file(sweep)
     cells = {run.name: run.cell for run in sweeps.load(file).runs}
     for name in sorted(finished.keys() - cells):
         workdir = finished[name].workdir
         raise UserError(f"{workdir} is a run that {file} does not list; move it out of {workdir.parent}")
     return [(cell, finished[name]) for name, cell in cells.items() if name in finished]
+
+
+def sweep_file(sweep: str) -> str:
+    """What `scripts/sweep.py` is given for a sweep."""
+    name, colon, variant = sweep.partition(":")
+    return f"configs/sweeps/{name}.py{colon}{variant}"
+
+
+def external_accuracy(run: FinishedRun, test_set: str, rule: str) -> float | None:
+    """Accuracy, as a share, of what a rule chose on a further test set; None where it has not been evaluated.
+
+    Raises:
+      UserError: when external.json is half-written or malformed.
+    """
+    evaluation = (derived(run, "external.json") or {}).get(test_set)
+    if evaluation is None:
+        return None
+    try:
+        accuracy = evaluation["rules"].get(rule, {}).get("accuracy")
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{run.workdir / 'external.json'} does not say the accuracy of rules on {test_set}") from None
+    return None if accuracy is None else float(accuracy)
 
 
 def corrupted_accuracy(run: FinishedRun, test_set: str, rule: str, group: str, severity: str) -> float | None:

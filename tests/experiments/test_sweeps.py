@@ -41,15 +41,22 @@ def test_docstring_says_command_and_number_of_runs(file):
     assert f"{len(load(f'configs/sweeps/{file}').runs)} runs" in docstring
 
 
-def test_table1_takes_the_papers_number_of_steps():
-    """35,000 steps of the ViT, 9,000 of the ConvNeXt, whatever share of the 50,000 images is held out."""
-    runs = load("configs/sweeps/table1.py").runs
-    assert len(runs) == 2 * 3 * 3 * 3
+@pytest.mark.parametrize(
+    ("sweep", "size", "examples", "steps"),
+    [
+        ("table1.py", 2 * 3 * 3 * 3, 50_000, {"vit": 35_000, "convnext": 9_000}),
+        ("table1.py:imagenet", 2 * 3 * 3, 1_281_167, {"vit": 112_650, "convnext": 112_650}),
+    ],
+)
+def test_table1_takes_the_papers_number_of_steps(sweep, size, examples, steps):
+    """Whatever share of the images is held out."""
+    runs = load(f"configs/sweeps/{sweep}").runs
+    assert len(runs) == size
     for run in runs:
         config = configuration(run)
-        samples = 50_000 * (1 - config.dataset.val_fraction)
-        steps = config.epochs * -(-samples // config.batch_size)
-        assert steps == pytest.approx({"vit": 35_000, "convnext": 9_000}[run.cell["network"]], rel=0.01)
+        samples = examples * (1 - config.dataset.val_fraction)
+        taken = config.epochs * -(-samples // config.batch_size)
+        assert taken == pytest.approx(steps[run.cell["network"]], rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,7 @@ def test_a_variant_is_part_of_the_name(tmp_path):
         "def get_runs(variant='a'):\n    return [Run('configs/digits.py', {'variant': variant})]"
     )
     assert load(f"{file}:b") == Sweep("x_b", (Run("configs/digits.py", {"variant": "b"}),))
-    with pytest.raises(UserError, match="table1 has the variant cifar10, not 'x'"):
+    with pytest.raises(UserError, match="table1 has the variants cifar10 and imagenet, not 'x'"):
         load("configs/sweeps/table1.py:x")
     with pytest.raises(UserError, match="has no variants; 'x' is not understood"):
         load("configs/sweeps/model_comparison.py:x")

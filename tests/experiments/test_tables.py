@@ -14,6 +14,7 @@ from finished import list_runs, write_run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from errors import UserError
 from experiments import paper
 from experiments.judging import Correlation, Mean, judge
 from experiments.reading import FinishedRun, find_runs
@@ -181,7 +182,35 @@ def test_table1_beside_the_papers(tmp_path, monkeypatch):
     missing = entry([table], "ConvNeXt, GWA (`max_gwa`)", "17 % wrong")
     assert missing.paper.value == 82.55
     assert "configs/sweeps/table1.py --only='convnext-random1-0.0-*'" in missing.note
-    assert "not runnable yet" in entry([table], "ViT, GWA (`max_gwa`)", "ImageNet").note
+    elsewhere = entry([table], "ViT, GWA (`max_gwa`)", "ImageNet-V2").note
+    assert "configs/sweeps/table1.py:imagenet --only='vit-0.0-*'" in elsewhere
+
+
+@pytest.mark.parametrize(
+    ("table", "sweep", "row", "column", "published"),
+    [
+        ("table1", "table1_imagenet", "ViT, GWA (`max_gwa`)", "ImageNet-V2", 60.53),
+        ("table3", "table3", "(`min_then_max_gwa`)", "ImageNet-V2", 74.32),
+    ],
+)
+def test_further_sets_beside_the_papers(tmp_path, monkeypatch, table, sweep, row, column, published):
+    cell = {"network": "vit", "validation": 0.0} if table == "table1" else {"data": "imagenet"}
+    names = list_runs(monkeypatch, [{**cell, "seed": seed} for seed in (0, 1)])
+    for name in names:
+        write_run(tmp_path / sweep / name, test=[0.5, 0.7], gwa=[0.1, 0.2])
+    (made,) = TABLES[table](find_runs(tmp_path))
+    missing = entry([made], row, column).note
+    assert missing.startswith(f"not evaluated: `uv run scripts/evaluate.py runs/{sweep}/{names[0]} --on=imagenet_v2")
+    rule = re.search("`(.*)`", row)[1]
+    for name, accuracy in zip(names, (0.60, 0.64), strict=True):
+        evaluation = {"imagenet_v2": {"examples": 10, "rules": {rule: {"epoch": 2, "accuracy": accuracy}}}}
+        (tmp_path / sweep / name / "external.json").write_text(json.dumps(evaluation))
+    (made,) = TABLES[table](find_runs(tmp_path))
+    cell = entry([made], row, column)
+    assert (cell.ours.mean, cell.ours.n, cell.paper.value) == (pytest.approx(62.0), 2, published)
+    (tmp_path / sweep / names[0] / "external.json").write_text('{"imagenet_v2": {}}')
+    with pytest.raises(UserError, match=r"external\.json does not say the accuracy of rules on imagenet_v2"):
+        TABLES[table](find_runs(tmp_path))
 
 
 def test_table2_beside_the_papers(tmp_path, monkeypatch):
@@ -203,6 +232,9 @@ def test_table2_beside_the_papers(tmp_path, monkeypatch):
     assert entry([severities], "blur, GWA", "severity 5").ours.mean == pytest.approx(40.0)
     assert "not evaluated: `uv run scripts/evaluate.py" in entry([means], "CIFAR-10-C, validation 10 %", "noise").note
     assert "--only='vit-0.01-*'" in entry([means], "CIFAR-10-C, validation 1 %", "noise").note
+    imagenet = entry([means], "ImageNet-C, GWA", "noise")
+    assert imagenet.paper.value == 63.36
+    assert "table1.py:imagenet --only='vit-0.0-*'" in imagenet.note
 
 
 def test_model_comparison_beside_the_papers(tmp_path, monkeypatch):

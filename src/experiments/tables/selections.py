@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 from experiments import judging
 from experiments.judging import Mean
-from experiments.reading import FinishedRun, runs_by_cell
+from experiments.reading import FinishedRun, external_accuracy, runs_by_cell, sweep_file
 from gwa import RULES
 
 LABELS = {"clean": "clean labels", "aggre": "9 % wrong", "random1": "17 % wrong"}
 """The labels of CIFAR-10-N that sweeps use, in the paper's order."""
 
 _PAPER = {"label_wave": "LabelWave", "gradient_disparity": "Gradient Disparity", "max_gwa": "GWA"}
+_FINE_TUNING = {"min_then_max_gwa": "GWA for fine-tuning"}
 _JUDGES = {"last": "no selection", "oracle": "best on test, which no rule can know"}
 
 
@@ -28,7 +29,7 @@ class Row(NamedTuple):
         """What the row is called: the paper's name where it has one, and the rule's own."""
         if RULES[self.rule].uses_validation():
             return f"validation {100 * self.validation:g} % (`{self.rule}`)"
-        name = _PAPER.get(self.rule) or _JUDGES.get(self.rule)
+        name = (_PAPER | _FINE_TUNING | _JUDGES).get(self.rule)
         return f"{name} (`{self.rule}`)" if name else f"`{self.rule}`"
 
 
@@ -51,10 +52,18 @@ def left_out(chose: int, asked: int) -> str:
     return "" if chose == asked else f"chose an epoch in {chose} of {asked} runs, and is judged in those alone"
 
 
+def not_evaluated(run: FinishedRun, test_set: str) -> str:
+    """A footnote where a run has not been judged on a further test set."""
+    path = "" if test_set == "cifar10_c" else " --path=DATA"
+    command = f"uv run scripts/evaluate.py runs/{run.sweep}/{run.name} --on={test_set}{path}"
+    return f"not evaluated: `{command}`, and its seeds"
+
+
 class SweepRuns:
     """The finished runs of a sweep, by the cell of the table that they fill."""
 
     def __init__(self, runs: Iterable[FinishedRun], sweep: str):
+        """Of `sweep`, named as in `runs_by_cell`."""
         self.sweep = sweep
         self.by_cell = runs_by_cell(runs, sweep)
 
@@ -71,4 +80,12 @@ class SweepRuns:
     def command(self, *values: Any) -> str:
         """The command that makes the runs of a cell, whose values stand in the order of the sweep's columns."""
         pattern = "-".join(map(str, values))
-        return f"`uv run scripts/sweep.py configs/sweeps/{self.sweep}.py --only='{pattern}-*'`"
+        return f"`uv run scripts/sweep.py {sweep_file(self.sweep)} --only='{pattern}-*'`"
+
+    def elsewhere(self, test_set: str, rule: str, **values: Any) -> tuple[Mean | None, str]:
+        """The mean accuracy on a further test set of what a rule chose, and a note where it has not been evaluated."""
+        runs = self.where(**values)
+        measured = (external_accuracy(run, test_set, rule) for run in runs)
+        accuracies = [100 * accuracy for accuracy in measured if accuracy is not None]
+        note = "" if accuracies else not_evaluated(runs[0], test_set)
+        return Mean.of(accuracies), note
