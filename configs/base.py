@@ -52,7 +52,7 @@ def dataset() -> dict:
             "rate": 0.0,  # share of the labels that the noise touches, [0, 1]
         },
         "stream": {
-            "threads": 0,  # that read and decode; 0: one per core
+            "threads": 0,  # that read and decode, of each worker if there are some; 0: one per core, or per worker
             "workers": 0,  # processes that do so instead, where threads do not keep the devices busy
             "buffer": 2,  # batches ready ahead of the device
             "resize": 256,  # pixels; the shorter side of an evaluated picture before its central crop

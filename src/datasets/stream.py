@@ -44,7 +44,8 @@ class Stream:
             raise UserError(f"augment.crop_area is {crop_area}; it must be a share in (0, 1]")
         self.buffer = stream.buffer
         self.skipped: set[str] = set()
-        self._listing, self._workers, self._threads = listing, stream.workers, stream.threads or os.cpu_count()
+        self._listing, self._workers = listing, stream.workers
+        self._threads = stream.threads or (1 if stream.workers else os.cpu_count())
         self._resize, self._crop_area, self._skip = stream.resize, crop_area, stream.damaged == "skip"
 
     def __len__(self) -> int:
@@ -87,7 +88,8 @@ class Stream:
         """Grain's dataset of batches. Single pictures go through threads and processes, whose order is fixed then."""
         import grain
 
-        read_ahead = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self.buffer * batch_size)
+        ahead = -(-self.buffer * batch_size // max(self._workers, 1))  # of each worker
+        read_ahead = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=ahead)
         dataset = grain.MapDataset.source(_Wanted(rows, wanted)).map(load).to_iter_dataset(read_ahead)
         if self._workers:
             if not flags.FLAGS.is_parsed():  # Grain reads absl's flags, which not every program has

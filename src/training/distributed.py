@@ -60,14 +60,19 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
     _relay_stderr()
     import jax
 
-    # Alone on its machine a process takes all devices it sees; otherwise JAX gives each its own.
-    jax.distributed.initialize(
-        coordinator,
-        launched and launched.num_processes,
-        launched and launched.process_id,
-        local_device_ids=[] if launched and launched.alone else None,
-        heartbeat_timeout_seconds=_SECONDS_SILENT,
-    )
+    try:
+        # Alone on its machine a process takes all devices it sees; otherwise JAX gives each its own.
+        jax.distributed.initialize(
+            coordinator,
+            launched and launched.num_processes,
+            launched and launched.process_id,
+            local_device_ids=[] if launched and launched.alone else None,
+            heartbeat_timeout_seconds=_SECONDS_SILENT,
+        )
+    except ValueError as error:  # a TPU without the metadata of a pod
+        raise UserError(
+            f"the other processes cannot be found ({error}); say --coordinator, --num_processes and --process_id"
+        ) from None
 
 
 def is_several() -> bool:

@@ -84,6 +84,7 @@ def streamed(tmp_path_factory):
     folder = image_folder.write(tmp_path_factory.mktemp("streamed") / "pictures", per_class=7)
     damaged = folder / "train" / "n02" / "3.jpg"
     damaged.write_bytes(b"")
+    image_folder.write(folder.parent, splits=["further"], per_class=3)
     options = (
         "--config.dataset.name=folder",
         "--config.dataset.feed=stream",
@@ -93,6 +94,8 @@ def streamed(tmp_path_factory):
         "--config.dataset.stream.damaged=skip",
         "--config.augment.flip=True",
         "--config.eval_batch_size=5",
+        "--config.evaluate=('further',)",
+        f"--config.evaluate_path={folder.parent}",
     )
     run(folder.parent / "one", options, 1)
     return folder.parent / "one", options, str(damaged)
@@ -105,6 +108,7 @@ def test_two_processes_with_two_devices_each_are_one_with_one(streamed, tmp_path
     assert "batch of 16: 4 on each of 4 devices of 2 processes" in out, errors
     assert "epoch" not in silent
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["skipped_images"] == [damaged]
+    assert (tmp_path / "run" / "external.json").read_text() == (one / "external.json").read_text()
     check_equal(tmp_path / "run", one)
 
 
@@ -199,6 +203,14 @@ def test_flags_that_leave_something_open_are_refused(monkeypatch, environment, f
     monkeypatch.setattr(os, "environ", environment)
     with pytest.raises(UserError, match=message):
         distributed.initialize(*flags)
+
+
+def test_a_tpu_without_a_pod_is_told_what_to_say(monkeypatch):
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(distributed, "_on_tpu", lambda: True)
+    monkeypatch.setattr(distributed, "_relay_stderr", lambda: None)
+    with pytest.raises(UserError, match=r"cannot be found \(coordinator_address should be defined.*say --coordinator"):
+        distributed.initialize(None, None, None)
 
 
 @pytest.mark.parametrize(("call", "line"), [("RegisterTask", NOT_MET), ("PollForError", LOST)])

@@ -80,6 +80,7 @@ def test_a_skipped_picture_has_no_score_and_is_listed(config, tmp_path):
         ("dataset.image_size", 0, r"dataset\.image_size is 0"),
         ("estimators", ("offline",), r"only textbook can be had"),
         ("augment.crop_area", 0.0, r"augment\.crop_area is 0\.0"),
+        ("evaluate", ("imagenet_v2",), r"no further test set 'imagenet_v2'"),
     ],
 )
 def test_what_cannot_be_is_refused(config, tmp_path, field, value, message):
