@@ -39,7 +39,8 @@ def finished_run(tmp_path_factory):
 
 def test_it_reports_choice_last_best_and_checkpoint(finished_run):
     workdir, result = finished_run
-    lines = result.stdout.splitlines()
+    first, *lines = result.stdout.splitlines()
+    assert re.fullmatch(r"batch of \d+ on 1 device", first)
     assert [line.split()[0] for line in lines[:2]] == ["epoch", "epoch"]
     summary = json.loads((workdir / "summary.json").read_text())
     chosen = summary["rules"]["max_gwa"]
@@ -70,7 +71,7 @@ def test_a_finished_run_is_reported_and_not_repeated(finished_run):
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     again = train(*SMALL, f"--workdir={workdir}")
     assert "is finished" in again.stdout.splitlines()[0]
-    assert again.stdout.splitlines()[1:] == first.stdout.splitlines()[2:]
+    assert again.stdout.splitlines()[1:] == first.stdout.splitlines()[3:]
     assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
 
 
