@@ -209,6 +209,11 @@ def test_a_tpu_without_a_pod_is_told_what_to_say(monkeypatch):
     monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(distributed, "_on_tpu", lambda: True)
     monkeypatch.setattr(distributed, "_relay_stderr", lambda: None)
+
+    def finds_nothing(*_, **__):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", finds_nothing)
     with pytest.raises(UserError, match=r"cannot be found \(coordinator_address should be defined.*say --coordinator"):
         distributed.initialize(None, None, None)
 
