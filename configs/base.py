@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
             "batch_size": 128,  # samples per update, on all devices together
             "eval_batch_size": 500,  # samples per evaluation step, on all devices together
             "steps_per_dispatch": 8,  # updates per call of the device; more is faster, the progress bar gets coarser
+            "checkpoint_steps": 0,  # updates between checkpoints within an epoch; 0: only at its end
             "sharding": "data",  # data: all parameters on each device; fsdp: they and the optimiser state spread out
             "pretrained": config_dict.placeholder(str),  # weights to start from: .npz (Google's ViT), .safetensors, run
             "pretrained_head": False,  # keep their head too: for the same classes in the same order

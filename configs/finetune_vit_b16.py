@@ -43,6 +43,7 @@ def get_config(variant: str = "imagenet") -> ConfigDict:
     config.batch_size = 512
     config.eval_batch_size = 512
     config.steps_per_dispatch = 1
+    config.checkpoint_steps = 500
     config.dataset.feed = "stream"
     config.dataset.image_size = 224
     config.dataset.test_split = "validation"

@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 1024
     config.eval_batch_size = 1024
     config.steps_per_dispatch = 1
+    config.checkpoint_steps = 500
     config.dataset.name = "imagenet2012"
     config.dataset.feed = "stream"
     config.dataset.image_size = 224

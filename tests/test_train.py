@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_refused(finished_run, tmp_path, damage):
     result = train(*SMALL, f"--workdir={workdir}", check=False)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert "checkpoints/latest/2 is damaged; --overwrite starts the run anew" in line
+    assert "checkpoints/latest/8 is damaged; --overwrite starts the run anew" in line
     assert len((workdir / "history.jsonl").read_text().splitlines()) == 2
 
 

@@ -1,8 +1,8 @@
 """The feed from disk: Grain's threads or processes read, decode and crop pictures ahead of the devices.
 
 Which pictures a batch has, and how each is cropped, depends on the seed, the epoch and the row alone; so it is the same
-for any number of threads, worker processes and hosts. An epoch is begun anew where a run was cut off in it: the epoch
-in the checkpoint is all the state there is.
+for any number of threads, worker processes and hosts. The number of batches that are done is all the state there is: a
+pass goes on by leaving them out.
 """
 
 from __future__ import annotations

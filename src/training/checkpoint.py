@@ -1,6 +1,6 @@
-"""Checkpoints: the latest epoch's whole state, and the parameters of each rule's best epoch.
+"""Checkpoints: the whole state of training after the latest of its steps, and the parameters of each rule's best epoch.
 
-They lie under `checkpoints/latest/<epoch>` and `checkpoints/<rule>/<epoch>`, written by Orbax. Orbax does not notice a
+They lie under `checkpoints/latest/<step>` and `checkpoints/<rule>/<epoch>`, written by Orbax. Orbax does not notice a
 flipped bit, so each one carries a hash of its content.
 """
 
@@ -9,6 +9,7 @@ import hashlib
 import logging
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -34,7 +35,11 @@ class Checkpoints:
         # Synchronous: an asynchronous save that is pending when the process ends is lost.
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
         self._managers = {
-            name: ocp.CheckpointManager((workdir / "checkpoints" / name).absolute(), options=options)
+            name: ocp.CheckpointManager(
+                (workdir / "checkpoints" / name).absolute(),
+                options=options,
+                item_handlers=ocp.StandardCheckpointHandler(),
+            )
             for name in (LATEST, *names)
         }
 
@@ -45,40 +50,61 @@ class Checkpoints:
         for manager in self._managers.values():
             manager.close()
 
-    def save_latest(self, epoch: int, state: TrainState) -> None:
-        """The state after an epoch; the one before is removed once this one is whole."""
-        self._save(LATEST, epoch, state)
+    def save_latest(self, step: int, state: TrainState, begun: Mapping[str, Any] | None = None) -> None:
+        """The state after a step; the one before is removed once this one is whole.
+
+        Args:
+          step: of the run, from 1.
+          state: after it.
+          begun: within an epoch, what its steps have shown, as `Collector.fetch` gives it.
+        """
+        self._save(LATEST, step, {"state": state} | ({"begun": begun} if begun else {}))
 
     def save_best(self, rule: str, epoch: int, params: Any) -> None:
         """The parameters that a rule would keep."""
         self._save(rule, epoch, params)
 
-    def resume(self, template: TrainState) -> tuple[int, TrainState]:
-        """The latest epoch and its state, on the devices and with the shardings of `template`; (0, template) if none.
+    def resume(self, template: TrainState, steps_per_epoch: int) -> tuple[int, TrainState, Mapping[str, Any] | None]:
+        """Where training goes on.
 
-        A rule's checkpoint of an epoch after that is dropped, as that epoch comes again.
+        A rule's checkpoint of an epoch that is not finished by then is dropped, as that epoch comes again.
+
+        Args:
+          template: the initial state; the saved one comes on the same devices and with the same shardings.
+          steps_per_epoch: of the run.
+
+        Returns:
+          The last finished epoch, the state, and what the steps of an epoch that has begun have shown, None where none
+          has. Without a checkpoint it is (0, template, None).
 
         Raises:
           UserError: when the checkpoint is damaged.
         """
-        epoch = self._managers[LATEST].latest_step() or 0
-        for manager in self._managers.values():
-            for later in [step for step in manager.all_steps() if step > epoch]:
+        step = self._managers[LATEST].latest_step() or 0
+        epoch = step // steps_per_epoch
+        for name, manager in self._managers.items():
+            for later in [saved for saved in manager.all_steps() if name != LATEST and saved > epoch]:
                 manager.delete(later)
-        return epoch, self._restore(LATEST, epoch, template) if epoch else template
+        if not step:
+            return 0, template, None
+        saved = self._restore_latest(step, template)
+        return epoch, saved["state"], saved.get("begun")
 
-    def _save(self, name: str, epoch: int, tree: Any) -> None:
+    def _save(self, name: str, step: int, tree: Any) -> None:
         args = self._ocp.args.StandardSave({"tree": tree, "digest": _digest(tree)})
-        if not self._managers[name].save(epoch, args=args):
-            raise RuntimeError(f"the checkpoint {name} of epoch {epoch} was not written")
+        if not self._managers[name].save(step, args=args):
+            raise RuntimeError(f"the checkpoint {name}/{step} was not written")
 
-    def _restore(self, name: str, epoch: int, template: Any) -> Any:
-        args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
-        manager = self._managers[name]
-        damaged = UserError(f"checkpoint {manager.directory / str(epoch)} is damaged; --overwrite starts the run anew")
+    def _restore_latest(self, step: int, state: TrainState) -> dict[str, Any]:
+        manager = self._managers[LATEST]
+        damaged = UserError(f"checkpoint {manager.directory / str(step)} is damaged; --overwrite starts the run anew")
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
-            restored = manager.restore(epoch, args=args)
+            # The sizes of what an epoch has shown are known to the checkpoint alone.
+            saved = manager.item_metadata(step).tree["tree"]
+            template = {"state": state} | jax.tree.map(_zeros, {"begun": saved["begun"]} if "begun" in saved else {})
+            args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
+            restored = manager.restore(step, args=args)
         except Exception as error:  # Orbax raises a bare Exception for a file that is cut off
             # Reads that are still pending then call back into Orbax's closed event loop: the hook stays silent.
             raise damaged from error
@@ -89,7 +115,7 @@ class Checkpoints:
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
-    """Whether training has left an epoch to resume from; makes no directories, as Checkpoints does."""
+    """Whether training has left a step to resume from; makes no directories, as Checkpoints does."""
     return any(path.name.isdigit() for path in (workdir / "checkpoints" / LATEST).glob("*"))
 
 
@@ -112,6 +138,10 @@ def load_params(directory: str | pathlib.Path) -> Any:
     if not np.array_equal(restored["digest"], _digest(tree)):
         raise UserError(f"checkpoint {directory} is damaged")
     return tree
+
+
+def _zeros(array: Any) -> np.ndarray:
+    return np.zeros(array.shape, array.dtype)
 
 
 def _digest(tree: Any) -> np.ndarray:

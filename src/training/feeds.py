@@ -34,8 +34,11 @@ class Feed(abc.ABC):
     ahead: int | None = None
 
     @abc.abstractmethod
-    def shuffled(self, epoch: int, batch_size: int, steps: int) -> Iterator[Block]:
-        """A pass as training sees it, in the order of that epoch and in blocks of `steps` batches."""
+    def shuffled(self, epoch: int, batch_size: int, steps: int, done: int = 0) -> Iterator[Block]:
+        """A pass as training sees it, in the order of that epoch and in blocks of `steps` batches.
+
+        With it goes on what has made `done` steps of the pass, in whole blocks.
+        """
 
     @abc.abstractmethod
     def in_order(self, batch_size: int) -> Iterator[Block]:
@@ -56,10 +59,10 @@ class ResidentFeed(Feed):
         self.data = devices.place(resident.arrays(examples), devices.replicated(mesh))
         self._size, self._seed, self._mesh = len(examples), seed, mesh
 
-    def shuffled(self, epoch: int, batch_size: int, steps: int) -> Iterator[Block]:
+    def shuffled(self, epoch: int, batch_size: int, steps: int, done: int = 0) -> Iterator[Block]:
         """See `Feed.shuffled`."""
         order = resident.shuffled(self._size, self._seed, epoch)
-        for rows, mask, count in resident.blocks(order, batch_size, steps):
+        for rows, mask, count in resident.blocks(order, batch_size, steps)[done // steps :]:
             yield Block(self._gathered(rows, mask), count)
 
     def in_order(self, batch_size: int) -> Iterator[Block]:
@@ -79,10 +82,10 @@ class StreamedFeed(Feed):
         self._spread = devices.batched(mesh)
         self.ahead, self.skipped = stream.buffer, stream.skipped
 
-    def shuffled(self, epoch: int, batch_size: int, steps: int) -> Iterator[Block]:
+    def shuffled(self, epoch: int, batch_size: int, steps: int, done: int = 0) -> Iterator[Block]:
         """See `Feed.shuffled`."""
         order = resident.shuffled(len(self._stream), self._seed, epoch)
-        yield from self._blocks(resident.blocks(order, batch_size, steps), (self._seed, epoch))
+        yield from self._blocks(resident.blocks(order, batch_size, steps)[done // steps :], (self._seed, epoch))
 
     def in_order(self, batch_size: int) -> Iterator[Block]:
         """See `Feed.in_order`; a block is one batch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from gwa.moments import reasons_of_nan
 from training import devices, estimators, external, measures, optimizer, robustness
 from training.checkpoint import Checkpoints, has_checkpoint
 from training.distributed import everyones, from_main, is_main
+from training.epoch import Collector, Epoch
 from training.estimators import TEXTBOOK, scored
 from training.feeds import ResidentFeed, open_feed
 from training.initial import from_pretrained
@@ -29,17 +30,9 @@ from training.progress import Progress
 from training.records import Record, Records
 from training.selection import Selection, summarize
 from training.state import TrainState, create, shardings
-from training.step import Recipe, Running, evaluate, train_block
+from training.step import Recipe, evaluate, train_block
 from training.tracking import Tracking
 from training.workdir import claim
-
-
-class Epoch(NamedTuple):
-    """What an epoch of training showed: means over its steps and, in row order, what there is of each sample."""
-
-    means: dict[str, float]
-    samples: dict[str, np.ndarray]  # alignment, prediction and further estimates of the alignment, each [N]
-    estimates: dict[str, dict[str, float]]  # GWA and its parts of each further estimate
 
 
 def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[str, Any]:
@@ -48,9 +41,9 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     Raises:
       UserError: when the config asks for something impossible, or training diverges.
     """
-    for field in ("epochs", "eval_batch_size", "steps_per_dispatch"):
-        if config[field] < 1:
-            raise UserError(f"{field} is {config[field]}; it must be at least 1")
+    for field, least in (("epochs", 1), ("eval_batch_size", 1), ("steps_per_dispatch", 1), ("checkpoint_steps", 0)):
+        if config[field] < least:
+            raise UserError(f"{field} is {config[field]}; it must be at least {least}")
     devices.enable_compilation_cache()
     mesh = devices.data_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
@@ -63,33 +56,35 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     # Whatever may be wrong with the config has shown by now.
     with claim(workdir, config, overwrite), Checkpoints(workdir, selection.names) as checkpoints, tracking:
         records = Records(workdir)
-        last_epoch, state = checkpoints.resume(initial_state)
+        last_epoch, state, begun = checkpoints.resume(initial_state, trainer.steps_per_epoch)
+        collector = Collector(begun)
         records.truncate(last_epoch)
         records.write_labels(splits)
         stop = selection.replay(records.history)
+        steps = last_epoch * trainer.steps_per_epoch + collector.steps
         if is_main():
-            print(devices.shares(config.batch_size, mesh))
-        with Progress(config.epochs, trainer.steps_per_epoch, last_epoch) as progress:
+            print(devices.shares(config.batch_size, mesh) + (f"; goes on after step {steps}" if steps else ""))
+        with Progress(config.epochs, trainer.steps_per_epoch, steps) as progress:
             for epoch in range(last_epoch + 1, config.epochs + 1):
                 if stop:
                     break
-                started = time.perf_counter()
-                state, result = trainer.train_epoch(state, epoch, progress)
+                state, result = trainer.train_epoch(state, epoch, collector, progress, checkpoints)
                 result = trainer.estimate(state, epoch, result)
                 record = trainer.record(state, epoch, result, records.last_predictions())
-                record["seconds"] = time.perf_counter() - started
+                record["seconds"] = collector.seconds()
                 record = from_main(functools.partial(dict, record))  # what one process measures decides for all
                 improved, stop = selection.update(record)
                 for rule in improved:
                     checkpoints.save_best(rule, epoch, state.params)
                 records.append(record, result.samples)
-                checkpoints.save_latest(epoch, state)
+                checkpoints.save_latest(record["step"], state)
                 tracking.log(records.history[-1])
                 progress.finished_epoch(records.history[-1])
                 if epoch == first_pronounced(records.history, config.stopping.warmup):
                     progress.warn(f"epoch {epoch}: the alignments begin to have two peaks; their GWA says little then")
+                collector = Collector()
 
-        summary = summarize(config, selection, records.history, trainer.facts(state))
+        summary = summarize(config, selection, records.history, trainer.facts(state, records.last_predictions()))
         for name, corrupted in corrupted_sets.items():
             robustness.measure(workdir, config, summary["rules"], splits, name, corrupted)
         for name, test_set in external_sets.items():
@@ -144,19 +139,26 @@ class Trainer:
         state = create(self._model, self._optimizer, shape, self._config.seed, self._shardings)
         return from_pretrained(state, self._config, self._model) if fresh else state
 
-    def train_epoch(self, state: TrainState, epoch: int, progress: Progress) -> tuple[TrainState, Epoch]:
-        """One pass over the training set; its scores are fetched once, at the end."""
-        running = devices.place(Running.start(), self._everywhere)
+    def train_epoch(
+        self, state: TrainState, epoch: int, collector: Collector, progress: Progress, checkpoints: Checkpoints
+    ) -> tuple[TrainState, Epoch]:
+        """One pass over the training set, or the rest of it where the collector has its first steps.
+
+        Its scores are fetched at the end, and wherever a checkpoint is due.
+        """
+        running = devices.place(collector.running(self._splits.train.labels), self._everywhere)
+        feed, every = self._feeds["train"], self._config.checkpoint_steps
         steps = min(self._config.steps_per_dispatch, self.steps_per_epoch)
-        feed, dispatched = self._feeds["train"], []
-        for batches, count in feed.shuffled(epoch, self._config.batch_size, steps):
+        for batches, count in feed.shuffled(epoch, self._config.batch_size, steps, done=collector.steps):
             numbers = devices.place((np.int32(count), np.int32(epoch)), self._everywhere)
             state, running, so_far, metrics = self._train_block(state, running, batches, *numbers)
-            dispatched.append((batches.rows, batches.mask, metrics))
+            due = every and collector.steps // every < (collector.steps + count) // every
+            collector.add(batches, count, metrics, feed.ahead)
             progress.dispatched(epoch, count, so_far)
-            if feed.ahead and len(dispatched) > feed.ahead:  # or pictures would pile up on the device
-                jax.block_until_ready(dispatched[-1 - feed.ahead])
-        return state, _in_row_order(dispatched, len(self._splits.train))
+            if due and collector.steps < self.steps_per_epoch:
+                step = (epoch - 1) * self.steps_per_epoch + collector.steps
+                checkpoints.save_latest(step, state, collector.fetch())
+        return state, collector.epoch(len(self._splits.train))
 
     def estimate(self, state: TrainState, epoch: int, result: Epoch) -> Epoch:
         """The epoch with what further estimators, which the config names, make of it."""
@@ -207,10 +209,12 @@ class Trainer:
         reasons = reasons_of_nan(record)
         return record | {"reasons": reasons} if reasons else record
 
-    def facts(self, state: TrainState) -> dict[str, Any]:
-        """What the summary says of data and network."""
+    def facts(self, state: TrainState, predictions: np.ndarray | None) -> dict[str, Any]:
+        """What the summary says of data and network; the last predictions tell what an earlier start has skipped."""
         train = self._splits.train
         skipped = [name for feed in self._feeds.values() for name in feed.skipped]
+        if isinstance(train, Listing) and predictions is not None:
+            skipped += [train.pictures.name(row) for row in train.rows[predictions < 0].tolist()]
         return {
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "train_examples": len(train),
@@ -240,24 +244,3 @@ class Trainer:
         sums = devices.fetch([self._evaluate(state.params, block.batches) for block in blocks])
         loss, correct, count = (float(sum(block[name] for block in sums)) for name in ("loss", "correct", "count"))
         return {"loss": loss / count, "accuracy": correct / count}
-
-
-def _in_row_order(dispatched: list[tuple[jax.Array, jax.Array, dict[str, jax.Array]]], num_examples: int) -> Epoch:
-    """Fetches an epoch's metrics and puts each row's where it belongs; rows that filled up a batch are dropped.
-
-    A picture that was skipped has no score: NaN, and the prediction -1.
-    """
-    rows, masks, fetched = zip(*devices.fetch(dispatched), strict=True)
-    counted = np.concatenate([mask.ravel() for mask in masks]) > 0
-    index = np.concatenate([block.ravel() for block in rows])[counted]
-    samples, means = {}, {}
-    weights = np.concatenate([mask.sum(axis=1) for mask in masks])
-    for name in fetched[0]:
-        values = np.concatenate([block[name] for block in fetched])
-        if values.ndim == 1:
-            means[name] = float(values @ weights / weights.sum())
-        else:
-            nothing = -1 if np.issubdtype(values.dtype, np.integer) else np.nan
-            samples[name] = np.full(num_examples, nothing, values.dtype)
-            samples[name][index] = values.ravel()[counted]
-    return Epoch(means, samples, {})

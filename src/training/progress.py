@@ -18,14 +18,12 @@ class Progress:
 
     LAG = 2
 
-    def __init__(self, epochs: int, steps_per_epoch: int, done_epochs: int):
+    def __init__(self, epochs: int, steps_per_epoch: int, steps_done: int):
         self._epochs = epochs
         self._pending: collections.deque[tuple[int, int, dict[str, jax.Array]]] = collections.deque()
         self._bar = None
         if sys.stderr.isatty() and is_main():
-            self._bar = tqdm(
-                total=epochs * steps_per_epoch, initial=done_epochs * steps_per_epoch, unit="step", dynamic_ncols=True
-            )
+            self._bar = tqdm(total=epochs * steps_per_epoch, initial=steps_done, unit="step", dynamic_ncols=True)
 
     def __enter__(self) -> "Progress":
         return self

@@ -8,7 +8,7 @@ import re
 import sys
 from typing import TextIO
 
-LOST = "another process of the job has ended; the same command, started again, goes on after the last finished epoch"
+LOST = "another process of the job has ended; the same command, started again, goes on from its latest checkpoint"
 NOT_MET = "not all processes of the job have met; start all of them together, with the same --coordinator"
 _BEGINS = re.compile(r"[EF]\d{4} .*(coordination_service|preemption_sync_manager|client\.h)")
 

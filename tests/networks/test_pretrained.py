@@ -1,5 +1,6 @@
 """The same weights give the same logits as Hugging Face's and Google's form of a network, and misfits are named."""
 
+import json
 import re
 
 import flax.linen as nn
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 
 import networks
 from configs import base
+from datasets.augment import normalize
 from errors import UserError
 from networks import pretrained
 from networks.pretrained.positions import resized
@@ -80,6 +82,28 @@ def test_logits_equal_those_of_transformers(name, tmp_path):
 
     print(f"{name}: max abs difference {np.abs(logits - expected).max():.2e}, logits to {np.abs(expected).max():.1f}")
     assert expected.std() > 0.1  # the logits say something about the image
+    assert np.abs(expected[0] - expected[1]).max() > 0.01
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.torch
+def test_a_picture_gives_the_logits_of_the_pipeline_of_transformers(tmp_path):
+    """Whose pixels are normalised by ImageNet's mean and deviation."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    model = huggingface_model("convnextv2_pico", torch, transformers)
+    processor = transformers.ConvNextImageProcessorPil(size={"shortest_edge": 224}, crop_pct=1.0)
+    assert processor.image_mean != [0.5, 0.5, 0.5]
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    with torch.no_grad():
+        expected = model(**processor(list(pictures), return_tensors="pt")).logits.numpy()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+
+    weights = {"pretrained": str(tmp_path / "model.safetensors"), "pretrained_head": True}
+    network, params, _ = started_by_config(1000, 224, network={"name": "convnextv2_pico"}, **weights)
+    logits = np.asarray(jax.jit(network.apply)({"params": params}, normalize(jnp.asarray(pictures))))
+    print(f"max abs difference {np.abs(logits - expected).max():.2e}, logits to {np.abs(expected).max():.1f}")
     assert np.abs(expected[0] - expected[1]).max() > 0.01
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
 
@@ -412,6 +436,42 @@ def test_a_model_without_a_head_leaves_out_the_prefix(tmp_path):
     params = pretrained.load_pretrained(path, template, new_head=True)
     np.testing.assert_array_equal(params["norm"]["bias"], tensors["layernorm.bias"])
     assert params["head"]["bias"].shape == (5,)
+
+
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (IMAGENET, lambda x: (x / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
+        ({"image_mean": 0.5, "image_std": 0.5, "rescale_factor": 1 / 255}, lambda x: x / 127.5 - 1),
+        (IMAGENET | {"do_normalize": False}, lambda x: x / 255),
+        (IMAGENET | {"do_rescale": False}, lambda x: (x - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
+    ],
+)
+def test_the_first_convolution_takes_over_the_scale_of_the_pixels(config, expected, tmp_path):
+    save_file(one_block_file(), tmp_path / "model.safetensors")
+    network, template = network_and_shapes("vit", 3, **ONE_BLOCK)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    params = pretrained.load_pretrained(tmp_path / "model.safetensors", template)
+    logits = network.apply({"params": params}, expected(pictures).astype(np.float32))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    params = pretrained.load_pretrained(tmp_path / "model.safetensors", template)
+    ours = network.apply({"params": params}, normalize(jnp.asarray(pictures)))
+    assert np.abs(logits[0] - logits[1]).max() > 0.1
+    np.testing.assert_allclose(ours, logits, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"image_mean": "a", "image_std": 1}', '{"image_mean": 0, "image_std": 0}']
+)
+def test_a_scale_that_cannot_be_understood_is_refused_in_one_line(text, tmp_path):
+    save_file(one_block_file(), tmp_path / "model.safetensors")
+    (tmp_path / "preprocessor_config.json").write_text(text)
+    with pytest.raises(UserError, match=r"cannot read .*preprocessor_config\.json: ") as error:
+        pretrained.load_pretrained(tmp_path / "model.safetensors", network_and_shapes("vit", 3, **ONE_BLOCK)[1])
+    assert "\n" not in str(error.value)
 
 
 def without(name):

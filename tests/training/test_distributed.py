@@ -114,9 +114,12 @@ def test_two_processes_with_two_devices_each_are_one_with_one(streamed, tmp_path
 
 def test_a_killed_process_ends_the_job_which_goes_on_when_started_again(tmp_path):
     options = ["--config.dataset.name=digits", "--config.dataset.train_examples=203", "--config.sharding=fsdp"]
+    options += ["--config.steps_per_dispatch=1", "--config.checkpoint_steps=5"]
     job = start(tmp_path / "killed", options, 2)
-    assert job[0].stdout is not None
-    next(line for line in job[0].stdout if line.startswith("epoch 1"))
+    latest = tmp_path / "killed" / "checkpoints" / "latest"
+    while not (latest / "18").exists():  # 13 steps are an epoch
+        assert job[1].poll() is None
+        time.sleep(0.01)
     os.kill(job[1].pid, signal.SIGKILL)
     killed = time.monotonic()
     _, error = job[0].communicate(timeout=60)
@@ -124,6 +127,7 @@ def test_a_killed_process_ends_the_job_which_goes_on_when_started_again(tmp_path
     assert time.monotonic() - killed < 60
     assert job[0].returncode not in (0, None)
     assert error.splitlines()[-1] == f"train.py: {LOST}"
+    assert any((latest / step).exists() for step in ("18", "23"))
 
     run(tmp_path / "killed", options, 1)  # on other hardware
     run(tmp_path / "one", options, 1)

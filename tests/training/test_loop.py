@@ -140,23 +140,29 @@ class CutOff(Exception):
     """Stands for whatever ends a process."""
 
 
-def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
-    """Cut off at its most awkward place: the epoch's records are written, its checkpoint is not."""
-    augmented = {"augment.pad": 1, "augment.mixup": 0.2, "network.stochastic_depth": 0.2}
-    loop.train(small(**augmented), tmp_path / "whole")
-    save = Checkpoints.save_latest
+@pytest.mark.parametrize("saved", [5, 8])
+def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, monkeypatch, capsys, saved):
+    """Cut off where an epoch's records are written, its checkpoint is not; and within the second of 5 steps each."""
+    options = {"augment.pad": 1, "augment.mixup": 0.2, "network.stochastic_depth": 0.2}
+    options |= {"batch_size": 64, "steps_per_dispatch": 1, "checkpoint_steps": 3 if saved % 5 else 0}
+    loop.train(small(**options), tmp_path / "whole")
+    save, steps = Checkpoints.save_latest, []
 
-    def save_once(self, epoch, state):
-        if epoch == 2:
+    def save_until(self, step, state, *begun):
+        steps.append(step)
+        if step > saved:
             raise CutOff
-        save(self, epoch, state)
+        save(self, step, state, *begun)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save_latest", save_once)
+        patch.setattr(Checkpoints, "save_latest", save_until)
         with pytest.raises(CutOff):
-            loop.train(small(**augmented), tmp_path / "cut")
+            loop.train(small(**options), tmp_path / "cut")
+    assert steps == ([3, 5, 8, 10] if saved % 5 else [5, 10])
     assert len(files(tmp_path / "cut")[0]) == 2
-    loop.train(small(**augmented), tmp_path / "cut")
+    capsys.readouterr()
+    loop.train(small(**options), tmp_path / "cut")
+    assert capsys.readouterr().out.splitlines()[0] == f"batch of 64 on 1 device; goes on after step {saved}"
     (history, scores, predictions), (expected, *arrays) = (files(tmp_path / name) for name in ("cut", "whole"))
     assert np.array_equal(scores, arrays[0])
     assert np.array_equal(predictions, arrays[1])

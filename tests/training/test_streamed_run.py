@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import base
+from datasets import resident
 from errors import UserError
 from tests.datasets import image_folder
 from training import checkpoint, loop
@@ -28,27 +29,33 @@ def files(directory):
     return history, np.load(directory / "scores.npy"), np.load(directory / "predictions.npy")
 
 
-def test_a_run_that_was_cut_off_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
+    """With a picture that cannot be decoded, which only the part before the cut has seen."""
+    row = resident.shuffled(15, config.seed, epoch=2)[0]
+    damaged = tmp_path / "pictures" / "train" / f"n0{1 + row // 5}" / f"{row % 5}.jpg"
+    damaged.write_bytes(b"")
+    config.dataset.stream.damaged, config.steps_per_dispatch, config.checkpoint_steps = "skip", 1, 2
     summary = loop.train(config, tmp_path / "whole")
     history, scores, predictions = files(tmp_path / "whole")
-    assert summary["skipped_images"] == []
+    assert summary["skipped_images"] == [str(damaged)]
     assert scores.shape == predictions.shape == (2, 15)
-    assert np.isfinite(scores).all()
+    assert (np.isfinite(scores) == (np.arange(15) != row)).all()
     assert all(record["test_accuracy"] * 15 == pytest.approx(round(record["test_accuracy"] * 15)) for record in history)
 
-    def dies(self, epoch, state):
-        save(self, epoch, state)
-        raise KeyboardInterrupt
+    def dies(self, step, *args):
+        save(self, step, *args)
+        if step == 6:  # of 4 in an epoch
+            raise KeyboardInterrupt
 
     save = checkpoint.Checkpoints.save_latest
     monkeypatch.setattr(checkpoint.Checkpoints, "save_latest", dies)
     with pytest.raises(KeyboardInterrupt):
         loop.train(config, tmp_path / "parts")
     monkeypatch.undo()
-    loop.train(config, tmp_path / "parts")
+    assert loop.train(config, tmp_path / "parts")["skipped_images"] == [str(damaged)]
     resumed, *arrays = files(tmp_path / "parts")
     for one, other in zip((scores, predictions), arrays, strict=True):
-        assert np.array_equal(one, other)
+        assert np.array_equal(one, other, equal_nan=True)
     for one, other in zip(history, resumed, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 

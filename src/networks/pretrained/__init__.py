@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from errors import UserError
 from networks.pretrained.layouts import Google, HuggingFace, Layout, Ours, Path, Slot
+from networks.pretrained.pixels import scale_beside, taken_over
 from networks.pretrained.positions import resized
 
 Tensors = Mapping[str, np.ndarray]
@@ -23,7 +24,9 @@ def load_pretrained(
 ) -> dict[str, Any]:
     """The parameters of a network, read from a file. Nothing is unpickled.
 
-    Google's networks want `network.activation` gelu_tanh; Hugging Face's gelu, our default.
+    Google's networks want `network.activation` gelu_tanh; Hugging Face's gelu, our default. Both want pixels in [-1, 1]
+    unless a `preprocessor_config.json` beside Hugging Face's file says otherwise: then the first convolution takes over
+    the difference.
 
     Args:
       path: a ViT of Google's (`.npz`) or a network of Hugging Face's (`.safetensors`).
@@ -46,8 +49,10 @@ def load_pretrained(
         tensors = _read_npz(path)
         return fit(tensors, params, Google(tensors, num_heads or _heads_in(tensors)), path, new_head)
     if path.suffix == ".safetensors":
-        tensors = _read_safetensors(path)
-        return fit(tensors, params, HuggingFace(family, tensors), path, new_head)
+        tensors, scale = _read_safetensors(path), scale_beside(path)
+        loaded = fit(tensors, params, HuggingFace(family, tensors), path, new_head)
+        first = "patch" if family == "vit" else "stem"
+        return loaded | {first: taken_over(loaded[first], scale)} if scale else loaded
     raise UserError(f"pretrained: {path} is neither an .npz nor a .safetensors file, nor a run or a checkpoint of one")
 
 
