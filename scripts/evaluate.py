@@ -54,7 +54,7 @@ def evaluate(arguments: argparse.Namespace) -> list[str]:
     splits = datasets.build(config.dataset)
     name, path = arguments.on, arguments.path
     if name in robustness.SETS:
-        corrupted = robustness.open_set(name, path, splits)
+        corrupted = robustness.open_set(name, path, config, splits)
         levels = [int(severity) for severity in severities]
         return corruption_table(
             robustness.measure(workdir, config, rules, splits, name, corrupted, levels, arguments.examples)

@@ -1,19 +1,24 @@
 """Test sets of corrupted images: generated from clean ones, or read from the benchmark's own files.
 
-All share the interface of `CorruptedSet`: the labels of its images, in their order, and the images of some rows under
-one corruption. A set may be larger than the memory; only the rows that are asked for are made or read.
+All share the interface of `CorruptedSet`: the labels of its images, in their order, and the examples of some rows under
+one corruption. A set may be larger than the memory: only the rows that are asked for are made or read, and those of
+ImageNet-C while they are evaluated.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Protocol
 
-import cv2
 import numpy as np
 
+from datasets import pictures
 from datasets.corruptions import CORRUPTIONS, SEVERITIES, check_images, check_names, corrupt_images
 from datasets.examples import Examples
+from datasets.external import folder_of_classes
+from datasets.folders import Files
+from datasets.listing import Listing
 from errors import UserError
 
 
@@ -32,8 +37,8 @@ class CorruptedSet(Protocol):
     labels: np.ndarray
     image_shape: tuple[int, ...]
 
-    def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
-        """The images of these rows, uint8 `[n, side, side, 3]`.
+    def read(self, name: str, severity: int, rows: np.ndarray) -> Examples | Listing:
+        """These rows, with their images as the corruption leaves them.
 
         Raises:
           UserError: when there is no such corruption or severity, or its file is missing or of another kind.
@@ -50,10 +55,10 @@ class Generated:
         self.labels, self.image_shape = examples.labels, examples.images.shape[1:]
         self._examples, self._seed = examples, seed
 
-    def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
+    def read(self, name: str, severity: int, rows: np.ndarray) -> Examples:
         """See `CorruptedSet.read`."""
         part = self._examples.take(rows)
-        return corrupt_images(part.images, name, severity, self._seed, part.rows)
+        return dataclasses.replace(part, images=corrupt_images(part.images, name, severity, self._seed, part.rows))
 
 
 class CifarFiles:
@@ -74,7 +79,7 @@ class CifarFiles:
             raise UserError(f"{directory / 'labels.npy'}: the labels of the five severities differ; they must not")
         self.labels = each[0].astype(np.int32)
 
-    def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
+    def read(self, name: str, severity: int, rows: np.ndarray) -> Examples:
         """See `CorruptedSet.read`."""
         check_names((name,), (severity,))
         images = self._array(name)
@@ -83,7 +88,7 @@ class CifarFiles:
             raise UserError(
                 f"{self._directory / name}.npy holds {images.dtype} {images.shape}; it must hold uint8 {expected}"
             )
-        return images[(severity - 1) * len(self.labels) + rows]
+        return Examples.of(images[(severity - 1) * len(self.labels) + rows], self.labels[rows], None)
 
     def _array(self, name: str) -> np.ndarray:
         file = self._directory / f"{name}.npy"
@@ -96,58 +101,57 @@ class CifarFiles:
 
 
 class ImageNetFiles:
-    """ImageNet-C: `[<group>/]<name>/<severity>/<wnid>/*.JPEG`; classes are the sorted wnids.
+    """ImageNet-C: `[<group>/]<name>/<severity>/<wnid>/*.JPEG`, cut to 224 pixels as they are published.
 
     Every corruption holds the same images under the same names, so one of them tells labels and order. Groups are the
     benchmark's, `blur`, `digital`, `extra`, `noise` and `weather`, or left out.
     """
 
     source = frost = "official"
+    image_shape: tuple[int, ...] = (224, 224, 3)
 
-    def __init__(self, directory: pathlib.Path):
+    def __init__(self, directory: pathlib.Path, class_names: tuple[str, ...], part: bool):
+        """Looks for the classes of a run; arguments are those of `external.folder_of_classes`."""
         self._directory = directory
         present = next((name for name in CORRUPTIONS if self._folder(name).is_dir()), None)
         if present is None:
             raise UserError(f"{directory} holds neither CIFAR-10-C (labels.npy) nor a folder of ImageNet-C")
         folder = min(self._folder(present).glob("[1-5]"), default=self._folder(present) / "1")
-        files = sorted(folder.glob("*/*.JPEG"))
-        if not files:
-            raise UserError(f"{folder} holds no images; they must lie in <wnid>/*.JPEG")
-        wnids = sorted({file.parent.name for file in files})
-        self.class_names = tuple(wnids)
-        self.labels = np.array([wnids.index(file.parent.name) for file in files], np.int32)
-        self._files = [file.relative_to(folder) for file in files]
-        self.image_shape = _decoded(files[0]).shape
+        self._listing = folder_of_classes(folder, class_names, (224, 224, 3), part).listing
+        self.labels = self._listing.labels
+        try:
+            shape = pictures.decode(self._listing.pictures.read(0)).shape
+        except pictures.DamagedPicture as error:
+            raise UserError(f"{self._listing.pictures.name(0)} cannot be decoded ({error})") from None
+        if shape != self.image_shape:
+            raise UserError(f"{self._listing.pictures.name(0)} is {shape}; images of ImageNet-C are {self.image_shape}")
 
-    def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
-        """See `CorruptedSet.read`; the images must be of one size."""
+    def read(self, name: str, severity: int, rows: np.ndarray) -> Listing:
+        """See `CorruptedSet.read`."""
         check_names((name,), (severity,))
-        folder = self._folder(name) / str(severity)
-        images = [_decoded(folder / self._files[row]) for row in rows.tolist()]
-        for row, image in zip(rows.tolist(), images, strict=True):
-            if image.shape != self.image_shape:
-                raise UserError(f"{folder / self._files[row]} is {image.shape}; the first image is {self.image_shape}")
-        return np.stack(images)
+        files = self._listing.pictures
+        assert isinstance(files, Files)
+        files = files.below(self._folder(name) / str(severity))
+        if len(rows) and not pathlib.Path(files.name(rows[0])).is_file():
+            raise UserError(f"there is no image {files.name(rows[0])}")
+        return dataclasses.replace(self._listing.take(rows), pictures=files)
 
     def _folder(self, name: str) -> pathlib.Path:
         grouped = self._directory / CORRUPTIONS[name].group / name
         return grouped if grouped.is_dir() else self._directory / name
 
 
-def official(directory: str | pathlib.Path) -> CifarFiles | ImageNetFiles:
+def official(directory: pathlib.Path, class_names: tuple[str, ...], part: bool) -> CifarFiles | ImageNetFiles:
     """The benchmark's own files in a folder, of CIFAR-10-C or ImageNet-C by what lies there.
 
+    Args:
+      directory: of the files.
+      class_names: of the run, which folders of ImageNet-C are called by.
+      part: the run has only some classes of its data set; folders of others are left out.
+
     Raises:
-      UserError: when neither does.
+      UserError: when neither does, or ImageNet-C's classes are not the run's.
     """
-    directory = pathlib.Path(directory)
     if not directory.is_dir():
         raise UserError(f"there is no folder {directory}")
-    return CifarFiles(directory) if any(directory.glob("*.npy")) else ImageNetFiles(directory)
-
-
-def _decoded(file: pathlib.Path) -> np.ndarray:
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB) if file.is_file() else None
-    if image is None:
-        raise UserError(f"there is no image {file}")
-    return image
+    return CifarFiles(directory) if any(directory.glob("*.npy")) else ImageNetFiles(directory, class_names, part)

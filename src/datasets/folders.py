@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pathlib
 from collections.abc import Sequence
@@ -23,16 +24,23 @@ class Files:
         self._root = root
         self._names = np.array([os.fsencode(name) for name in names])  # a tenth of the memory of strings, and pickled
 
+    def below(self, root: pathlib.Path) -> Files:
+        """The files of the same names in another folder."""
+        files = copy.copy(self)
+        files._root = root
+        return files
+
     def __len__(self) -> int:
         return len(self._names)
 
     def read(self, row: int) -> bytes:
         """See `Pictures.read`."""
-        return pathlib.Path(self.name(row)).read_bytes()
+        with open(self.name(row), "rb", buffering=0) as file:  # a third less of the time that holds Python's lock
+            return file.read()
 
     def name(self, row: int) -> str:
         """See `Pictures.name`."""
-        return str(self._root / os.fsdecode(self._names[row]))
+        return os.path.join(self._root, os.fsdecode(self._names[row]))
 
 
 def load(path: str | None, image_size: int) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 
 from datasets.batches import Batches
 from training import devices
+from training.feeds import Block, Feed
 from training.step import Metrics, Running
 
 
@@ -35,6 +36,7 @@ class Collector:
 
     Attributes:
       steps: how many there were.
+      waited: seconds that the host has waited for the feed, and the devices maybe with it.
     """
 
     def __init__(self, begun: Mapping[str, Any] | None = None):
@@ -43,13 +45,23 @@ class Collector:
         self._waiting: list[Steps] = []
         self._started = time.perf_counter() - (float(begun["seconds"]) if begun else 0)
         self.steps = len(self._fetched[0].rows) if begun else 0
+        self.waited = float(begun["waited"]) if begun else 0.0
 
-    def add(self, batches: Batches, count: int, metrics: Metrics, ahead: int | None) -> None:
-        """The metrics of the first `count` batches; waits until at most `ahead` dispatches are not finished."""
+    def awaiting(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """The blocks, as they come."""
+        while True:
+            asked = time.perf_counter()
+            block = next(blocks, None)
+            self.waited += time.perf_counter() - asked
+            if block is None:
+                return
+            yield block
+
+    def add(self, batches: Batches, count: int, metrics: Metrics, feed: Feed) -> None:
+        """The metrics of the first `count` of the feed's next batches."""
         self._waiting.append(Steps(batches.rows, batches.mask, metrics))
         self.steps += count
-        if ahead and len(self._waiting) > ahead:  # or pictures would pile up on the device
-            jax.block_until_ready(self._waiting[-1 - ahead])
+        feed.hold_back(self._waiting)
 
     def seconds(self) -> float:
         """Since the epoch began, without the time between a cut and the start that went on."""
@@ -57,7 +69,8 @@ class Collector:
 
     def fetch(self) -> dict[str, Any]:
         """Everything so far as a tree of numpy arrays, for a checkpoint within the epoch."""
-        return {"steps": self._all()._asdict(), "seconds": np.float32(self.seconds())}
+        seconds = {"seconds": np.float32(self.seconds()), "waited": np.float32(self.waited)}
+        return {"steps": self._all()._asdict(), **seconds}
 
     def running(self, labels: np.ndarray) -> Running:
         """What the epoch has shown so far, as the progress bar tells it."""

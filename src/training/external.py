@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -97,7 +98,6 @@ def measure(
       UserError: when a picture or a checkpoint is missing or damaged.
     """
     mesh = devices.data_mesh()
-    feed = open_feed(test_set.listing, config, mesh)
     # Rules that keep the same epoch keep the same parameters.
     kept = {rule["epoch"]: workdir / rule["checkpoint"] for rule in rules.values() if rule["epoch"] is not None}
     checkpoints = devices.place([load_params(path) for path in kept.values()], devices.replicated(mesh))
@@ -107,10 +107,11 @@ def measure(
     )
     correct, count = np.zeros(len(kept), int), 0
     steps = -(-len(test_set.listing) // config.eval_batch_size)
-    for block in tqdm(feed.in_order(config.eval_batch_size), desc=name, total=steps, disable=None):
-        rows, predictions = jax.device_get(predict(checkpoints, block.batches))
-        count += int(np.sum(rows >= 0))
-        correct += [_num_right(test_set, rows, predicted) for predicted in predictions]
+    with contextlib.closing(open_feed(test_set.listing, config, mesh)) as feed:
+        for block in tqdm(feed.in_order(config.eval_batch_size), desc=name, total=steps, disable=None):
+            rows, predictions = jax.device_get(predict(checkpoints, block.batches))
+            count += int(np.sum(rows >= 0))
+            correct += [_num_right(test_set, rows, predicted) for predicted in predictions]
     accuracy = dict(zip(kept, (correct / max(count, 1)).tolist(), strict=True))
     result: dict[str, Any] = {"examples": count}
     if skipped := sorted(set().union(*everyones(sorted(feed.skipped)))):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Set
+from collections.abc import Generator, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,8 @@ import numpy as np
 
 from datasets import Examples, Listing, resident
 from datasets.batches import Batches, Gathered, Stacked
-from datasets.stream import Stream
+from datasets.passes import Passes
+from datasets.stream import Item, Stream
 from training import devices
 
 
@@ -44,12 +45,24 @@ class Feed(abc.ABC):
     def in_order(self, batch_size: int) -> Iterator[Block]:
         """A pass as evaluation sees it; the batches may be a little larger, so that all devices share them."""
 
+    def close(self) -> None:  # noqa: B027  (a resident set has nothing to end)
+        """Ends what works in the background."""
 
-def open_feed(examples: Examples | Listing, config: Any, mesh: jax.sharding.Mesh) -> Feed:
-    """The feed of a split, by what it is."""
+    def hold_back(self, dispatched: Sequence[Any]) -> None:
+        """Waits until at most `ahead` dispatches are not finished, or what they take would pile up on the devices.
+
+        Args:
+          dispatched: outputs of the dispatches so far, in their order.
+        """
+        if self.ahead and len(dispatched) > self.ahead:
+            jax.block_until_ready(dispatched[-1 - self.ahead])
+
+
+def open_feed(examples: Examples | Listing, config: Any, mesh: jax.sharding.Mesh, resize: int | None = None) -> Feed:
+    """The feed of a split, by what it is; pictures are evaluated at `resize` in place of `dataset.stream.resize`."""
     if isinstance(examples, Examples):
         return ResidentFeed(examples, config.seed, mesh)
-    return StreamedFeed(Stream(examples, config), config.seed, mesh)
+    return StreamedFeed(Stream(examples, config, resize), config.seed, mesh)
 
 
 class ResidentFeed(Feed):
@@ -75,31 +88,48 @@ class ResidentFeed(Feed):
 
 
 class StreamedFeed(Feed):
-    """Pictures are read and decoded while the devices work; each process reads the part of a batch it holds."""
+    """Pictures are read and decoded while the devices work; each process reads the part of a batch it holds.
+
+    Reading goes on through the end of a pass into the next one, so that its first batches are there when it begins.
+    """
 
     def __init__(self, stream: Stream, seed: int, mesh: jax.sharding.Mesh):
         self._stream, self._seed, self._mesh = stream, seed, mesh
         self._spread = devices.batched(mesh)
         self.ahead, self.skipped = stream.buffer, stream.skipped
+        self._reading: Generator[Item, None, None] | None = None
+        self._next: tuple[Passes, int, int] | None = None  # the epoch and the block that `_reading` gives next
 
     def shuffled(self, epoch: int, batch_size: int, steps: int, done: int = 0) -> Iterator[Block]:
         """See `Feed.shuffled`."""
-        order = resident.shuffled(len(self._stream), self._seed, epoch)
-        yield from self._blocks(resident.blocks(order, batch_size, steps)[done // steps :], (self._seed, epoch))
+        yield from self._pass(Passes(len(self._stream), batch_size, steps, self._seed), epoch, done // steps)
 
     def in_order(self, batch_size: int) -> Iterator[Block]:
         """See `Feed.in_order`; a block is one batch."""
         shared = -(-min(batch_size, len(self._stream)) // self._mesh.size) * self._mesh.size
-        yield from self._blocks(resident.blocks(np.arange(len(self._stream)), shared, 1), None)
+        yield from self._pass(Passes(len(self._stream), shared, 1, None), 0, 0)
 
-    def _blocks(
-        self, blocks: list[tuple[np.ndarray, np.ndarray, int]], crops: tuple[int, int] | None
-    ) -> Iterator[Block]:
-        shape = blocks[0][0].shape
+    def close(self) -> None:
+        """See `Feed.close`."""
+        if self._reading is not None:
+            self._reading.close()
+        self._reading = self._next = None
+
+    def _pass(self, passes: Passes, epoch: int, first: int) -> Iterator[Block]:
+        shape = passes.steps, passes.batch_size
         mine = _columns(self._spread, shape)
-        local = [(rows[:, mine], mask[:, mine]) for rows, mask, _ in blocks]
-        for (_, _, count), batches in zip(blocks, self._stream.read(local, crops), strict=True):
-            yield Block(Stacked({name: self._spread_out(array, mine, shape) for name, array in batches.items()}), count)
+        for number in range(first, len(passes)):
+            if self._reading is None or self._next != (passes, epoch, number):
+                self.close()
+                self._reading = self._stream.read(passes, mine, epoch, number)
+            batches = next(self._reading)
+            ends = number + 1 == len(passes)
+            # Passes in order are all the same, whatever the epoch.
+            self._next = (passes, epoch + (ends and passes.seed is not None), 0 if ends else number + 1)
+            yield Block(
+                Stacked({name: self._spread_out(array, mine, shape) for name, array in batches.items()}),
+                passes.block(epoch, number)[2],
+            )
 
     def _spread_out(self, local: np.ndarray, mine: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
         """The array `[steps, B, ...]` of which this process has the columns `mine`."""

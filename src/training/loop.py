@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pathlib
 import time
@@ -54,7 +55,12 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     tracking = Tracking(config, workdir)
     initial_state = trainer.initial_state(fresh=from_main(lambda: overwrite or not has_checkpoint(workdir)))
     # Whatever may be wrong with the config has shown by now.
-    with claim(workdir, config, overwrite), Checkpoints(workdir, selection.names) as checkpoints, tracking:
+    with (
+        contextlib.closing(trainer),
+        claim(workdir, config, overwrite),
+        Checkpoints(workdir, selection.names) as checkpoints,
+        tracking,
+    ):
         records = Records(workdir)
         last_epoch, state, begun = checkpoints.resume(initial_state, trainer.steps_per_epoch)
         collector = Collector(begun)
@@ -69,8 +75,10 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                 if stop:
                     break
                 state, result = trainer.train_epoch(state, epoch, collector, progress, checkpoints)
+                training_seconds = collector.seconds()
                 result = trainer.estimate(state, epoch, result)
                 record = trainer.record(state, epoch, result, records.last_predictions())
+                record |= {"train_seconds": training_seconds, "feed_seconds": collector.waited}
                 record["seconds"] = collector.seconds()
                 record = from_main(functools.partial(dict, record))  # what one process measures decides for all
                 improved, stop = selection.update(record)
@@ -139,6 +147,11 @@ class Trainer:
         state = create(self._model, self._optimizer, shape, self._config.seed, self._shardings)
         return from_pretrained(state, self._config, self._model) if fresh else state
 
+    def close(self) -> None:
+        """Ends what reads in the background."""
+        for feed in self._feeds.values():
+            feed.close()
+
     def train_epoch(
         self, state: TrainState, epoch: int, collector: Collector, progress: Progress, checkpoints: Checkpoints
     ) -> tuple[TrainState, Epoch]:
@@ -149,11 +162,12 @@ class Trainer:
         running = devices.place(collector.running(self._splits.train.labels), self._everywhere)
         feed, every = self._feeds["train"], self._config.checkpoint_steps
         steps = min(self._config.steps_per_dispatch, self.steps_per_epoch)
-        for batches, count in feed.shuffled(epoch, self._config.batch_size, steps, done=collector.steps):
+        blocks = feed.shuffled(epoch, self._config.batch_size, steps, done=collector.steps)
+        for batches, count in collector.awaiting(blocks):
             numbers = devices.place((np.int32(count), np.int32(epoch)), self._everywhere)
             state, running, so_far, metrics = self._train_block(state, running, batches, *numbers)
             due = every and collector.steps // every < (collector.steps + count) // every
-            collector.add(batches, count, metrics, feed.ahead)
+            collector.add(batches, count, metrics, feed)
             progress.dispatched(epoch, count, so_far)
             if due and collector.steps < self.steps_per_epoch:
                 step = (epoch - 1) * self.steps_per_epoch + collector.steps
@@ -240,7 +254,10 @@ class Trainer:
     def _evaluated(self, split: str, state: TrainState) -> dict[str, float]:
         if split not in self._feeds:
             return {}
-        blocks = self._feeds[split].in_order(self._config.eval_batch_size)
-        sums = devices.fetch([self._evaluate(state.params, block.batches) for block in blocks])
+        feed, results = self._feeds[split], []
+        for block in feed.in_order(self._config.eval_batch_size):
+            results.append(self._evaluate(state.params, block.batches))
+            feed.hold_back(results)
+        sums = devices.fetch(results)
         loss, correct, count = (float(sum(block[name] for block in sums)) for name in ("loss", "correct", "count"))
         return {"loss": loss / count, "accuracy": correct / count}

@@ -1,7 +1,8 @@
-"""What a person sees while training runs: a bar on a terminal, one line per epoch elsewhere."""
+"""What a person sees while training runs: a bar on a terminal; elsewhere a line per epoch, and per minute of it."""
 
 import collections
 import sys
+import time
 from typing import Any
 
 import jax
@@ -13,13 +14,16 @@ from training.distributed import is_main
 class Progress:
     """A context manager, silent but on process 0.
 
-    On a terminal it reads values that are `LAG` dispatches old, so the device never waits.
+    It reads values that are `LAG` dispatches old, so the device never waits.
     """
 
     LAG = 2
+    SECONDS = 60.0  # between the lines within an epoch
 
     def __init__(self, epochs: int, steps_per_epoch: int, steps_done: int):
-        self._epochs = epochs
+        self._epochs, self._steps_per_epoch = epochs, steps_per_epoch
+        self._steps = self._steps_told = steps_done
+        self._told = time.monotonic()
         self._pending: collections.deque[tuple[int, int, dict[str, jax.Array]]] = collections.deque()
         self._bar = None
         if sys.stderr.isatty() and is_main():
@@ -34,8 +38,6 @@ class Progress:
 
     def dispatched(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
         """Takes note of a dispatch of `steps` and shows one that was made before."""
-        if self._bar is None:
-            return
         self._pending.append((epoch, steps, so_far))
         if len(self._pending) > self.LAG:
             self._show(*self._pending.popleft())
@@ -46,6 +48,7 @@ class Progress:
             self._show(*self._pending.popleft())
         if self._bar is None and is_main():
             print(self._line(record), flush=True)
+            self._told, self._steps_told = time.monotonic(), self._steps
 
     def warn(self, message: str) -> None:
         """A line about the run on stderr, above the bar if there is one."""
@@ -53,13 +56,22 @@ class Progress:
             tqdm.write(message, file=sys.stderr)
 
     def _show(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
-        assert self._bar is not None
+        self._steps += steps
+        seconds = time.monotonic() - self._told
+        if not is_main() or (self._bar is None and seconds < self.SECONDS):
+            return
         values = jax.device_get(so_far)
-        self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
-        self._bar.set_postfix_str(
-            f"GWA {values['gwa']:.4f}, training accuracy {values['train_accuracy']:.3f}", refresh=False
-        )
-        self._bar.update(steps)
+        shown = f"GWA {values['gwa']:.4f}, training accuracy {values['train_accuracy']:.3f}"
+        if self._bar is not None:
+            self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
+            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.update(steps)
+            return
+        step = self._steps - (epoch - 1) * self._steps_per_epoch
+        speed = (self._steps - self._steps_told) / seconds
+        line = f"epoch {epoch}/{self._epochs}  step {step}/{self._steps_per_epoch}  {speed:.3g} steps/s  {shown}"
+        print(line, flush=True)
+        self._told, self._steps_told = time.monotonic(), self._steps
 
     def _line(self, record: dict[str, Any]) -> str:
         shown = {
@@ -73,4 +85,6 @@ class Progress:
         parts = [
             f"{name} {form.format(record[field])}" for name, (field, form) in shown.items() if record[field] is not None
         ]
+        if record["feed_seconds"] >= 0.05:
+            parts.append(f"waiting for pictures {record['feed_seconds']:.1f}")
         return f"epoch {record['epoch']}/{self._epochs}  " + "  ".join(parts)

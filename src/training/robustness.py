@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,16 +15,16 @@ import numpy as np
 from tqdm import tqdm
 
 import networks
-from datasets import Examples, Splits, resident
-from datasets.batches import Gathered
-from datasets.corrupted import CorruptedSet, Generated, official
+from datasets import Examples, Listing, Splits
+from datasets.corrupted import CorruptedSet, Generated, ImageNetFiles, official
 from datasets.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, check_names
 from datasets.external import located
 from datasets.split import stratified
 from errors import UserError
 from training import devices
 from training.checkpoint import load_params
-from training.distributed import is_main
+from training.distributed import everyones, is_main
+from training.feeds import open_feed
 from training.records import write_json
 from training.step import evaluate
 
@@ -37,16 +39,17 @@ def requested(config: Any, splits: Splits) -> dict[str, CorruptedSet]:
     Raises:
       UserError: when one is not.
     """
-    return {name: open_set(name, config.evaluate_path, splits) for name in config.evaluate if name in SETS}
+    return {name: open_set(name, config.evaluate_path, config, splits) for name in config.evaluate if name in SETS}
 
 
-def open_set(name: str, path: str | None, splits: Splits) -> CorruptedSet:
+def open_set(name: str, path: str | None, config: Any, splits: Splits) -> CorruptedSet:
     """The test set of that name, for a run that trained on `splits`.
 
     Args:
       name: one of SETS.
       path: folder of the benchmark's own files, or of a folder of its name that holds them; None to corrupt the run's
         own test images.
+      config: the run's.
       splits: of the run.
 
     Raises:
@@ -64,7 +67,7 @@ def open_set(name: str, path: str | None, splits: Splits) -> CorruptedSet:
         if not isinstance(splits.test, Examples):
             raise UserError(f"{name} cannot be made from streamed test data; name a folder of its files")
         return Generated(splits.test)
-    test_set = official(located(path, name))
+    test_set = official(located(path, name), splits.class_names, config.dataset.classes is not None)
     if test_set.image_shape != expected:
         raise UserError(f"{path} has images of {test_set.image_shape}; those of {name} are {expected}")
     if test_set.labels.max() >= len(splits.class_names):
@@ -98,9 +101,10 @@ def measure(
       num_examples: images per corruption and severity, a stratified part of the set; 0 for all.
 
     Returns:
-      What is written: `set`, `source`, `frost`, `examples`, `severities`, `seconds` and, for each rule, `epoch`,
-      `clean_accuracy`, `accuracy` by corruption and severity, `groups` (mean by group and severity, and over the
-      severities) and `mean` over all corruptions and severities. All are None for a rule without a checkpoint.
+      What is written: `set`, `source`, `frost`, `examples`, `severities`, `seconds`; `skipped`, names of damaged
+      pictures, where `dataset.stream.damaged` is skip and there are any; and for each rule `epoch`, `clean_accuracy`,
+      `accuracy` by corruption and severity, `groups` (mean by group and severity, and over the severities) and `mean`
+      over all corruptions and severities. All are None for a rule without a checkpoint.
 
     Raises:
       UserError: when a severity or the number of examples is impossible, or a file or checkpoint missing or damaged.
@@ -117,16 +121,18 @@ def measure(
     judge = _Judge(config, len(splits.class_names), [load_params(path) for path in kept.values()])
     by_epoch = dict(zip(kept, _judged(judge, splits, name, test_set, severities, rows), strict=True))
     nothing = dict.fromkeys(("clean_accuracy", "accuracy", "groups", "mean"))
-    result = {
+    result: dict[str, Any] = {
         "set": name,
         "source": test_set.source,
         "frost": test_set.frost,
         "examples": len(rows),
         "severities": list(severities),
         "seconds": time.perf_counter() - started,
-        "rules": {
-            rule: {"epoch": choice["epoch"], **by_epoch.get(choice["epoch"], nothing)} for rule, choice in rules.items()
-        },
+    }
+    if skipped := sorted(set().union(*everyones(sorted(judge.skipped)))):
+        result["skipped"] = skipped
+    result["rules"] = {
+        rule: {"epoch": choice["epoch"], **by_epoch.get(choice["epoch"], nothing)} for rule, choice in rules.items()
     }
     if is_main():
         write_json(workdir / "robustness.json", result)
@@ -143,13 +149,12 @@ def _judged(
 ) -> list[dict[str, Any]]:
     """For each checkpoint, its accuracies and their means."""
     clean: Sequence[float | None] = [None] * len(judge)
-    if isinstance(splits.test, Examples):
-        images = splits.test.images
-        clean = judge.accuracies(lambda rows: images[rows], splits.test.labels, np.arange(len(images)))
+    if splits.test is not None:
+        clean = judge.accuracies([splits.test])
     tables: list[dict[str, dict[str, float]]] = [{corruption: {} for corruption in BENCHMARK} for _ in clean]
     for corruption, severity in tqdm([(c, s) for c in BENCHMARK for s in severities], desc=name, disable=None):
-        read = functools.partial(test_set.read, corruption, severity)
-        for table, accuracy in zip(tables, judge.accuracies(read, test_set.labels, rows), strict=True):
+        parts = (test_set.read(corruption, severity, part) for part in _parts(test_set, rows))
+        for table, accuracy in zip(tables, judge.accuracies(parts, SETS[name]), strict=True):
             table[corruption][str(severity)] = accuracy
     return [
         {"clean_accuracy": accuracy, "accuracy": table, **_means(table)}
@@ -161,30 +166,34 @@ class _Judge:
     """Some checkpoints of one network on the devices, and how often each of them is right."""
 
     def __init__(self, config: Any, num_classes: int, checkpoints: Sequence[Any]):
-        self._mesh = devices.data_mesh()
-        self._everywhere = devices.replicated(self._mesh)
-        self._batch_size = config.eval_batch_size
+        self._config, self._mesh = config, devices.data_mesh()
         self._evaluate = jax.jit(functools.partial(evaluate, networks.build(config.network, num_classes)))
-        self._checkpoints = [devices.place(params, self._everywhere) for params in checkpoints]
+        self._checkpoints = [devices.place(params, devices.replicated(self._mesh)) for params in checkpoints]
+        self.skipped: set[str] = set()  # pictures that this process could not decode
 
     def __len__(self) -> int:
         return len(self._checkpoints)
 
-    def accuracies(self, read: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, rows: np.ndarray) -> list[float]:
-        """Each checkpoint's share of right predictions on the images that `read` gives for `rows`."""
-        correct = np.zeros(len(self._checkpoints))
-        for part in _parts(rows, read(rows[:1]).nbytes):
-            data = devices.place({"image": read(part), "label": labels[part]}, self._everywhere)
-            block = resident.one_block(np.arange(len(part)), self._batch_size, self._mesh.size)
-            batches = devices.place(block, devices.batched(self._mesh))
-            for i, params in enumerate(self._checkpoints):
-                correct[i] += float(self._evaluate(params, Gathered(data, *batches))["correct"])
-        return [float(count) for count in correct / len(rows)]
+    def accuracies(self, parts: Iterable[Examples | Listing], resize: int | None = None) -> list[float]:
+        """Each checkpoint's share of right predictions; pictures are brought to the side `resize` first."""
+        correct, count = np.zeros(len(self._checkpoints)), 0.0
+        for part in parts:
+            with contextlib.closing(open_feed(part, self._config, self._mesh, resize)) as feed:
+                results: list[list[dict[str, jax.Array]]] = []
+                for block in feed.in_order(self._config.eval_batch_size):
+                    results.append([self._evaluate(params, block.batches) for params in self._checkpoints])
+                    feed.hold_back(results)
+                for sums in devices.fetch(results):
+                    correct += [float(result["correct"]) for result in sums]
+                    count += float(sums[0]["count"]) if sums else 0
+                self.skipped |= feed.skipped
+        return [float(number) for number in correct / max(count, 1)]
 
 
-def _parts(rows: np.ndarray, bytes_per_image: int) -> Iterator[np.ndarray]:
-    """The rows in as few parts as fit on the device, of equal size but for one row."""
-    yield from np.array_split(rows, -(-len(rows) * bytes_per_image // _BLOCK_BYTES))
+def _parts(test_set: CorruptedSet, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows in as few parts of nearly equal size as fit on the device; in one, if they are streamed."""
+    at_once = len(rows) if isinstance(test_set, ImageNetFiles) else _BLOCK_BYTES // math.prod(test_set.image_shape)
+    yield from np.array_split(rows, -(-len(rows) // at_once))
 
 
 def _means(accuracy: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:

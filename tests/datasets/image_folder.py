@@ -17,6 +17,6 @@ def write(root: pathlib.Path, splits=("train", "val"), per_class=5):
             folder = root / split / name
             folder.mkdir(parents=True)
             for i in range(per_class):
-                picture = cv2.resize(pictures[(5 * k + i) % len(pictures)], (40 + 7 * i, 60 + 3 * k))
+                picture = cv2.resize(pictures[(5 * k + i) % len(pictures)], (40 + 7 * (i % 5) + i // 5, 60 + 3 * k))
                 cv2.imwrite(str(folder / f"{i}.jpg"), picture)
     return root

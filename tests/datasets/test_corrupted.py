@@ -8,6 +8,7 @@ from photographs import photographs
 from datasets import corrupted
 from datasets.corruptions import corrupt_images
 from datasets.examples import Examples
+from datasets.pictures import decode
 from errors import UserError
 
 
@@ -22,13 +23,17 @@ def cifar_c(directory, count=4, **arrays):
 
 
 def imagenet_c(directory, layout="weather/fog"):
-    """Writes severities 1 and 2 of fog: two classes with one and two images of 40 pixels."""
+    """Writes severities 1 and 2 of fog: two classes with one and two images."""
     for severity in (1, 2):
         for number, file in enumerate(("n02/a", "n01/b", "n01/c")):
             path = directory / layout / str(severity) / f"{file}.JPEG"
             path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), np.full((40, 40, 3), (200, 100, 50 * severity + number), np.uint8))  # BGR
+            cv2.imwrite(str(path), np.full((224, 224, 3), (200, 100, 50 * severity + number), np.uint8))  # BGR
     return directory
+
+
+def official(directory, class_names=("n01", "n02"), part=False):
+    return corrupted.official(directory, class_names, part)
 
 
 def test_generated_depends_on_the_row_in_the_source():
@@ -39,7 +44,9 @@ def test_generated_depends_on_the_row_in_the_source():
     assert np.array_equal(test_set.labels, [5, 2, 9])
     assert (test_set.source, test_set.frost) == ("generated", "generated")
     whole = corrupt_images(images, "snow", 2, seed=3)
-    assert np.array_equal(test_set.read("snow", 2, np.array([2, 0])), whole[[9, 5]])
+    read = test_set.read("snow", 2, np.array([2, 0]))
+    assert np.array_equal(read.images, whole[[9, 5]])
+    assert np.array_equal(read.labels, [9, 5])
 
 
 def test_generated_needs_colour():
@@ -48,23 +55,30 @@ def test_generated_needs_colour():
 
 
 def test_cifar_files_are_severity_major(tmp_path):
-    test_set = corrupted.official(cifar_c(tmp_path))
+    test_set = official(cifar_c(tmp_path))
     assert (test_set.source, test_set.frost) == ("official", "official")
     assert np.array_equal(test_set.labels, [0, 1, 2, 0])
     for severity in (1, 3, 5):
-        images = test_set.read("fog", severity, np.array([3, 1]))
+        read = test_set.read("fog", severity, np.array([3, 1]))
+        images = read.images
+        assert np.array_equal(read.labels, [0, 1])
         assert images.shape == (2, 32, 32, 3)
         assert np.array_equal(images[:, 0, 0, 0], [10 * severity + 3, 10 * severity + 1])
 
 
 @pytest.mark.parametrize("layout", ["weather/fog", "fog"])
-def test_imagenet_classes_are_sorted_wnids(tmp_path, layout):
-    test_set = corrupted.official(imagenet_c(tmp_path, layout))
-    assert test_set.class_names == ("n01", "n02")
-    assert np.array_equal(test_set.labels, [0, 0, 1])
-    images = test_set.read("fog", 2, np.array([2, 0]))
-    assert images.shape == (2, 40, 40, 3)
-    np.testing.assert_allclose(images[:, 20, 20], [[100, 100, 200], [101, 100, 200]], atol=3)  # RGB, through JPEG
+def test_imagenet_classes_are_the_runs(tmp_path, layout):
+    """In the run's order; a run of some classes leaves the others out."""
+    test_set = official(imagenet_c(tmp_path, layout), ("n02", "n01"))
+    assert np.array_equal(test_set.labels, [1, 1, 0])
+    read = test_set.read("fog", 2, np.array([2, 0]))
+    assert np.array_equal(read.labels, [0, 1])
+    colours = [decode(read.pictures.read(row))[112, 112] for row in read.rows]
+    np.testing.assert_allclose(colours, [[100, 100, 200], [101, 100, 200]], atol=3)  # RGB, through JPEG
+    part = official(tmp_path, ("n03", "n02"), part=True)
+    assert np.array_equal(part.labels, [1])
+    with pytest.raises(UserError, match=r"n01 is no class of the run, whose classes are n03, n02"):
+        official(tmp_path, ("n03", "n02"))
 
 
 @pytest.mark.parametrize(
@@ -82,30 +96,34 @@ def test_imagenet_classes_are_sorted_wnids(tmp_path, layout):
 def test_wrong_cifar_files_are_one_line(tmp_path, arrays, name, message):
     cifar_c(tmp_path, **arrays)
     with pytest.raises(UserError, match=message) as error:
-        corrupted.official(tmp_path).read(name, 1, np.arange(4))
+        official(tmp_path).read(name, 1, np.arange(4))
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_wrong_folders_are_one_line(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
-        corrupted.official(tmp_path / "nowhere")
+        official(tmp_path / "nowhere")
     with pytest.raises(UserError, match="neither CIFAR-10-C"):
-        corrupted.official(tmp_path)
+        official(tmp_path)
     (tmp_path / "fog.npy").write_bytes(b"not an array")
     with pytest.raises(UserError, match=r"there is no file .*labels\.npy"):
-        corrupted.official(tmp_path)
+        official(tmp_path)
     (tmp_path / "labels.npy").write_bytes(b"not an array")
     with pytest.raises(UserError, match=r"not an \.npy file"):
-        corrupted.official(tmp_path)
+        official(tmp_path)
 
 
 def test_wrong_imagenet_folders_are_one_line(tmp_path):
     (tmp_path / "fog" / "1").mkdir(parents=True)
-    with pytest.raises(UserError, match="holds no images"):
-        corrupted.official(tmp_path)
-    test_set = corrupted.official(imagenet_c(tmp_path, "fog"))
+    with pytest.raises(UserError, match="fog/1 holds no folders of the run's classes"):
+        official(tmp_path)
+    test_set = official(imagenet_c(tmp_path, "fog"))
     with pytest.raises(UserError, match=r"there is no image .*fog/3/n01/b.JPEG"):
         test_set.read("fog", 3, np.arange(3))
-    cv2.imwrite(str(tmp_path / "fog" / "2" / "n01" / "c.JPEG"), np.zeros((41, 40, 3), np.uint8))
-    with pytest.raises(UserError, match=r"c\.JPEG is \(41, 40, 3\); the first image is \(40, 40, 3\)"):
-        test_set.read("fog", 2, np.arange(3))
+    first = tmp_path / "fog" / "1" / "n01" / "b.JPEG"
+    cv2.imwrite(str(first), np.zeros((41, 40, 3), np.uint8))
+    with pytest.raises(UserError, match=r"b\.JPEG is \(41, 40, 3\); images of ImageNet-C are \(224, 224, 3\)"):
+        official(tmp_path)
+    first.write_bytes(b"")
+    with pytest.raises(UserError, match=r"b\.JPEG cannot be decoded \(the file is empty\)"):
+        official(tmp_path)

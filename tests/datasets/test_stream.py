@@ -1,10 +1,17 @@
 """The feed from disk: the same pictures whoever reads them, every one once, and damaged ones named."""
 
+import contextlib
+import dataclasses
+import shutil
+import time
+
+import cv2
 import numpy as np
 import pytest
 
 from configs import base
 from datasets import folders, pictures, resident
+from datasets.passes import Passes
 from datasets.stream import Stream
 from errors import UserError
 from tests.datasets import image_folder
@@ -12,7 +19,10 @@ from tests.datasets import image_folder
 
 @pytest.fixture
 def listing(tmp_path):
-    return folders.load(str(image_folder.write(tmp_path)), 24).train
+    return folders.load(str(image_folder.write(tmp_path, splits=["train"], per_class=25)), 24).train
+
+
+PICTURE = cv2.imencode(".jpg", np.zeros((30, 30, 3), np.uint8))[1].tobytes()
 
 
 def config_of(**fields):
@@ -22,18 +32,22 @@ def config_of(**fields):
     return config
 
 
-def read(listing, crops=(3, 2), columns=slice(None), **fields):
-    """All batches of a pass of 4 × 2 per block; 15 rows leave one batch partial."""
-    order = resident.shuffled(len(listing), seed=3, epoch=2)
-    blocks = [(rows[:, columns], mask[:, columns]) for rows, mask, _ in resident.blocks(order, 4, 2)]
+def read(listing, epoch=2, seed=3, columns=slice(None), count=2, first=0, **fields):
+    """Blocks of 2 batches of 20: 75 rows fill one and leave the second partial, and a block is three chunks."""
+    passes = Passes(len(listing), 20, 2, seed)
     stream = Stream(listing, config_of(**fields))
-    return list(stream.read(blocks, crops)), stream
+    with contextlib.closing(stream.read(passes, np.arange(20)[columns], epoch, first)) as reading:
+        return [next(reading) for _ in range(count)], stream
+
+
+def equal(one, other):
+    return all(np.array_equal(a[name], b[name]) for a, b in zip(one, other, strict=True) for name in a)
 
 
 def test_every_row_comes_once_with_its_label_and_its_crop(listing):
     blocks, stream = read(listing)
-    assert len(blocks) == 2
-    assert all(block["image"].shape == (2, 4, 24, 24, 3) for block in blocks)
+    assert all(block["image"].shape == (2, 20, 24, 24, 3) for block in blocks)
+    order = resident.shuffled(75, seed=3, epoch=2)
     seen = []
     for block in blocks:
         for index in np.argwhere(block["mask"] > 0):
@@ -44,53 +58,73 @@ def test_every_row_comes_once_with_its_label_and_its_crop(listing):
             expected = pictures.training_crop(listing.pictures.read(row), 24, 0.05, rng)
             assert np.array_equal(block["image"][step, place], expected)
             seen.append(row)
-    assert sorted(seen) == list(range(15))
+    assert seen == order.tolist()
     assert stream.skipped == set()
 
 
 def test_one_thread_four_threads_and_two_processes_read_the_same(listing):
     one, _ = read(listing, threads=1)
     for fields in ({"threads": 4}, {"workers": 2}):
-        other, _ = read(listing, **fields)
-        for a, b in zip(one, other, strict=True):
-            assert all(np.array_equal(a[name], b[name]) for name in a)
+        assert equal(one, read(listing, **fields)[0])
 
 
 def test_two_hosts_read_the_halves_of_one(listing):
     whole, _ = read(listing)
-    halves = [read(listing, columns=columns)[0] for columns in (slice(0, 2), slice(2, 4))]
+    halves = [read(listing, columns=columns)[0] for columns in (slice(0, 7), slice(7, 20))]
     for block, left, right in zip(whole, *halves, strict=True):
         for name, array in block.items():
             assert np.array_equal(array, np.concatenate([left[name], right[name]], axis=1))
 
 
+@pytest.mark.parametrize("fields", [{"threads": 2}, {"workers": 2}])
+def test_reading_goes_on_from_any_block_and_into_the_next_pass(listing, fields):
+    passes = [read(listing, epoch=epoch)[0] for epoch in (2, 3)]
+    assert not np.array_equal(passes[0][0]["image"], passes[1][0]["image"])
+    assert equal(read(listing, first=1, count=3, **fields)[0], [passes[0][1], *passes[1]])
+
+
+def test_the_last_block_is_not_waited_for_by_the_next_pass(listing, monkeypatch):
+    """The first pictures of a pass are read while the end of the one before is in use."""
+    asked = []
+    monkeypatch.setattr(type(listing.pictures), "read", lambda self, row: asked.append(row) or PICTURE)
+    following = resident.shuffled(75, seed=3, epoch=3)[:10].tolist()
+    stream = Stream(listing, config_of(threads=1))
+    with contextlib.closing(stream.read(Passes(75, 20, 2, 3), np.arange(20), 2, 1)) as reading:
+        next(reading)
+        deadline = time.monotonic() + 20
+        while asked[35:45] != following and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert asked[35:45] == following
+
+
+def test_passes_in_order_are_all_the_same(listing):
+    first, second, third, fourth = read(listing, seed=None, count=4)[0]
+    assert equal([first, second], [third, fourth])
+    assert np.concatenate([first["index"].ravel(), second["index"].ravel()])[:75].tolist() == list(range(75))
+
+
 def test_evaluation_sees_the_middle(listing):
-    (first, *_), _ = read(listing, crops=None)
+    (first, *_), _ = read(listing, seed=None)
     row = int(first["index"][0, 0])
     assert np.array_equal(first["image"][0, 0], pictures.evaluation_crop(listing.pictures.read(row), 28, 24))
 
 
-def test_epochs_differ(listing):
-    first, second = read(listing, crops=(3, 1))[0], read(listing, crops=(3, 2))[0]
-    assert not np.array_equal(first[0]["image"], second[0]["image"])
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_picture_ends_the_pass_and_is_named(listing, workers):
-    damaged = listing.pictures.name(8)
+    damaged = listing.pictures.name(33)
     with open(damaged, "r+b") as file:
         file.truncate(200)
-    with pytest.raises(UserError, match=r"n02/3\.jpg cannot be decoded .*dataset\.stream\.damaged=skip"):
+    with pytest.raises(UserError, match=rf"{damaged} cannot be decoded .*dataset\.stream\.damaged=skip"):
         read(listing, workers=workers)
 
 
 def test_damaged_pictures_can_be_skipped(listing):
     whole, _ = read(listing)
-    open(listing.pictures.name(8), "wb").close()
+    open(listing.pictures.name(33), "wb").close()
     blocks, stream = read(listing, damaged="skip")
-    assert stream.skipped == {listing.pictures.name(8)}
+    assert stream.skipped == {listing.pictures.name(33)}
     seen = np.concatenate([block["index"][block["mask"] > 0] for block in blocks])
-    assert sorted(seen.tolist()) == [row for row in range(15) if row != 8]
+    assert sorted(seen.tolist()) == [row for row in range(75) if row != 33]
     for before, after in zip(whole, blocks, strict=True):
         kept = after["mask"] > 0
         assert np.array_equal(before["image"][kept], after["image"][kept])
@@ -108,3 +142,13 @@ def test_damaged_pictures_can_be_skipped(listing):
 def test_impossible_settings_are_refused(listing, fields, message):
     with pytest.raises(UserError, match=message):
         Stream(listing, config_of(**fields))
+
+
+def test_shared_memory_must_hold_what_the_workers_hand_over(listing, monkeypatch):
+    """A container has 64 MB of it by default, and the kernel kills who writes beyond."""
+    free = 64_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(free, 0, free))
+    large = dataclasses.replace(listing, image_shape=(224, 224, 3))
+    Stream(large, config_of(workers=8, resize=256))
+    with pytest.raises(UserError, match=r"workers is 9; they need 65 MB of shared memory, and /dev/shm has 64 MB"):
+        Stream(large, config_of(workers=9, resize=256))

@@ -5,16 +5,20 @@ import pathlib
 import subprocess
 import sys
 
+import cv2
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import datasets
 import networks
-from configs import digits
+from configs import base, digits
 from datasets.augment import normalize
 from datasets.corruptions import CORRUPTIONS, corrupt_images
 from datasets.examples import Examples
+from datasets.listing import Listing
 from datasets.split import stratified
 from errors import UserError
 from scripts import evaluate
@@ -115,7 +119,7 @@ def test_rules_that_keep_one_epoch_are_evaluated_once(run, monkeypatch):
 
     monkeypatch.setattr(robustness, "load_params", load)
     splits = datasets.build(config.dataset)
-    test_set = robustness.open_set("cifar10_c", None, splits)
+    test_set = robustness.open_set("cifar10_c", None, config, splits)
     rules = {"nothing": {"epoch": None, "checkpoint": None}, **summary["rules"], "again": summary["rules"]["last"]}
     result = robustness.measure(workdir, config, rules, splits, "cifar10_c", test_set, [2], 4)
     assert len(loaded) == len({choice["epoch"] for choice in summary["rules"].values()})
@@ -129,7 +133,7 @@ def test_parts_do_not_change_the_result(run, at_the_end, monkeypatch):
     workdir, config, summary = run
     splits = datasets.build(config.dataset)
     monkeypatch.setattr(robustness, "_BLOCK_BYTES", 11 * 32 * 32 * 3)
-    test_set = robustness.open_set("cifar10_c", None, splits)
+    test_set = robustness.open_set("cifar10_c", None, config, splits)
     result = robustness.measure(workdir, config, summary["rules"], splits, "cifar10_c", test_set, [3])
     for rule, whole in at_the_end["rules"].items():
         for name, by_severity in result["rules"][rule]["accuracy"].items():
@@ -155,7 +159,7 @@ def test_script_evaluates_a_finished_run(run, at_the_end):
 def test_official_files_are_recorded_as_such(run, tmp_path):
     workdir, config, summary = run
     splits = datasets.build(config.dataset)
-    test_set = robustness.open_set("cifar10_c", str(write_official(tmp_path / "official")), splits)
+    test_set = robustness.open_set("cifar10_c", str(write_official(tmp_path / "official")), config, splits)
     result = robustness.measure(workdir, config, summary["rules"], splits, "cifar10_c", test_set, [2], 10)
     assert (result["source"], result["frost"], result["examples"]) == ("official", "official", 10)
     rows, _ = stratified(test_set.labels, 10, seed=0)
@@ -221,5 +225,48 @@ def test_official_files_do_for_a_run_without_test_data(tmp_path):
     splits = datasets.Splits(
         Examples.of(np.zeros((2, 32, 32, 3), np.uint8), np.arange(2), None), None, None, ("a", "b")
     )
-    test_set = robustness.open_set("cifar10_c", str(write_official(tmp_path / "official")), splits)
+    official = str(write_official(tmp_path / "official"))
+    test_set = robustness.open_set("cifar10_c", official, digits.get_config(), splits)
     assert test_set.source == "official"
+
+
+def test_imagenet_c_is_decoded_while_it_is_evaluated(tmp_path, monkeypatch):
+    """Each picture once, as it lies there, without the resizing and the central crop of other test sets."""
+    names, rng = ("n1", "n2"), np.random.default_rng(0)
+    corruptions = {"noise": "shot_noise", "blur": "zoom_blur", "weather": "fog", "digital": "pixelate"}
+    monkeypatch.setattr(robustness, "BENCHMARK", tuple(corruptions.values()))
+    monkeypatch.setattr(robustness, "SEVERITIES", (2,))
+    for group, corruption in corruptions.items():
+        for name in (*names, *names, *names):
+            folder = tmp_path / "imagenet_c" / group / corruption / "2" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            coarse = rng.integers(0, 256, (3, 3, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / f"{len(list(folder.iterdir()))}.JPEG"), cv2.resize(coarse, (224, 224)))
+    damaged = tmp_path / "imagenet_c" / "weather" / "fog" / "2" / "n2" / "1.JPEG"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+
+    params = {"head": {"kernel": rng.normal(size=(224 * 224 * 3, 2)).astype(np.float32)}}
+    monkeypatch.setattr(robustness, "load_params", lambda path: params)
+    monkeypatch.setattr(networks, "build", lambda *_: Linear())
+    config = base.get_config()
+    config.eval_batch_size, config.dataset.image_size, config.dataset.stream.damaged = 4, 224, "skip"
+    splits = datasets.Splits(Listing.of(None, np.arange(2), 224), None, None, names)
+    test_set = robustness.open_set("imagenet_c", str(tmp_path), config, splits)
+    rules = {"last": {"epoch": 1, "checkpoint": "there"}}
+    result = robustness.measure(tmp_path, config, rules, splits, "imagenet_c", test_set, [2])
+    assert result["skipped"] == [str(damaged)]
+    for corruption, by_severity in result["rules"]["last"]["accuracy"].items():
+        right = []
+        for file in sorted((tmp_path / "imagenet_c").glob(f"*/{corruption}/2/*/*.JPEG")):
+            if file != damaged:
+                image = np.asarray(Image.open(file)).astype(np.float32) / 127.5 - 1
+                right.append(names[np.argmax(image.ravel() @ params["head"]["kernel"])] == file.parent.name)
+        assert by_severity == {"2": pytest.approx(np.mean(right))}
+
+
+class Linear(nn.Module):
+    """Its logits are one product."""
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        return nn.Dense(2, use_bias=False, name="head")(images.reshape(len(images), -1))

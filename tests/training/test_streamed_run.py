@@ -11,6 +11,8 @@ from errors import UserError
 from tests.datasets import image_folder
 from training import checkpoint, loop
 
+UNTIMED = {"seconds": 0, "train_seconds": 0, "feed_seconds": 0}
+
 
 @pytest.fixture
 def config(tmp_path):
@@ -57,7 +59,7 @@ def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config,
     for one, other in zip((scores, predictions), arrays, strict=True):
         assert np.array_equal(one, other, equal_nan=True)
     for one, other in zip(history, resumed, strict=True):
-        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+        assert one | UNTIMED == other | UNTIMED
 
 
 def test_a_skipped_picture_has_no_score_and_is_listed(config, tmp_path):
