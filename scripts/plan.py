@@ -1,21 +1,26 @@
 """Says what a config will cost on accelerators, before anything runs: no accelerator and no data are needed.
 
 uv run scripts/plan.py configs/imagenet_vit.py --accelerator=h100 [--devices=8] [--config.field=value ...]
+uv run --extra cuda scripts/plan.py configs/imagenet_vit.py --accelerator=h100 --compile
 
-Sizes and FLOPs are counted from the config's programs. Time is the longer of what the arithmetic takes at --utilisation
-of the peak rate and what activations take to cross the memory four times; with --crops_per_core it is an assumption
-until you have measured yours.
+Sizes and FLOPs are counted from the config's programs. Memory is estimated from what differentiation keeps, which is
+more than a compiler needs; --compile has XLA compile the training program for the accelerators, in one to three
+minutes, and says what that takes (h100, h200, a100, a6000 with the extra cuda; tpu_v5e, tpu_v5p with the extra tpu).
+Time is the longer of what the arithmetic takes at --utilisation of the peak rate and what activations take to cross the
+memory four times; with --crops_per_core it is an assumption until you have measured yours.
 """
 
 import argparse
 import pathlib
 import sys
 
+import jax
 from ml_collections import ConfigDict
 
 import networks
 from errors import UserError
 from experiments import planning
+from experiments.compiling import compiled
 from experiments.sweeps import Run, Sweep, configuration, select
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))  # config files say `from configs import base`
@@ -31,7 +36,9 @@ def main() -> None:
     parser.add_argument("--train_examples", type=int, help="of a data set that is not known by name")
     parser.add_argument("--utilisation", type=float, default=planning.UTILISATION, help="share of the peak rate")
     parser.add_argument("--crops_per_core", type=float, default=planning.CROPS_PER_CORE, help="decoded in a second")
+    parser.add_argument("--compile", action="store_true", help="the training program, to say what memory it takes")
     arguments, overrides = parser.parse_known_args()
+    jax.config.update("jax_platforms", "cpu")  # whatever the machine has, nothing is run on it
     try:
         if not pathlib.Path(arguments.config.partition(":")[0]).is_file():
             raise UserError(f"there is no config {arguments.config.partition(':')[0]}")
@@ -46,10 +53,15 @@ def main() -> None:
             arguments.utilisation,
             arguments.crops_per_core,
         )
+        figures = describe(config, data, plan, arguments)
+        if arguments.compile:
+            recipe = planning.recipe_of(config, data, plan.steps)
+            program = compiled(config, recipe, data.image_shape, arguments.accelerator, arguments.devices)
+            figures["memory per device, compiled"] = f"{program.memory / 1e9:.1f} GB"
     except UserError as error:
         print(f"plan.py: {error}", file=sys.stderr)
         sys.exit(2)
-    for name, value in describe(config, data, plan, arguments).items():
+    for name, value in figures.items():
         print(f"{name + ':':34} {value}")
 
 

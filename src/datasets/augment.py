@@ -92,23 +92,26 @@ def augment_images(images: jax.Array, keys: jax.Array, augmentation: Augmentatio
     if augmentation.pad:
         border = (augmentation.pad, augmentation.pad)
         images = jnp.pad(images, ((0, 0), border, border, (0, 0)))
-    if augmentation.flip or images.shape[1:3] != (height, width):
+    if images.shape[1:3] != (height, width):
         images = _random_windows(images, window_keys, height, width, augmentation.flip)
+    elif augmentation.flip:
+        images = _flipped(images, window_keys)
     return images.astype(jnp.float32)
 
 
 def mix(
-    images: jax.Array, targets: jax.Array, key: jax.Array, augmentation: Augmentation
+    images: jax.Array, targets: jax.Array, mask: jax.Array, key: jax.Array, augmentation: Augmentation
 ) -> tuple[jax.Array, jax.Array]:
     """Mixes every sample with the one before it (the first with the last) by mixup or cutmix.
 
     One lambda per batch, not folded to at least 1/2: the share of the sample itself, 1 - lambda being its partner's.
-    Batches come in random order, so rolling them by one is as good a partner as another permutation.
-    Without mixup and cutmix nothing changes.
+    Batches come in random order, so rolling them by one is as good a partner as another permutation, and devices that
+    share a batch exchange one image each. Without mixup and cutmix nothing changes.
 
     Args:
         images: float [batch, height, width, channels]; mixing commutes with `normalize`.
         targets: float [batch, classes], one-hot or soft.
+        mask: float [batch], 0 for what only fills the batch up: whose partner that would be stays as it is.
         key: one PRNG key for the batch.
         augmentation: its `mixup` and `cutmix` are read; static under jit.
 
@@ -119,16 +122,20 @@ def mix(
     """
     if augmentation.mixup and augmentation.cutmix:
         coin_key, key = jax.random.split(key)
-        return jax.lax.cond(
+        mixed = jax.lax.cond(
             jax.random.bernoulli(coin_key),
             lambda: _mixup(images, targets, key, augmentation.mixup),
             lambda: _cutmix(images, targets, key, augmentation.cutmix),
         )
-    if augmentation.mixup:
-        return _mixup(images, targets, key, augmentation.mixup)
-    if augmentation.cutmix:
-        return _cutmix(images, targets, key, augmentation.cutmix)
-    return images, targets
+    elif augmentation.mixup:
+        mixed = _mixup(images, targets, key, augmentation.mixup)
+    elif augmentation.cutmix:
+        mixed = _cutmix(images, targets, key, augmentation.cutmix)
+    else:
+        return images, targets
+    has_partner = jnp.roll(mask, 1) > 0
+    images = jnp.where(has_partner[:, None, None, None], mixed[0], images)
+    return images, jnp.where(has_partner[:, None], mixed[1], targets)
 
 
 def _stretch(images: jax.Array, side: int) -> jax.Array:
@@ -163,6 +170,12 @@ def _random_windows(images: jax.Array, keys: jax.Array, height: int, width: int,
         return image[rows, columns]
 
     return jax.vmap(window)(images, keys)
+
+
+def _flipped(images: jax.Array, keys: jax.Array) -> jax.Array:
+    """Mirrored half the time, as `_random_windows` draws it, but without a gather, which TPUs are slow at."""
+    mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.split(key)[1]))(keys)
+    return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
 def _mixup(images, targets, key, alpha):

@@ -9,6 +9,7 @@ quotients here; the original's float sums may fall just below a whole number and
 Source of the idea: Cubuk et al. 2020, "RandAugment: Practical automated data augmentation with a reduced search space".
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 
 MAX_MAGNITUDE = 10
 Operation = Callable[[jax.Array, jax.Array], jax.Array]  # (image, key) -> image
+Movement = Callable[..., jax.Array]  # (key, height, width) -> matrix [2, 3], see warp
 
 
 def randaugment(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
@@ -31,16 +33,11 @@ def randaugment(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: flo
     Returns:
         uint8 images of the same shape.
     """
-
-    def augment_one(sample):
-        image, key = sample
-        return randaugment_image(image, key, num_ops, magnitude)
-
-    # A loop that runs only the chosen operation is several times faster on a CPU; an accelerator would idle in it, and
-    # runs all operations on the whole batch instead and selects.
+    # A loop that runs only the chosen operation is several times faster on a CPU; an accelerator would idle in it.
     if jax.default_backend() == "cpu":
-        return jax.lax.map(augment_one, (images, keys))
-    return jax.vmap(augment_one)((images, keys))
+        one = functools.partial(randaugment_image, num_ops=num_ops, magnitude=magnitude)
+        return jax.lax.map(lambda sample: one(*sample), (images, keys))
+    return _all_at_once(images, keys, num_ops, magnitude)
 
 
 def randaugment_image(image: jax.Array, key: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
@@ -48,27 +45,55 @@ def randaugment_image(image: jax.Array, key: jax.Array, num_ops: int, magnitude:
     branches = tuple(operations(magnitude).values())
 
     def apply_one(image, key):
-        choice_key, argument_key = jax.random.split(key)
-        choice = jax.random.randint(choice_key, (), 0, len(branches))
+        choice, argument_key = _drawn(key, len(branches))
         return jax.lax.switch(choice, branches, image, argument_key), None
 
     image, _ = jax.lax.scan(apply_one, image, jax.random.split(key, num_ops))
     return image
 
 
+def _all_at_once(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
+    """The same for a batch, with every operation on every image and a choice between the results.
+
+    All that move pixels share one gather, by the matrix of the image's own operation; it is the unit for the others.
+    """
+    names, moves = tuple(operations(magnitude)), movements(magnitude)
+    pixels = operations(magnitude) | dict.fromkeys(moves, lambda image, key: image)
+
+    def move(name):
+        return lambda key: moves[name](key, *images.shape[1:3]) if name in moves else jnp.eye(2, 3)
+
+    def apply_one(image, key):
+        choice, argument_key = _drawn(key, len(names))
+        image = warp(image, jax.lax.switch(choice, [move(name) for name in names], argument_key))
+        return jax.lax.switch(choice, [pixels[name] for name in names], image, argument_key)
+
+    for step_keys in jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, num_ops))(keys), 1, 0):
+        images = jax.vmap(apply_one)(images, step_keys)
+    return images
+
+
+def _drawn(key: jax.Array, num_choices: int) -> tuple[jax.Array, jax.Array]:
+    """Which operation, and the key for its sign or place."""
+    choice_key, argument_key = jax.random.split(key)
+    return jax.random.randint(choice_key, (), 0, num_choices), argument_key
+
+
 def operations(magnitude: float) -> dict[str, Operation]:
     """The 17 choices at one magnitude (0 to 10), by name; the key draws a sign or a place where one is needed."""
     strength = magnitude / MAX_MAGNITUDE
     factor = 1.8 * strength + 0.1
-    angle = math.radians(30 * strength)
-    shear = 0.3 * strength
-    shift = 100 * strength  # pixels, whatever the size of the image
+
+    def moving(matrix: Movement) -> Operation:
+        return lambda image, key: warp(image, matrix(key, *image.shape[:2]))
+
+    moves = {name: moving(matrix) for name, matrix in movements(magnitude).items()}
     return {
         "identity": lambda image, key: image,
         "auto_contrast": lambda image, key: auto_contrast(image),
         "equalize": lambda image, key: equalize(image),
         "invert": lambda image, key: 255 - image,
-        "rotate": lambda image, key: rotate(image, _random_sign(key) * angle),
+        "rotate": moves["rotate"],
         "posterize": lambda image, key: posterize(image, int(4 * strength)),
         "solarize": lambda image, key: solarize(image, int(256 * strength)),
         "solarize_add": lambda image, key: solarize_add(image, int(110 * strength)),
@@ -76,11 +101,30 @@ def operations(magnitude: float) -> dict[str, Operation]:
         "contrast": lambda image, key: contrast(image, factor),
         "brightness": lambda image, key: _blend(jnp.zeros_like(image), image, factor),
         "sharpness": lambda image, key: sharpness(image, factor),
-        "shear_x": lambda image, key: warp(image, ((1, _random_sign(key) * shear, 0), (0, 1, 0))),
-        "shear_y": lambda image, key: warp(image, ((1, 0, 0), (_random_sign(key) * shear, 1, 0))),
-        "translate_x": lambda image, key: warp(image, ((1, 0, _random_sign(key) * shift), (0, 1, 0))),
-        "translate_y": lambda image, key: warp(image, ((1, 0, 0), (0, 1, _random_sign(key) * shift))),
+        "shear_x": moves["shear_x"],
+        "shear_y": moves["shear_y"],
+        "translate_x": moves["translate_x"],
+        "translate_y": moves["translate_y"],
         "cutout": lambda image, key: cutout(image, key, int(40 * strength)),
+    }
+
+
+def movements(magnitude: float) -> dict[str, Movement]:
+    """Those of the operations that move pixels, as matrices for `warp`."""
+    strength = magnitude / MAX_MAGNITUDE
+    angle = math.radians(30 * strength)
+    shear = 0.3 * strength
+    shift = 100 * strength  # pixels, whatever the size of the image
+
+    def matrix(*entries):
+        return jnp.array(entries, jnp.float32).reshape(2, 3)
+
+    return {
+        "rotate": lambda key, *size: rotation(_random_sign(key) * angle, *size),
+        "shear_x": lambda key, *_: matrix(1, _random_sign(key) * shear, 0, 0, 1, 0),
+        "shear_y": lambda key, *_: matrix(1, 0, 0, _random_sign(key) * shear, 1, 0),
+        "translate_x": lambda key, *_: matrix(1, 0, _random_sign(key) * shift, 0, 1, 0),
+        "translate_y": lambda key, *_: matrix(1, 0, 0, 0, 1, _random_sign(key) * shift),
     }
 
 
@@ -100,14 +144,23 @@ def equalize(image: jax.Array) -> jax.Array:
     """
     values = image.astype(jnp.int32)
     channels = jnp.arange(image.shape[-1])
-    # A scatter into the bins: sorting the pixels instead costs a hundred times as much.
-    histogram = jnp.zeros((image.shape[-1], 256), jnp.int32).at[channels, values].add(1)
+    histogram = _histogram(values)
     brightest = histogram[channels, values.max((0, 1))]
     step = ((values.shape[0] * values.shape[1] - brightest) // 255)[:, None]
     darker = jnp.cumsum(histogram, axis=1) - histogram
     table = jnp.minimum((darker + step // 2) // jnp.maximum(step, 1), 255)
     table = jnp.where(step > 0, table, jnp.arange(256)[None, :])
     return table[channels, values].astype(jnp.uint8)
+
+
+def _histogram(values: jax.Array) -> jax.Array:
+    """How often each of 256 values occurs in each channel of int32 [height, width, channels]: int32 [channels, 256]."""
+    # On a CPU a scatter into the bins is the fastest. On an accelerator it is one addition after the other, and
+    # comparing every pixel with every value is nothing.
+    if jax.default_backend() == "cpu":
+        channels = jnp.arange(values.shape[-1])
+        return jnp.zeros((values.shape[-1], 256), jnp.int32).at[channels, values].add(1)
+    return jnp.sum(values[..., None] == jnp.arange(256)[None, None, None], axis=(0, 1), dtype=jnp.int32)
 
 
 def posterize(image: jax.Array, bits: int) -> jax.Array:
@@ -161,12 +214,11 @@ def sharpness(image: jax.Array, factor: float) -> jax.Array:
     return _blend(image.at[1:-1, 1:-1].set(smooth.astype(jnp.uint8)), image, factor)
 
 
-def rotate(image: jax.Array, angle) -> jax.Array:
-    """Rotation about the image's centre by `angle` radians."""
-    height, width, _ = image.shape
+def rotation(angle: jax.Array, height: int, width: int) -> jax.Array:
+    """The matrix of a rotation about the image's centre by `angle` radians."""
     x, y = (width - 1) / 2, (height - 1) / 2
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    return warp(image, ((cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y)))
+    return jnp.stack([cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y]).reshape(2, 3)
 
 
 def warp(image: jax.Array, matrix) -> jax.Array:

@@ -7,7 +7,6 @@ import functools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from unittest import mock
 
 import flax.linen as nn
 import jax
@@ -17,9 +16,9 @@ from jax.extend import core
 import networks
 from datasets.augment import Augmentation, normalize
 from errors import UserError
-from networks import functional
+from experiments.compiling import traced_for
 from training import optimizer
-from training.state import TrainState, create
+from training.state import TrainState, state_shapes
 from training.step import Recipe, cross_entropy, forward, train_step
 
 
@@ -52,6 +51,11 @@ class DataSet(NamedTuple):
     classes: int
     side: int = 0
     channels: int = 3
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.side, self.side, self.channels
 
 
 DATA_SETS = {
@@ -196,21 +200,30 @@ def plan(config: Any, data: DataSet, accelerator: str, devices: int, utilisation
     )
 
 
+def recipe_of(config: Any, data: DataSet, steps: int) -> Recipe:
+    """What the config trains: its network, its optimiser for so many steps, its augmentation.
+
+    Raises:
+      UserError: for a network or an optimiser that cannot be.
+    """
+    model = networks.build(config.network, data.classes)
+    chain, _ = optimizer.build(config.optimizer, steps)
+    augmentation = Augmentation.from_config(config.augment)
+    smoothing, parts = config.loss.label_smoothing, config.optimizer.accumulation_steps
+    return Recipe(model, chain, augmentation, data.classes, smoothing, parts)
+
+
 def examine(config: Any, data: DataSet, steps: int) -> Program:
     """Counts what the config's network and training step do, from their traces.
 
     Raises:
       UserError: for a network or an optimiser that cannot be.
     """
-    shape = (data.side, data.side, data.channels)
-    model = networks.build(config.network, data.classes)
-    chain, _ = optimizer.build(config.optimizer, steps)
-    recipe = Recipe(model, chain, Augmentation.from_config(config.augment), data.classes, config.loss.label_smoothing)
-    # An accelerator runs the grouped convolution. The sum of shifts that stands for it on CPU does the same arithmetic,
-    # but differentiation would keep every shift.
-    with mock.patch.object(functional, "depthwise_conv", functional.depthwise_lax):
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        state = jax.eval_shape(lambda: create(model, chain, shape, 0, device))
+    recipe, shape = recipe_of(config, data, steps), data.image_shape
+    recipe = dataclasses.replace(recipe, accumulation_steps=1)  # the sum is the same
+    model, chain = recipe.model, recipe.optimizer
+    with traced_for("gpu"):
+        state = state_shapes(model, chain, shape)
         forward_pass: Any = jax.jit(model.apply).lower(*_forward_shapes(model, shape))
         few, many = (_train_flops(recipe, state, shape, batch) for batch in (2, 4))
         kept_of_few, kept_of_many = (_kept_bytes(recipe, state, shape, batch) for batch in (2, 4))
@@ -227,7 +240,7 @@ def examine(config: Any, data: DataSet, steps: int) -> Program:
 
 def measure(model: nn.Module, shape: tuple[int, ...]) -> Size:
     """Parameters of a network and multiply-adds of its forward pass, for one image of this shape."""
-    with mock.patch.object(functional, "depthwise_conv", functional.depthwise_lax):
+    with traced_for("gpu"):
         variables, image = _forward_shapes(model, shape)
         jaxpr = jax.make_jaxpr(model.apply)(variables, image).jaxpr
     return Size(sum(leaf.size for leaf in jax.tree.leaves(variables)), sum(_multiply_adds(jaxpr)))

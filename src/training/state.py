@@ -46,12 +46,16 @@ def create(
     return jax.jit(_initial(model, optimizer, image_shape), out_shardings=sharding)(jax.random.key(seed))
 
 
+def state_shapes(model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...]) -> TrainState:
+    """Shapes and dtypes of a state, without making one."""
+    return jax.eval_shape(_initial(model, optimizer, image_shape), jax.random.key(0))
+
+
 def shardings(
     model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], mesh: Mesh, kind: str
 ) -> TrainState:
     """How the arrays of a state lie on the devices; `kind` is one of `devices.parameter_shardings`."""
-    shapes = jax.eval_shape(_initial(model, optimizer, image_shape), jax.random.key(0))
-    return devices.parameter_shardings(shapes, mesh, kind)
+    return devices.parameter_shardings(state_shapes(model, optimizer, image_shape), mesh, kind)
 
 
 def _initial(

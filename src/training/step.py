@@ -114,7 +114,7 @@ def training_view(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Ar
     epoch_key = jax.random.fold_in(jax.random.fold_in(state.rng, _AUGMENT), epoch)
     keys = jax.vmap(lambda row: jax.random.fold_in(epoch_key, row))(batch["index"])
     images = normalize(augment_images(batch["image"], keys, recipe.augmentation))
-    images, targets = _mixed(recipe, images, batch["label"], jax.random.fold_in(state.rng, _MIX), state.step)
+    images, targets = _mixed(recipe, images, batch, jax.random.fold_in(state.rng, _MIX), state.step)
     examples = {"images": images, "targets": targets, "weight": batch["mask"] / jnp.maximum(jnp.sum(batch["mask"]), 1)}
     return examples, jax.random.fold_in(jax.random.fold_in(state.rng, _DROPOUT), state.step)
 
@@ -170,14 +170,16 @@ def evaluate(model: nn.Module, params: Any, batches: Batches) -> Metrics:
 
 
 def _mixed(
-    recipe: Recipe, images: jax.Array, labels: jax.Array, key: jax.Array, step: jax.Array
+    recipe: Recipe, images: jax.Array, batch: Batch, key: jax.Array, step: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Images and targets after mixup, cutmix and label smoothing; without any of them the labels stay integers."""
     mixes = recipe.augmentation.mixup or recipe.augmentation.cutmix
     if not mixes and not recipe.label_smoothing:
-        return images, labels
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, recipe.num_classes), recipe.label_smoothing)
-    return mix(images, targets, jax.random.fold_in(key, step), recipe.augmentation) if mixes else (images, targets)
+        return images, batch["label"]
+    targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], recipe.num_classes), recipe.label_smoothing)
+    if not mixes:
+        return images, targets
+    return mix(images, targets, batch["mask"], jax.random.fold_in(key, step), recipe.augmentation)
 
 
 def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:

@@ -158,7 +158,7 @@ def test_grey_images_pass_through_everything():
 def mix_black_and_white(augmentation, num, height=8, width=8):
     """`num` batches of a black and a white image: what comes out of the white one is its own share, pixel by pixel."""
     images = jnp.stack([jnp.zeros((height, width, 1)), jnp.ones((height, width, 1))])
-    images, targets = jax.vmap(lambda key: mix(images, jnp.eye(2), key, augmentation))(keys_for(num))
+    images, targets = jax.vmap(lambda key: mix(images, jnp.eye(2), jnp.ones(2), key, augmentation))(keys_for(num))
     return images[..., 0], targets
 
 
@@ -169,7 +169,7 @@ def test_every_sample_takes_the_same_share_from_the_one_before(augmentation):
     images = jnp.asarray(np.broadcast_to(values[:, None, None, None], (num_samples, 8, 8, 3)))
     shares = []
     for key in keys_for(4):
-        mixed, targets = mix(images, jnp.eye(num_samples), key, augmentation)
+        mixed, targets = mix(images, jnp.eye(num_samples), jnp.ones(num_samples), key, augmentation)
         own = np.diag(targets)
         before = np.asarray(targets)[np.arange(num_samples), np.arange(num_samples) - 1]
         np.testing.assert_allclose(own, own[0])
@@ -177,6 +177,24 @@ def test_every_sample_takes_the_same_share_from_the_one_before(augmentation):
         np.testing.assert_allclose(mixed.mean((1, 2, 3)), own * values + before * np.roll(values, 1), rtol=1e-5)
         shares.append(own[0])
     assert len(set(shares)) > 1
+
+
+@pytest.mark.parametrize(
+    "augmentation", [Augmentation(mixup=1.0), Augmentation(cutmix=1.0), Augmentation(mixup=1.0, cutmix=1.0)]
+)
+def test_what_fills_a_batch_up_is_nobodys_partner(augmentation):
+    """Whatever stands there: the last two of six, and one in the middle that could not be decoded."""
+    mask = jnp.asarray([1.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    images, targets = random_images(6, 8, 8).astype(np.float32), np.eye(6, dtype=np.float32)
+    filled = np.where(mask[:, None, None, None] > 0, images, 200)
+    for key in keys_for(8):
+        mixed, mixed_targets = mix(jnp.asarray(images), jnp.asarray(targets), mask, key, augmentation)
+        others, _ = mix(jnp.asarray(filled), jnp.asarray(targets), mask, key, augmentation)
+        for row in (0, 2):
+            np.testing.assert_array_equal(mixed[row], images[row])
+            np.testing.assert_array_equal(mixed_targets[row], targets[row])
+        np.testing.assert_array_equal(mixed[np.array([0, 2, 3])], others[np.array([0, 2, 3])])
+        assert float(mixed_targets[3, 2]) == pytest.approx(1 - float(mixed_targets[3, 3]), abs=1e-6)
 
 
 def test_mixups_lambda_is_beta_distributed_and_not_folded():
@@ -227,4 +245,4 @@ def test_a_batch_is_mixed_by_one_of_the_two_with_equal_chance():
 
 def test_without_mixing_nothing_changes():
     images, targets = jnp.ones((2, 3, 3, 1)), jnp.eye(2)
-    assert mix(images, targets, jax.random.key(0), Augmentation(flip=True)) == (images, targets)
+    assert mix(images, targets, jnp.ones(2), jax.random.key(0), Augmentation(flip=True)) == (images, targets)
