@@ -82,16 +82,15 @@ def _config_name() -> str:
 def _report(summary: dict[str, Any], workdir: pathlib.Path) -> None:
     rule = summary["chosen_by"]
     chosen = summary["rules"][rule]
-    for name, choice in (
-        (f"chosen by {rule}", chosen),
-        ("last", summary["last"]),
-        ("best on test", summary["best_on_test"]),
-    ):
+    shown = {f"chosen by {rule}": chosen, "last": summary["last"], "best on test": summary["best_on_test"]}
+    for name, choice in shown.items():
         if choice["epoch"] is None:
             print(f"{name + ':':24} no epoch")
             continue
         accuracy = "not measured" if choice["test_accuracy"] is None else f"{choice['test_accuracy']:.4f}"
         print(f"{name + ':':24} epoch {choice['epoch']:3d}   test accuracy {accuracy}")
+    if summary.get("skipped_count"):
+        print(f"{'skipped:':24} {summary['skipped_count']} picture(s) that cannot be decoded; see summary.json")
     if chosen["checkpoint"]:
         print(f"{'checkpoint:':24} {workdir / chosen['checkpoint']}")
 

@@ -80,6 +80,11 @@ def _directories(folder: pathlib.Path) -> list[str]:
 
 def _check_same_classes(class_names: Sequence[str], test: pathlib.Path) -> None:
     there = _directories(test)
+    if not there:
+        raise UserError(
+            f"dataset.path: {test} holds no directories; it must hold one per class (ImageNet's validation images come "
+            "without: scripts/prepare/imagenet.py sorts them, docs/data.md)"
+        )
     for names, what in ((set(there) - set(class_names), "has"), (set(class_names) - set(there), "lacks")):
         if names:
             some = ", ".join(sorted(names)[:3])

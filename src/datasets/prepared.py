@@ -2,9 +2,11 @@
 
 import os
 import pathlib
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from datasets.cache import Arrays, cached
 from datasets.examples import Examples, Source
@@ -160,8 +162,11 @@ def _read(config: Any, builder: Any, split: str) -> Arrays:
     source = _encoded(builder, split) if streams else builder.as_data_source(split=split)
     has_names = streams and "file_name" in builder.info.features
     images, file_names, labels = [], [], {name: np.empty(len(source), np.int32) for name in label_keys}
+    if streams:
+        what = f"{config.name}: the labels of {len(source):,} pictures of {split!r}"
+        print(f"{what} are read once, and from the cache from then on", file=sys.stderr)
     chunk = 1000
-    for start in range(0, len(source), chunk):
+    for start in tqdm(range(0, len(source), chunk), desc=f"{config.name} {split}", leave=False, disable=None):
         examples = source.__getitems__(list(range(start, min(start + chunk, len(source)))))
         if not streams:
             images += [_resized(example[image_key], config.image_size) for example in examples]

@@ -7,8 +7,10 @@ reading goes on from any block of any pass, and through the end of a pass into t
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
@@ -112,13 +114,26 @@ class Stream:
         if self._workers:
             if not flags.FLAGS.is_parsed():  # Grain reads absl's flags, which not every program has
                 flags.FLAGS.mark_as_parsed()
-            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(self._workers, per_worker_buffer_size=_QUEUED))
+            options = grain.MultiprocessingOptions(self._workers, per_worker_buffer_size=_QUEUED)
+            dataset = dataset.mp_prefetch(options, _end_with_the_parent)
         return dataset
 
 
 def usable_cores() -> int:
     """The cores that this process may use, which a cluster makes fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end_with_the_parent(*_: int) -> None:
+    """In a worker: it must not outlive a parent that was killed, nor keep its shared memory."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _check_shared_memory(workers: int, each: int) -> None:

@@ -229,12 +229,14 @@ class Trainer:
         skipped = [name for feed in self._feeds.values() for name in feed.skipped]
         if isinstance(train, Listing) and predictions is not None:
             skipped += [train.pictures.name(row) for row in train.rows[predictions < 0].tolist()]
+        names = sorted(set().union(*everyones(skipped)))
         return {
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "train_examples": len(train),
             "val_examples": len(self._splits.val or ()),
             "test_examples": len(self._splits.test or ()),
-            "skipped_images": sorted(set().union(*everyones(skipped))),
+            "skipped_count": len(names),
+            "skipped_images": names,
             "wrong_label_share": None
             if train.clean_labels is None
             else float(np.mean(train.labels != train.clean_labels)),

@@ -5,6 +5,7 @@ import datetime
 import fcntl
 import importlib.metadata
 import json
+import logging
 import os
 import pathlib
 import platform
@@ -79,6 +80,8 @@ def _take(workdir: pathlib.Path, config: Any, overwrite: bool, held: contextlib.
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(f"--workdir: another process is training in {workdir}; choose another") from None
+    except OSError as error:
+        logging.warning("%s: its file system has no locks (%s); nothing keeps a second job out", workdir, error)
     if overwrite:
         for path in workdir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -42,9 +42,17 @@ def _other_class(root):
     (root / "val" / "n03").rename(root / "val" / "n04")
 
 
+def _flat(root):
+    for name in image_folder.CLASSES:
+        for picture in (root / "val" / name).iterdir():
+            picture.rename(root / "val" / f"{name}-{picture.name}")
+        (root / "val" / name).rmdir()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (_flat, r"val holds no directories; .*scripts/prepare/imagenet\.py sorts them"),
         (_empty_class, r"train/n02 holds no images"),
         (_other_class, r"val has 1 class\(es\) other than .*train \(n04\)"),
     ],

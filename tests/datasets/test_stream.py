@@ -2,7 +2,11 @@
 
 import contextlib
 import dataclasses
+import os
+import pathlib
 import shutil
+import subprocess
+import sys
 import time
 
 import cv2
@@ -152,3 +156,38 @@ def test_shared_memory_must_hold_what_the_workers_hand_over(listing, monkeypatch
     Stream(large, config_of(workers=8, resize=256))
     with pytest.raises(UserError, match=r"workers is 9; they need 65 MB of shared memory, and /dev/shm has 64 MB"):
         Stream(large, config_of(workers=9, resize=256))
+
+
+READS = """
+import multiprocessing, sys, time
+import numpy as np
+from configs import base
+from datasets import folders
+from datasets.passes import Passes
+from datasets.stream import Stream
+
+if __name__ == "__main__":
+    config = base.get_config()
+    config.dataset.stream.update({"workers": 1, "resize": 28})
+    listing = folders.load(sys.argv[1], 24).train
+    reading = Stream(listing, config).read(Passes(75, 75, 1, 0), np.arange(75), 1, 0)
+    next(reading)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/shm").is_dir(), reason="no /dev/shm")
+def test_workers_do_not_outlive_a_process_that_is_killed(listing, tmp_path):
+    (tmp_path / "reads.py").write_text(READS)
+    before = set(os.listdir("/dev/shm"))
+    command = [sys.executable, str(tmp_path / "reads.py"), str(listing.pictures._root.parent)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        (worker,) = map(int, process.stdout.readline().split())
+        os.kill(worker, 0)  # it is there
+        process.kill()
+    deadline = time.monotonic() + 20
+    while pathlib.Path(f"/proc/{worker}").exists() or set(os.listdir("/dev/shm")) - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -72,6 +72,7 @@ def test_a_skipped_picture_has_no_score_and_is_listed(config, tmp_path):
     config.dataset.stream.damaged = "skip"
     summary = loop.train(config, tmp_path / "skip")
     assert summary["skipped_images"] == sorted([str(damaged), str(unreadable)])
+    assert summary["skipped_count"] == 2
     history, scores, predictions = files(tmp_path / "skip")
     assert (np.isnan(scores) == (np.arange(15) == 6)).all()
     assert (predictions[:, 6] == -1).all()
