@@ -54,7 +54,7 @@ def dataset() -> dict:
         },
         "stream": {
             "threads": 0,  # that read and decode, of each worker if there are some; 0: one per core, or per worker
-            "workers": 0,  # processes that do so instead, where threads do not keep the devices busy
+            "workers": 0,  # processes that do so instead: where a process needs more than 2,500 pictures a second
             "buffer": 2,  # batches ready ahead of the device
             "resize": 256,  # pixels; the shorter side of an evaluated picture before its central crop
             "damaged": "fail",  # what a picture that cannot be decoded does: fail, or skip (listed in summary.json)
