@@ -197,6 +197,7 @@ def get_runs():
 """
 
 
+@pytest.mark.slow
 def test_real_runs_are_trained_and_continued(tmp_path):
     (tmp_path / "x.py").write_text(DIGITS)
     command = [sys.executable, "scripts/sweep.py", str(tmp_path / "x.py"), f"--output={tmp_path}"]

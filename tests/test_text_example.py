@@ -83,6 +83,7 @@ def test_every_character_but_the_first_is_a_target_once():
     np.testing.assert_array_equal(np.sort(targets_of_batches), np.sort(text.targets[text.mask]))
 
 
+@pytest.mark.slow
 def test_script(tmp_path):
     sizes = ("--epochs=2", "--paragraphs=8", "--context=16", "--batch_size=32", "--width=8", "--layers=1")
     command = [sys.executable, "scripts/text_example.py", f"--workdir={tmp_path}", *sizes]

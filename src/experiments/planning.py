@@ -85,9 +85,9 @@ Beyer et al. (arXiv 2205.01580) are 0.28 of a TPU v3-8's."""
 TRAFFIC = 4
 """How often each kept activation at least crosses the memory: it and its gradient are written once and read once."""
 
-CROPS_PER_CORE = 750.0
+CROPS_PER_CORE = 650.0
 """Training crops of 224 px from JPEGs of about 500 px that the feed delivers per second and core: on an x86-64 virtual
-machine 1,540 with two threads on two cores, 800 with one (docs/streaming.md)."""
+machine 1,292 with two threads on two cores, 684 with one (docs/streaming.md)."""
 
 
 @dataclasses.dataclass(frozen=True)

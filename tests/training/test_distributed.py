@@ -101,6 +101,7 @@ def streamed(tmp_path_factory):
     return folder.parent / "one", options, str(damaged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["data", "fsdp"])
 def test_two_processes_with_two_devices_each_are_one_with_one(streamed, tmp_path, sharding):
     one, options, damaged = streamed
@@ -112,6 +113,7 @@ def test_two_processes_with_two_devices_each_are_one_with_one(streamed, tmp_path
     check_equal(tmp_path / "run", one)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_job_which_goes_on_when_started_again(tmp_path):
     options = ["--config.dataset.name=digits", "--config.dataset.train_examples=203", "--config.sharding=fsdp"]
     options += ["--config.steps_per_dispatch=1", "--config.checkpoint_steps=5"]

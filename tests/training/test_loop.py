@@ -233,6 +233,7 @@ loop.train(config, workdir / "vit")
 """
 
 
+@pytest.mark.slow
 def test_one_device_and_four_give_the_same(tmp_path):
     for count in (1, 4):
         environment = os.environ | {

@@ -76,6 +76,7 @@ def test_arrays_of_zeros_have_alignment_0():
     assert np.isnan(estimates["layers/head/bias"]["gwa"])
 
 
+@pytest.mark.slow
 def test_one_device_and_four_give_the_same(tmp_path):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     environment["PYTHONPATH"] = "src"
