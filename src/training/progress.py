@@ -44,11 +44,12 @@ class Progress:
 
     def finished_epoch(self, record: dict[str, Any]) -> None:
         """Shows what is still pending of the epoch, or prints its line."""
+        if self._bar is None:
+            self._steps += sum(steps for _, steps, _ in self._pending)
+            self._pending.clear()
+            self._tell(self._line(record))
         while self._pending:
             self._show(*self._pending.popleft())
-        if self._bar is None and is_main():
-            print(self._line(record), flush=True)
-            self._told, self._steps_told = time.monotonic(), self._steps
 
     def warn(self, message: str) -> None:
         """A line about the run on stderr, above the bar if there is one."""
@@ -69,8 +70,11 @@ class Progress:
             return
         step = self._steps - (epoch - 1) * self._steps_per_epoch
         speed = (self._steps - self._steps_told) / seconds
-        line = f"epoch {epoch}/{self._epochs}  step {step}/{self._steps_per_epoch}  {speed:.3g} steps/s  {shown}"
-        print(line, flush=True)
+        self._tell(f"epoch {epoch}/{self._epochs}  step {step}/{self._steps_per_epoch}  {speed:.3g} steps/s  {shown}")
+
+    def _tell(self, line: str) -> None:
+        if is_main():
+            print(line, flush=True)
         self._told, self._steps_told = time.monotonic(), self._steps
 
     def _line(self, record: dict[str, Any]) -> str:
