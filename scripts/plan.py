@@ -57,7 +57,8 @@ def main() -> None:
         if arguments.compile:
             recipe = planning.recipe_of(config, data, plan.steps)
             program = compiled(config, recipe, data.image_shape, arguments.accelerator, arguments.devices)
-            figures["memory per device, compiled"] = f"{program.memory / 1e9:.1f} GB"
+            memory = planning.ACCELERATORS[arguments.accelerator].memory
+            figures["memory per device, compiled"] = f"{program.memory / 1e9:.1f} of {memory:g} GB"
     except UserError as error:
         print(f"plan.py: {error}", file=sys.stderr)
         sys.exit(2)

@@ -84,6 +84,10 @@ def test_a_field_and_the_number_of_devices_change_the_plan():
     [
         (["--accelerator=h1000"], "there is no accelerator 'h1000'; there are a6000, a100, h100, h200, tpu_v4"),
         (["--accelerator=h100", "--devices=3"], "batch_size is 1024; it must be a multiple of the 3 parts"),
+        (
+            ["--accelerator=tpu_v4", "--compile"],
+            "knows a6000, a100, h100, h200, tpu_v5e, tpu_v5p, not tpu_v4",
+        ),
         (["--accelerator=h100", "--utilisation=30"], "--utilisation is 30.0; it must be a share"),
         (["--accelerator=h100", "--config.epoch=3"], "the config has no field epoch; did you mean epochs?"),
         (["--accelerator=h100", "--config.dataset.name=mine"], "known of the data set 'mine'; say --classes=N"),

@@ -53,6 +53,14 @@ GPUS = {
 TPUS = {"tpu_v5e": ("v5e", 2), "tpu_v5p": ("v5p", 3)}
 """What libtpu calls them, and in how many dimensions their chips are connected."""
 
+_LIBTPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+"""Or libtpu looks for the machine's own chips, and for other processes that use them."""
+
 
 @contextlib.contextmanager
 def traced_for(kind: str) -> Iterator[None]:
@@ -138,10 +146,8 @@ def _described(accelerator: str, num_devices: int) -> list[Any]:
                 topology=f"1x1x{num_devices}",
             )
         elif accelerator in TPUS:
-            # Or libtpu looks for the machine's own chips, and for other processes that use them.
-            for name, value in (("SKIP_MDS_QUERY", "1"), ("ACCELERATOR_TYPE", "none"), ("WORKER_HOSTNAMES", "none")):
-                os.environ.setdefault(f"TPU_{name}", value)
-            os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+            for name, value in _LIBTPU.items():
+                os.environ.setdefault(name, value)
             topology = topologies.get_topology_desc(platform="tpu", topology_name=_slice(accelerator, num_devices))
         else:
             raise UserError(f"--compile knows {', '.join((*GPUS, *TPUS))}, not {accelerator}")
