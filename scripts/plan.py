@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 import networks
 from errors import UserError
 from experiments import planning
+from experiments.accelerators import ACCELERATORS
 from experiments.compiling import compiled
 from experiments.sweeps import Run, Sweep, configuration, select
 
@@ -30,7 +31,7 @@ def main() -> None:
     """Prints one line per figure; a mistake of the user's is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a file of configs/, with :variant where it has variants")
-    parser.add_argument("--accelerator", required=True, help=", ".join(planning.ACCELERATORS))
+    parser.add_argument("--accelerator", required=True, help=", ".join(ACCELERATORS))
     parser.add_argument("--devices", type=int, default=8)
     parser.add_argument("--classes", type=int, help="of a data set that is not known by name")
     parser.add_argument("--train_examples", type=int, help="of a data set that is not known by name")
@@ -57,7 +58,7 @@ def main() -> None:
         if arguments.compile:
             recipe = planning.recipe_of(config, data, plan.steps)
             program = compiled(config, recipe, data.image_shape, arguments.accelerator, arguments.devices)
-            memory = planning.ACCELERATORS[arguments.accelerator].memory
+            memory = ACCELERATORS[arguments.accelerator].memory
             figures["memory per device, compiled"] = f"{program.memory / 1e9:.1f} of {memory:g} GB"
     except UserError as error:
         print(f"plan.py: {error}", file=sys.stderr)
@@ -71,7 +72,7 @@ def describe(
 ) -> dict[str, str]:
     """The figures by what they are called."""
     program, size = plan.program, plan.program.size
-    accelerator = planning.ACCELERATORS[arguments.accelerator]
+    accelerator = ACCELERATORS[arguments.accelerator]
     figures = {"parameters": f"{size.parameters / 1e6:.2f} M"}
     figures["multiply-adds per image, forward"] = f"{size.multiply_adds / 1e9:.3f} G in products and convolutions"
     if config.network.name in planning.PUBLISHED and data.side == 224:

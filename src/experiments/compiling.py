@@ -21,37 +21,10 @@ from jax.sharding import AxisType, Mesh
 
 from datasets.batches import Stacked
 from errors import UserError
+from experiments.accelerators import ACCELERATORS, GPUS, TPUS
 from training import devices
 from training.state import shardings, state_shapes
 from training.step import Recipe, Running, train_block
-
-
-class Gpu(NamedTuple):
-    """What XLA asks of a GPU; sizes in bytes.
-
-    From NVIDIA's data sheets and the tables of compute capabilities in its CUDA programming guide.
-    """
-
-    capability: tuple[int, int]
-    cores: int  # streaming multiprocessors
-    units: int  # for float32 in each
-    threads: int  # at most on each
-    shared: int  # memory of each
-    shared_per_block: int  # of that, at most
-    cache: int  # L2
-    clock: float  # GHz
-    bandwidth: float  # bytes/s
-    memory: float
-
-
-GPUS = {
-    "a6000": Gpu((8, 6), 84, 128, 1536, 102_400, 101_376, 6 << 20, 1.80, 768e9, 48e9),
-    "a100": Gpu((8, 0), 108, 64, 2048, 167_936, 166_912, 40 << 20, 1.41, 2039e9, 80e9),
-    "h100": Gpu((9, 0), 132, 128, 2048, 233_472, 232_448, 50 << 20, 1.98, 3352e9, 80e9),
-    "h200": Gpu((9, 0), 132, 128, 2048, 233_472, 232_448, 50 << 20, 1.98, 4800e9, 141e9),
-}
-TPUS = {"tpu_v5e": ("v5e", 2), "tpu_v5p": ("v5p", 3)}
-"""What libtpu calls them, and in how many dimensions their chips are connected."""
 
 _LIBTPU = {
     "TPU_SKIP_MDS_QUERY": "1",
@@ -142,7 +115,7 @@ def _described(accelerator: str, num_devices: int) -> list[Any]:
             topology = topologies.get_topology_desc(
                 platform="cuda",
                 topology_name="",
-                target_config=_target(GPUS[accelerator]),
+                target_config=_target(accelerator),
                 topology=f"1x1x{num_devices}",
             )
         elif accelerator in TPUS:
@@ -157,8 +130,9 @@ def _described(accelerator: str, num_devices: int) -> list[Any]:
     return topology.devices
 
 
-def _target(gpu: Gpu) -> str:
+def _target(accelerator: str) -> str:
     """XLA's GpuTargetConfigProto, as text."""
+    gpu, rates = GPUS[accelerator], ACCELERATORS[accelerator]
     return f"""
         platform_name: "CUDA"
         gpu_device_info {{
@@ -169,7 +143,7 @@ def _target(gpu: Gpu) -> str:
           registers_per_core_limit: 65536 registers_per_block_limit: 65536
           shared_memory_per_block: 49152 shared_memory_per_block_optin: {gpu.shared_per_block}
           shared_memory_per_core: {gpu.shared} l2_cache_size: {gpu.cache}
-          memory_bandwidth: {gpu.bandwidth:.0f} device_memory_size: {gpu.memory:.0f}
+          memory_bandwidth: {1e12 * rates.bandwidth:.0f} device_memory_size: {1e9 * rates.memory:.0f}
         }}
         dnn_version_info {{ major: 9 minor: 10 }}
         runtime_version {{ major: 13 }}"""

@@ -16,32 +16,11 @@ from jax.extend import core
 import networks
 from datasets.augment import Augmentation, normalize
 from errors import UserError
+from experiments.accelerators import ACCELERATORS
 from experiments.compiling import traced_for
 from training import optimizer
 from training.state import TrainState, state_shapes
 from training.step import Recipe, cross_entropy, forward, train_step
-
-
-class Accelerator(NamedTuple):
-    """Peak rates of dense products in TFLOP/s, a multiply-add being 2 FLOPs; memory in GB (10^9 bytes) and TB/s."""
-
-    bfloat16: float
-    float32: float
-    memory: float
-    bandwidth: float
-
-
-ACCELERATORS = {
-    # NVIDIA's data sheets, without sparsity; float32 is TF32, JAX's default there. RTX A6000, A100 SXM, H100 SXM, H200.
-    "a6000": Accelerator(154.8, 77.4, 48, 0.768),
-    "a100": Accelerator(312, 156, 80, 2.039),
-    "h100": Accelerator(989, 495, 80, 3.35),
-    "h200": Accelerator(989, 495, 141, 4.8),
-    # Google Cloud's documentation, per chip; JAX's default multiplies float32 in bfloat16 there.
-    "tpu_v4": Accelerator(275, 275, 32, 1.2),
-    "tpu_v5e": Accelerator(197, 197, 16, 0.819),
-    "tpu_v5p": Accelerator(459, 459, 95, 2.765),
-}
 
 
 class DataSet(NamedTuple):
