@@ -10,8 +10,9 @@ from experiments.tables.single import COLUMNS, command_of, rows_of
 
 SWEEP = "finetune_cifar10_small"
 TEXT = """A small ViT, trained on five classes of CIFAR-10 (`pretrain`) and from there on 5,000 images of the other \
-five (`finetune`; `validation` holds out a tenth of them), with SGD as the paper fine-tunes. Test accuracies in %, of \
-the classes trained on."""
+five (`finetune`; `validation` holds out a tenth of them), with SGD as the paper fine-tunes; then with two fifths of \
+the labels made wrong (`noisy`), and without crops and flips too (`noisy_plain`). Test accuracies in %, of the classes \
+trained on."""
 
 
 def finetuning(runs: Sequence[FinishedRun]) -> list[Table]:
