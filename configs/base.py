@@ -54,10 +54,10 @@ def dataset() -> dict:
         },
         "stream": {
             "threads": 0,  # that read and decode, of each worker if there are some; 0: one per core, or per worker
-            "workers": 0,  # processes that do so instead: where a process needs more than 2,500 pictures a second
+            "workers": 0,  # processes that do so instead: where a process needs more than 2,500 images a second
             "buffer": 2,  # batches ready ahead of the device
-            "resize": 256,  # pixels; the shorter side of an evaluated picture before its central crop
-            "damaged": "fail",  # what a picture that cannot be decoded does: fail, or skip (listed in summary.json)
+            "resize": 256,  # pixels; the shorter side of an evaluated image before its central crop
+            "damaged": "fail",  # what an image that cannot be decoded does: fail, or skip (listed in summary.json)
         },
         "seed": 0,  # of label noise, subset and validation split: runs that differ in `seed` share their data
     }
@@ -66,7 +66,7 @@ def dataset() -> dict:
 def augment() -> dict:
     """What the training images go through on the device, in this order; 0 or False leaves a step out."""
     return {
-        "crop_area": 0.05,  # stream: smallest share of a picture that a random crop shows, (0, 1]
+        "crop_area": 0.05,  # stream: smallest share of an image that a random crop shows, (0, 1]
         "resize": 0,  # pixels; side to enlarge images to before a random crop of their own size
         "randaugment_ops": 0,  # RandAugment operations per image
         "randaugment_magnitude": 0.0,  # their strength, [0, 10]

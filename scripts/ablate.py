@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 from errors import UserError
-from experiments.aggregates import aggregates, chosen_epoch
-from experiments.judging import Mean
-from experiments.reading import FinishedRun, find_runs_in
 from gwa import Last, Oracle
-from training.records import write_json
+from reports.aggregates import aggregates, chosen_epoch
+from reports.judging import Mean
+from training.run.reader import FinishedRun, find_runs_in
+from training.run.records import write_json
 
 Choices = dict[str, dict[str, Any]]
 

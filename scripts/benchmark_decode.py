@@ -2,8 +2,8 @@
 
 uv run scripts/benchmark_decode.py <folder> [--pairs=15]
 
-CPU time on one core, after the files are read; all take the same windows of the same pictures. Pillow decodes, crops
-and resizes (bilinear, which antialiases), OpenCV decodes all of the picture, crops and resizes, with INTER_LINEAR or
+CPU time on one core, after the files are read; all take the same windows of the same images. Pillow decodes, crops
+and resizes (bilinear, which antialiases), OpenCV decodes all of the image, crops and resizes, with INTER_LINEAR or
 with INTER_AREA where that shrinks. Crops per second are of the fastest round, ratios of times are medians over the
 rounds with their quartiles, and the last column is the mean difference from Pillow's pixels, of 255.
 """
@@ -18,8 +18,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.jpeg import read_header
-from datasets.pictures import TRIES, decode, training_crop, training_window
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
+from datasets.feeds.decoding import TRIES, crop_for_training, decode, draw_crop_window
+from datasets.feeds.jpeg import read_header
 from errors import UserError
 
 SIZE, LEAST_AREA = 224, 0.05
@@ -31,16 +33,16 @@ def main() -> None:
     """Prints the table; a mistake of the user's is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path, help="JPEGs, at any depth")
-    parser.add_argument("--pairs", type=int, default=15, help="rounds over each group of pictures")
+    parser.add_argument("--pairs", type=int, default=15, help="rounds over each group of images")
     arguments = parser.parse_args()
     try:
-        pictures = groups_of(arguments.folder)
+        images = groups_of(arguments.folder)
     except UserError as error:
         print(f"benchmark_decode.py: {error}", file=sys.stderr)
         sys.exit(2)
-    print("| pictures | pipeline | crops/s | its time / ours (quartiles) | from Pillow |")
+    print("| images | pipeline | crops/s | its time / ours (quartiles) | from Pillow |")
     print("|---|---|--:|--:|--:|")
-    for group, files in pictures.items():
+    for group, files in images.items():
         seconds = np.array([one_round(files, number) for number in range(arguments.pairs + 1)])[1:]
         reference = crops(PIPELINES["Pillow"], files)
         for column, (name, pipeline) in enumerate(PIPELINES.items()):
@@ -52,7 +54,7 @@ def main() -> None:
 
 
 def groups_of(folder: pathlib.Path) -> dict[str, list[bytes]]:
-    """The encoded pictures of each group by their longer side, and those of about 500 px enlarged."""
+    """The encoded images of each group by their longer side, and those of about 500 px enlarged."""
     headers = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and (header := read_header(data := path.read_bytes())):
@@ -69,11 +71,11 @@ def groups_of(folder: pathlib.Path) -> dict[str, list[bytes]]:
 
 
 def at_size(data: bytes, side: int) -> bytes:
-    """The picture with its longer side at `side` pixels, as a JPEG of quality 90."""
-    picture = Image.fromarray(decode(data))
-    scale = side / max(picture.size)
+    """The image with its longer side at `side` pixels, as a JPEG of quality 90."""
+    image = Image.fromarray(decode(data))
+    scale = side / max(image.size)
     file = io.BytesIO()
-    picture.resize([round(length * scale) for length in picture.size], Image.Resampling.BICUBIC).save(
+    image.resize([round(length * scale) for length in image.size], Image.Resampling.BICUBIC).save(
         file, "JPEG", quality=90
     )
     return file.getvalue()
@@ -98,23 +100,23 @@ def crops(pipeline, files: list[bytes]) -> np.ndarray:
 
 def ours(data: bytes, rng: np.random.Generator) -> np.ndarray:
     """What training takes."""
-    return training_crop(data, SIZE, LEAST_AREA, rng)
+    return crop_for_training(data, SIZE, LEAST_AREA, rng)
 
 
 def plain_pillow(data: bytes, rng: np.random.Generator) -> np.ndarray:
     """Decodes to RGB, crops and resizes with antialiasing."""
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    top, left, height, width = training_window(picture.height, picture.width, LEAST_AREA, rng.random((TRIES, 4)))
-    window = picture.crop((left, top, left + width, top + height))
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    top, left, height, width = draw_crop_window(image.height, image.width, LEAST_AREA, rng.random((TRIES, 4)))
+    window = image.crop((left, top, left + width, top + height))
     return np.asarray(window.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
 def plain_opencv(data: bytes, rng: np.random.Generator, by_area: bool = False) -> np.ndarray:
-    """Decodes all of the picture to RGB, crops and resizes."""
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    top, left, height, width = training_window(*picture.shape[:2], LEAST_AREA, rng.random((TRIES, 4)))
+    """Decodes all of the image to RGB, crops and resizes."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    top, left, height, width = draw_crop_window(*image.shape[:2], LEAST_AREA, rng.random((TRIES, 4)))
     method = cv2.INTER_AREA if by_area and min(height, width) >= SIZE else cv2.INTER_LINEAR
-    return cv2.resize(picture[top : top + height, left : left + width], (SIZE, SIZE), interpolation=method)
+    return cv2.resize(image[top : top + height, left : left + width], (SIZE, SIZE), interpolation=method)
 
 
 def area_opencv(data: bytes, rng: np.random.Generator) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""How many training crops the feed delivers from a folder of pictures, by threads and by worker processes, as a table.
+"""How many training crops the feed delivers from a folder of images, by threads and by worker processes, as a table.
 
 uv run scripts/benchmark_feed.py <folder with a directory per class> [--batches=40] [--rounds=3]
 
-Pictures per second are of whole passes after the first batch, the median over the rounds with their extremes, settings
-alternating. The training process's own CPU time per picture bounds what workers can bring it. The last row says where
+Images per second are of whole passes after the first batch, the median over the rounds with their extremes, settings
+alternating. The training process's own CPU time per image bounds what workers can bring it. The last row says where
 threads get in one another's way, however many cores there are: 64 of them, with a decoder that only waits, for a
 millisecond and without Python's lock.
 """
@@ -20,10 +20,12 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 from datasets import folders
-from datasets.listing import Listing
-from datasets.passes import Passes
-from datasets.stream import Stream, usable_cores
+from datasets.examples import StreamedExamples
+from datasets.feeds.order import BatchOrder
+from datasets.feeds.stream import Stream, usable_cores
 from errors import UserError
 
 SIZE, BATCH = 224, 128
@@ -37,38 +39,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     try:
-        listing = folders.load(str(arguments.folder), SIZE).train
+        examples = folders.load(str(arguments.folder), SIZE).train
     except UserError as error:
         print(f"benchmark_feed.py: {error}", file=sys.stderr)
         sys.exit(2)
-    listing = listing.take(np.resize(np.arange(len(listing)), arguments.batches * BATCH))
+    examples = examples.take(np.resize(np.arange(len(examples)), arguments.batches * BATCH))
     cores = usable_cores()
     settings = {f"{count} thread(s)": {"threads": count} for count in sorted({1, cores})}
     settings |= {f"{count} worker(s)": {"workers": count} for count in sorted({1, cores})}
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in settings}
     for _ in range(arguments.rounds):
         for name, fields in settings.items():
-            results[name].append(delivered(listing, fields))
+            results[name].append(delivered(examples, fields))
     with mock.patch.multiple(cv2, imdecode=_waits, resize=_gives, sepFilter2D=_gives):
-        results["64 threads that wait"] = [delivered(listing, {"threads": 64}) for _ in range(arguments.rounds)]
-    print(f"| on {cores} cores | pictures/s | training process, µs of CPU time per picture |")
+        results["64 threads that wait"] = [delivered(examples, {"threads": 64}) for _ in range(arguments.rounds)]
+    print(f"| on {cores} cores | images/s | training process, µs of CPU time per image |")
     print("|---|--:|--:|")
     for name, measured in results.items():
         rates, cpu = zip(*measured, strict=True)
         print(f"| {name} | {np.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f}) | {np.median(cpu):.0f} |")
 
 
-def delivered(listing: Listing, fields: dict[str, int]) -> tuple[float, float]:
-    """Pictures per second after the first batch, and microseconds of this process's CPU time per picture."""
+def delivered(examples: StreamedExamples, fields: dict[str, int]) -> tuple[float, float]:
+    """Images per second after the first batch, and microseconds of this process's CPU time per image."""
     stream = {"threads": 0, "workers": 0, "buffer": 2, "resize": 256, "damaged": "fail"} | fields
     config = ConfigDict({"dataset": {"stream": stream}, "augment": {"crop_area": 0.05}})
-    passes = Passes(len(listing), BATCH, 1, seed=0)
-    with contextlib.closing(Stream(listing, config).read(passes, np.arange(BATCH), epoch=1, block=0)) as reading:
+    order = BatchOrder(len(examples), BATCH, 1, seed=0)
+    with contextlib.closing(Stream(examples, config).read(order, np.arange(BATCH), epoch=1, block=0)) as reading:
         next(reading)
         started, cpu = time.perf_counter(), time.process_time()
-        for _ in range(len(passes) - 1):
+        for _ in range(len(order) - 1):
             next(reading)
-        count = (len(passes) - 1) * BATCH
+        count = (len(order) - 1) * BATCH
         return count / (time.perf_counter() - started), 1e6 * (time.process_time() - cpu) / count
 
 

@@ -7,16 +7,14 @@ On a machine that others use too, look at CPU time on one thread.
 
 import argparse
 import copy
-import pathlib
-import sys
 import time
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "src"))
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import ConvNextV2Config, ConvNextV2ForImageClassification, ViTConfig, ViTForImageClassification
+
+import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 from gwa.torch import AlignmentMonitor
 

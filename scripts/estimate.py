@@ -9,9 +9,11 @@ import argparse
 import pathlib
 import sys
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 from errors import UserError
-from experiments.stored import estimate
-from training.records import finite, write_json
+from evaluation.estimates import estimate
+from training.run.records import nan_to_null, write_json
 
 
 def main() -> None:
@@ -26,7 +28,7 @@ def main() -> None:
     except UserError as error:
         print(f"estimate.py: {error}", file=sys.stderr)
         sys.exit(2)
-    results = finite(results)
+    results = nan_to_null(results)
     for rule, result in results.items():
         for name, values in result["estimates"].items():
             parts = (

@@ -9,9 +9,11 @@ import argparse
 import pathlib
 import sys
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 from errors import UserError
-from experiments.bias import of_run
-from experiments.reading import find_runs_in
+from reports.bias import of_run
+from training.run.reader import find_runs_in
 
 
 def main() -> None:

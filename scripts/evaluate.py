@@ -15,9 +15,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 import datasets
 from errors import UserError
-from training import devices, external, robustness
+from evaluation import external, robustness
+from parallel import devices
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ import argparse
 import pathlib
 import sys
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 from errors import UserError
-from experiments import figures
-from experiments.figures.alignments import draw_overview
-from experiments.figures.style import save, save_both
-from experiments.reading import find_runs, read_run
+from reports import figures
+from reports.figures.alignments import draw_overview
+from reports.figures.style import save, save_both
+from training.run.reader import find_runs, read_run
 
 ENDINGS = (".png", ".svg", ".pdf")
 

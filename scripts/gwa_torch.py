@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # here JAX only reads data and keeps records: the GPU is PyTorch's
 
 try:
@@ -31,14 +30,16 @@ from ml_collections import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 import datasets
 from configs import base
-from datasets.resident import shuffled
+from datasets.feeds.order import shuffle_rows
 from errors import UserError
 from training.peaks import two_peakedness
-from training.records import Records, write_json
+from training.run.records import Records, write_json
+from training.run.workdir import claim, find_summary
 from training.selection import Selection, summarize
-from training.workdir import claim, finished
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -49,7 +50,7 @@ def main() -> None:
     config = config_of(arguments)
     workdir = arguments.workdir or pathlib.Path("runs", "torch_" + pathlib.Path(arguments.dataset).stem)
     try:
-        summary = finished(workdir, config, arguments.overwrite) or train(config, workdir, arguments.overwrite)
+        summary = find_summary(workdir, config, arguments.overwrite) or train(config, workdir, arguments.overwrite)
     except UserError as error:
         refuse(error)
     chosen = {f"chosen by {rule}": choice for rule, choice in summary["rules"].items()}
@@ -125,7 +126,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
         records.write_labels(splits)
         for epoch in range(1, config.epochs + 1):
             started, losses = time.perf_counter(), []
-            order = torch.from_numpy(shuffled(len(labels), config.seed, epoch)).to(DEVICE)
+            order = torch.from_numpy(shuffle_rows(len(labels), config.seed, epoch)).to(DEVICE)
             for rows in order.split(config.batch_size):
                 loss = F.cross_entropy(model(images[rows] / 127.5 - 1), labels[rows])
                 optimizer.zero_grad()

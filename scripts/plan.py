@@ -17,14 +17,14 @@ import sys
 import jax
 from ml_collections import ConfigDict
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 import networks
 from errors import UserError
-from experiments import planning
-from experiments.accelerators import ACCELERATORS
-from experiments.compiling import compiled
-from experiments.sweeps import Run, Sweep, configuration, select
-
-sys.path.append(str(pathlib.Path(__file__).parents[1]))  # config files say `from configs import base`
+from planning import cost
+from planning.accelerators import ACCELERATORS
+from planning.compilation import compile_train_block
+from sweeps.definition import Run, Sweep, configuration, select
 
 
 def main() -> None:
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=8)
     parser.add_argument("--classes", type=int, help="of a data set that is not known by name")
     parser.add_argument("--train_examples", type=int, help="of a data set that is not known by name")
-    parser.add_argument("--utilisation", type=float, default=planning.UTILISATION, help="share of the peak rate")
-    parser.add_argument("--crops_per_core", type=float, default=planning.CROPS_PER_CORE, help="decoded in a second")
+    parser.add_argument("--utilisation", type=float, default=cost.UTILISATION, help="share of the peak rate")
+    parser.add_argument("--crops_per_core", type=float, default=cost.CROPS_PER_CORE, help="decoded in a second")
     parser.add_argument("--compile", action="store_true", help="the training program, to say what memory it takes")
     arguments, overrides = parser.parse_known_args()
     jax.config.update("jax_platforms", "cpu")  # whatever the machine has, nothing is run on it
@@ -45,8 +45,8 @@ def main() -> None:
             raise UserError(f"there is no config {arguments.config.partition(':')[0]}")
         run = Run(arguments.config, {"config": arguments.config})
         config = configuration(select(Sweep("plan", (run,)), "*", overrides).runs[0])
-        data = planning.data_set(config, arguments.classes, arguments.train_examples)
-        plan = planning.plan(
+        data = cost.data_set(config, arguments.classes, arguments.train_examples)
+        plan = cost.plan(
             config,
             data,
             arguments.accelerator,
@@ -56,8 +56,8 @@ def main() -> None:
         )
         figures = describe(config, data, plan, arguments)
         if arguments.compile:
-            recipe = planning.recipe_of(config, data, plan.steps)
-            program = compiled(config, recipe, data.image_shape, arguments.accelerator, arguments.devices)
+            recipe = cost.recipe_of(config, data, plan.steps)
+            program = compile_train_block(config, recipe, data.image_shape, arguments.accelerator, arguments.devices)
             memory = ACCELERATORS[arguments.accelerator].memory
             figures["memory per device, compiled"] = f"{program.memory / 1e9:.1f} of {memory:g} GB"
     except UserError as error:
@@ -67,15 +67,13 @@ def main() -> None:
         print(f"{name + ':':34} {value}")
 
 
-def describe(
-    config: ConfigDict, data: planning.DataSet, plan: planning.Plan, arguments: argparse.Namespace
-) -> dict[str, str]:
+def describe(config: ConfigDict, data: cost.DataSet, plan: cost.Plan, arguments: argparse.Namespace) -> dict[str, str]:
     """The figures by what they are called."""
     program, size = plan.program, plan.program.size
     accelerator = ACCELERATORS[arguments.accelerator]
     figures = {"parameters": f"{size.parameters / 1e6:.2f} M"}
     figures["multiply-adds per image, forward"] = f"{size.multiply_adds / 1e9:.3f} G in products and convolutions"
-    if config.network.name in planning.PUBLISHED and data.side == 224:
+    if config.network.name in cost.PUBLISHED and data.side == 224:
         figures["published form of this network"] = compare(config.network.name)
     return figures | {
         "FLOPs per image, forward": f"{program.forward_flops / 1e9:.2f} G (2 per multiply-add, and all else)",
@@ -96,8 +94,8 @@ def describe(
 
 def compare(name: str) -> str:
     """Our counts of a network as it is published, beside the published ones."""
-    size = planning.measure(networks.build({"name": name}, 1000), (224, 224, 3))
-    ours, published = (size.parameters, size.multiply_adds), planning.PUBLISHED[name]
+    size = cost.measure(networks.build({"name": name}, 1000), (224, 224, 3))
+    ours, published = (size.parameters, size.multiply_adds), cost.PUBLISHED[name]
     shares = [f"{100 * (count / paper - 1):+.1f} %" for count, paper in zip(ours, published, strict=True)]
     return (
         f"{ours[0] / 1e6:.2f} M ({published[0] / 1e6:g} M published, {shares[0]}), "

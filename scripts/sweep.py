@@ -23,13 +23,13 @@ import pathlib
 import sys
 from typing import NoReturn
 
-from errors import UserError
-from experiments.launch import Launcher, Training, launch, train_here
-from experiments.slurm import train_on_slurm
-from experiments.sweeps import load, select
-from experiments.wandb_sweep import write
+import repository  # noqa: F401  (it puts our packages first on Python's path)
 
-sys.path.append(str(pathlib.Path(__file__).parents[1]))  # sweep and config files say `from configs import ...`
+from errors import UserError
+from sweeps.agents import write
+from sweeps.definition import load, select
+from sweeps.launch import Launcher, Training, launch, train_here
+from sweeps.slurm import train_on_slurm
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,11 +8,13 @@ import argparse
 import pathlib
 import sys
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 from errors import UserError
-from experiments.reading import FinishedRun, find_runs
-from experiments.tables import TABLES
-from experiments.tables.layout import Table
-from experiments.tables.rendering import latex, markdown, to_csv
+from reports.tables import TABLES
+from reports.tables.layout import Table
+from reports.tables.rendering import latex, markdown, to_csv
+from training.run.reader import FinishedRun, find_runs
 
 FORMATS = {"markdown": markdown, "csv": to_csv, "latex": latex}
 

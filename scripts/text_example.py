@@ -23,10 +23,12 @@ from jax import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
 from errors import UserError
-from experiments.figures.style import BLUE, GREY, RED, save_both
 from gwa import RULES, MaxGWA, Moments, gwa_score, head_alignment
-from training.records import finite, write_text
+from reports.figures.style import BLUE, GREY, RED, save_both
+from training.run.records import nan_to_null, write_text
 
 SENTENCE_LINE = 64  # characters in a line of the coloured text
 
@@ -106,7 +108,7 @@ def train(model: LanguageModel, text: Windows, held_out: Windows, arguments: arg
         }
         state, verdict = rule.update(state, record)
         chosen = params if verdict.best_epoch == epoch else chosen
-        history.append(finite(record))
+        history.append(nan_to_null(record))
         print(json.dumps(history[-1]), flush=True)
     return history, chosen
 

@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-from errors import UserError, config_mistake, one_line
-from training import distributed
+import repository  # noqa: F401  (it puts our packages first on Python's path)
 
-sys.path.append(str(pathlib.Path(__file__).parents[1]))  # config files say `from configs import base`
+from errors import UserError, config_mistake, one_line
+from parallel import processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :variant where it has variants.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; runs/<config name> by default.")
@@ -30,27 +30,27 @@ def main(argv: list[str]) -> None:
     logging.getLogger().setLevel(logging.WARNING)  # absl would let every library report what it does
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs", _config_name()))
     try:
-        distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     except UserError as error:
         _refuse(error)
-    with distributed.ending_together():
+    with processes.end_together():
         _train(workdir)
 
 
 def _train(workdir: pathlib.Path) -> None:
-    from training.workdir import finished  # imported after the flags are parsed: a typo is answered at once
+    from training.run.workdir import find_summary  # imported after the flags are parsed: a typo is answered at once
 
     try:
-        summary = distributed.from_main(lambda: finished(workdir, _CONFIG.value, _OVERWRITE.value))
+        summary = processes.run_on_main(lambda: find_summary(workdir, _CONFIG.value, _OVERWRITE.value))
         if summary is None:
             from training.loop import train
 
             summary = train(_CONFIG.value, workdir, _OVERWRITE.value)
-        elif distributed.is_main():
+        elif processes.is_main():
             print(f"{workdir} is finished; --overwrite starts it anew.")
     except UserError as error:
         _refuse(error)
-    if distributed.is_main():
+    if processes.is_main():
         _report(summary, workdir)
 
 
@@ -90,7 +90,7 @@ def _report(summary: dict[str, Any], workdir: pathlib.Path) -> None:
         accuracy = "not measured" if choice["test_accuracy"] is None else f"{choice['test_accuracy']:.4f}"
         print(f"{name + ':':24} epoch {choice['epoch']:3d}   test accuracy {accuracy}")
     if summary.get("skipped_count"):
-        print(f"{'skipped:':24} {summary['skipped_count']} picture(s) that cannot be decoded; see summary.json")
+        print(f"{'skipped:':24} {summary['skipped_count']} image(s) that cannot be decoded; see summary.json")
     if chosen["checkpoint"]:
         print(f"{'checkpoint:':24} {workdir / chosen['checkpoint']}")
 

@@ -15,7 +15,8 @@ import termios
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from repository import ROOT
+
 SMALL = [
     "--config=configs/digits.py",
     "--config.epochs=2",

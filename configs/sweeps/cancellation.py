@@ -8,7 +8,7 @@ uv run scripts/sweep.py configs/sweeps/cancellation.py
 
 import itertools
 
-from experiments.sweeps import Run
+from sweeps.definition import Run
 
 CLEAN = {"dataset.label_noise.kind": "none", "dataset.label_noise.rate": 0.0}
 CONDITIONS = {

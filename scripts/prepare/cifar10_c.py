@@ -9,11 +9,13 @@ import pathlib
 
 import numpy as np
 
-from datasets import preparing
-from datasets.corrupted import CifarFiles
-from datasets.corruptions import CORRUPTIONS, SEVERITIES
-from datasets.preparing import Archive
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
+from datasets import archives
+from datasets.archives import Archive
 from errors import UserError
+from evaluation.corrupted import CifarFiles
+from evaluation.corruptions import CORRUPTIONS, SEVERITIES
 
 CIFAR10_C = Archive(
     "CIFAR-10-C.tar",
@@ -26,10 +28,8 @@ def prepare(source: pathlib.Path, out: pathlib.Path, archive: Archive = CIFAR10_
     """Unpacks the arrays and checks their shapes."""
     folder = out / "cifar10_c"
     if not all((folder / f"{name}.npy").exists() for name in ("labels", *CORRUPTIONS)):
-        path = preparing.checked(source, archive)
-        preparing.unpack(
-            path, lambda name: folder / pathlib.PurePosixPath(name).name if name.endswith(".npy") else None
-        )
+        path = archives.verify(source, archive)
+        archives.unpack(path, lambda name: folder / pathlib.PurePosixPath(name).name if name.endswith(".npy") else None)
     files = CifarFiles(folder)
     if len(files.labels) != images:
         raise UserError(f"{folder / 'labels.npy'} has {len(files.labels)} images per severity; there must be {images}")
@@ -39,4 +39,4 @@ def prepare(source: pathlib.Path, out: pathlib.Path, archive: Archive = CIFAR10_
 
 
 if __name__ == "__main__":
-    preparing.command(__doc__, prepare)
+    archives.command(__doc__, prepare)

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 
 import scipy.io
 
-from datasets import preparing
-from datasets.preparing import Archive
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
+from datasets import archives
+from datasets.archives import Archive
 from errors import UserError
 
 PAGE = "https://image-net.org/download.php"
@@ -29,25 +31,25 @@ COUNTS = {"train": (1000, 1_281_167), "val": (1000, 50_000)}
 def prepare(
     source: pathlib.Path,
     out: pathlib.Path,
-    archives: Mapping[str, Archive] = ARCHIVES,
+    published: Mapping[str, Archive] = ARCHIVES,
     counts: Mapping[str, tuple[int, int]] = COUNTS,
 ) -> None:
     """Unpacks both splits, or the one that is missing."""
     folder = out / "imagenet"
-    missing = [split for split in ("val", "train") if not preparing.is_prepared(folder, {split: counts[split]})]
-    preparing.check_present(source, [archives[name] for name in (*missing, *(["devkit"] if "val" in missing else []))])
+    missing = [split for split in ("val", "train") if not archives.is_prepared(folder, {split: counts[split]})]
+    archives.check_present(source, [published[name] for name in (*missing, *(["devkit"] if "val" in missing else []))])
     if "val" in missing:
-        labels = validation_labels(preparing.checked(source, archives["devkit"]), counts["val"])
+        labels = validation_labels(archives.verify(source, published["devkit"]), counts["val"])
         place = functools.partial(_place_validation, folder / "val", labels)
-        preparing.unpack(preparing.checked(source, archives["val"]), place)
+        archives.unpack(archives.verify(source, published["val"]), place)
     if "train" in missing:
         place = functools.partial(_place_training, folder / "train")
-        preparing.unpack(preparing.checked(source, archives["train"]), place, nested=True)
-    preparing.check_counts(folder, counts)
+        archives.unpack(archives.verify(source, published["train"]), place, nested=True)
+    archives.check_counts(folder, counts)
     classes = {split: sorted(path.name for path in (folder / split).iterdir()) for split in counts}
     if classes["train"] != classes["val"]:
         raise UserError(f"{folder} has other classes in train than in val")
-    preparing.report(folder, counts)
+    archives.report(folder, counts)
 
 
 def validation_labels(devkit: pathlib.Path, counts: tuple[int, int]) -> list[str]:
@@ -56,14 +58,12 @@ def validation_labels(devkit: pathlib.Path, counts: tuple[int, int]) -> list[str
     The kit numbers the classes in an order of its own; `meta.mat` translates.
     """
     data = "ILSVRC2012_devkit_t12/data"
-    synsets = scipy.io.loadmat(io.BytesIO(preparing.read_member(devkit, f"{data}/meta.mat")), squeeze_me=True)[
-        "synsets"
-    ]
+    synsets = scipy.io.loadmat(io.BytesIO(archives.read_member(devkit, f"{data}/meta.mat")), squeeze_me=True)["synsets"]
     wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets if synset["num_children"] == 0}
     classes, images = counts
-    if classes == len(preparing.imagenet_classes()) and sorted(wnids.values()) != preparing.imagenet_classes():
+    if classes == len(archives.imagenet_classes()) and sorted(wnids.values()) != archives.imagenet_classes():
         raise UserError(f"{devkit} has other classes than ImageNet-1k")
-    truth = preparing.read_member(devkit, f"{data}/ILSVRC2012_validation_ground_truth.txt").split()
+    truth = archives.read_member(devkit, f"{data}/ILSVRC2012_validation_ground_truth.txt").split()
     if len(wnids) != classes or len(truth) != images:
         raise UserError(
             f"{devkit} has {len(wnids)} classes and {len(truth)} labels; there must be {classes} and {images}"
@@ -83,4 +83,4 @@ def _place_validation(folder: pathlib.Path, labels: list[str], name: str) -> pat
 
 
 if __name__ == "__main__":
-    preparing.command(__doc__, prepare)
+    archives.command(__doc__, prepare)

@@ -10,10 +10,12 @@ import functools
 import pathlib
 from collections.abc import Mapping
 
-from datasets import preparing
-from datasets.corruptions import CORRUPTIONS, GROUPS, SEVERITIES
-from datasets.preparing import Archive
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
+from datasets import archives
+from datasets.archives import Archive
 from errors import UserError
+from evaluation.corruptions import CORRUPTIONS, GROUPS, SEVERITIES
 
 PAGE = "https://zenodo.org/record/2235448"
 ARCHIVES = {
@@ -29,20 +31,20 @@ COUNTS = (1000, 50_000)  # of every corruption at every severity
 def prepare(
     source: pathlib.Path,
     out: pathlib.Path,
-    archives: Mapping[str, Archive] = ARCHIVES,
+    published: Mapping[str, Archive] = ARCHIVES,
     counts: tuple[int, int] = COUNTS,
 ) -> None:
     """Unpacks the benchmark's four groups, and the fifth where it is there."""
-    for group, archive in archives.items():
+    for group, archive in published.items():
         folder = out / "imagenet_c" / group
         names = [name for name, corruption in CORRUPTIONS.items() if corruption.group == group]
         expected = {f"{name}/{severity}": counts for name in names for severity in SEVERITIES}
         if group not in GROUPS and not (source / archive.name).exists():
             continue
-        if not preparing.is_prepared(folder, expected):
+        if not archives.is_prepared(folder, expected):
             place = functools.partial(_place, folder, names)
-            preparing.unpack(preparing.checked(source, archive), place)
-            preparing.check_counts(folder, expected)
+            archives.unpack(archives.verify(source, archive), place)
+            archives.check_counts(folder, expected)
         print(f"{folder}: {', '.join(names)}, each {counts[1]:,} images at {len(SEVERITIES)} severities")
 
 
@@ -55,4 +57,4 @@ def _place(folder: pathlib.Path, names: list[str], name: str) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    preparing.command(__doc__, prepare)
+    archives.command(__doc__, prepare)

@@ -10,8 +10,10 @@ import json
 import pathlib
 import shutil
 
-from datasets import preparing
-from datasets.preparing import Archive
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
+from datasets import archives
+from datasets.archives import Archive
 from errors import UserError
 
 REAL = Archive(
@@ -25,7 +27,7 @@ def prepare(
     source: pathlib.Path, out: pathlib.Path, real: Archive = REAL, images: int = 50_000, classes: int = 1000
 ) -> None:
     """Checks the file's hash, then that it says for each image which classes it shows, maybe none."""
-    path = preparing.checked(source, real)
+    path = archives.verify(source, real)
     lists = json.loads(path.read_text())
     if not isinstance(lists, list) or len(lists) != images:
         raise UserError(f"{path} must hold {images} lists of classes")
@@ -41,4 +43,4 @@ def prepare(
 
 
 if __name__ == "__main__":
-    preparing.command(__doc__, prepare)
+    archives.command(__doc__, prepare)

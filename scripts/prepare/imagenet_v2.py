@@ -11,8 +11,10 @@ import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from datasets import preparing
-from datasets.preparing import Archive
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
+from datasets import archives
+from datasets.archives import Archive
 from errors import UserError
 
 PAGE = "https://huggingface.co/datasets/vaishaal/ImageNetV2"
@@ -39,26 +41,26 @@ IMAGES_PER_CLASS = 10
 def prepare(
     source: pathlib.Path,
     out: pathlib.Path,
-    archives: Mapping[str, Archive] = ARCHIVES,
+    published: Mapping[str, Archive] = ARCHIVES,
     classes: Sequence[str] | None = None,
 ) -> None:
     """Unpacks the variants whose archives are there."""
-    classes = classes or preparing.imagenet_classes()
+    classes = classes or archives.imagenet_classes()
     counts = (len(classes), IMAGES_PER_CLASS * len(classes))
     present = {
         name: archive
-        for name, archive in archives.items()
-        if (source / archive.name).exists() or preparing.is_prepared(out, {name: counts})
+        for name, archive in published.items()
+        if (source / archive.name).exists() or archives.is_prepared(out, {name: counts})
     }
     if not present:
-        names = ", ".join(archive.name for archive in archives.values())
+        names = ", ".join(archive.name for archive in published.values())
         raise UserError(f"there is none of {names} in {source}; download one from {PAGE}")
     for name, archive in present.items():
-        if not preparing.is_prepared(out, {name: counts}):
+        if not archives.is_prepared(out, {name: counts}):
             place = functools.partial(_place, out / name, classes)
-            preparing.unpack(preparing.checked(source, archive), place)
-            preparing.check_counts(out, {name: counts})
-    preparing.report(out, dict.fromkeys(present, counts))
+            archives.unpack(archives.verify(source, archive), place)
+            archives.check_counts(out, {name: counts})
+    archives.report(out, dict.fromkeys(present, counts))
 
 
 def _place(folder: pathlib.Path, classes: Sequence[str], name: str) -> pathlib.Path:
@@ -70,4 +72,4 @@ def _place(folder: pathlib.Path, classes: Sequence[str], name: str) -> pathlib.P
 
 
 if __name__ == "__main__":
-    preparing.command(__doc__, prepare)
+    archives.command(__doc__, prepare)

@@ -11,8 +11,10 @@ import json
 import pathlib
 from collections.abc import Mapping
 
-from datasets import preparing
-from datasets.preparing import Archive
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
+from datasets import archives
+from datasets.archives import Archive
 from errors import UserError
 
 PAGE = "https://github.com/visipedia/inat_comp/tree/master/2018"
@@ -27,35 +29,35 @@ COUNTS = {"train": (8142, 437_513), "val": (8142, 24_426)}
 def prepare(
     source: pathlib.Path,
     out: pathlib.Path,
-    archives: Mapping[str, Archive] = ARCHIVES,
+    published: Mapping[str, Archive] = ARCHIVES,
     counts: Mapping[str, tuple[int, int]] = COUNTS,
 ) -> None:
     """Unpacks both splits in one pass over the images."""
     folder = out / "inaturalist2018"
-    if not preparing.is_prepared(folder, counts):
-        preparing.check_present(source, archives.values())
+    if not archives.is_prepared(folder, counts):
+        archives.check_present(source, published.values())
         places: dict[str, pathlib.Path] = {}
         for split, (classes, images) in counts.items():
-            categories = annotated(preparing.checked(source, archives[split]), f"{split}2018.json")
+            categories = read_annotations(archives.verify(source, published[split]), f"{split}2018.json")
             if len(categories) != images or set(categories.values()) != set(range(classes)):
                 raise UserError(
-                    f"{source / archives[split].name} must hold {images} images of categories 0 to {classes - 1}"
+                    f"{source / published[split].name} must hold {images} images of categories 0 to {classes - 1}"
                 )
             places |= {
                 name: folder / split / f"{category:04}" / pathlib.PurePosixPath(name).name
                 for name, category in categories.items()
             }
-        preparing.unpack(preparing.checked(source, archives["images"]), places.get)
-        preparing.check_counts(folder, counts)
-    preparing.report(folder, counts)
+        archives.unpack(archives.verify(source, published["images"]), places.get)
+        archives.check_counts(folder, counts)
+    archives.report(folder, counts)
 
 
-def annotated(path: pathlib.Path, name: str) -> dict[str, int]:
+def read_annotations(path: pathlib.Path, name: str) -> dict[str, int]:
     """The category of each image by its name in the archive of images."""
-    content = json.loads(preparing.read_member(path, name))
+    content = json.loads(archives.read_member(path, name))
     files = {image["id"]: image["file_name"] for image in content["images"]}
     return {files[annotation["image_id"]]: annotation["category_id"] for annotation in content["annotations"]}
 
 
 if __name__ == "__main__":
-    preparing.command(__doc__, prepare)
+    archives.command(__doc__, prepare)

@@ -11,8 +11,10 @@ import functools
 import pathlib
 from collections.abc import Mapping
 
-from datasets import preparing
-from datasets.preparing import Archive
+import repository  # noqa: F401  (it puts our packages first on Python's path)
+
+from datasets import archives
+from datasets.archives import Archive
 from errors import UserError
 
 PAGE = "http://places2.csail.mit.edu/download.html"
@@ -28,28 +30,28 @@ LISTS = {"train": "places365_train_standard.txt", "val": "places365_val.txt"}
 def prepare(
     source: pathlib.Path,
     out: pathlib.Path,
-    archives: Mapping[str, Archive] = ARCHIVES,
+    published: Mapping[str, Archive] = ARCHIVES,
     counts: Mapping[str, tuple[int, int]] = COUNTS,
 ) -> None:
     """Unpacks both splits, or the one that is missing."""
     folder = out / "places365"
-    missing = [split for split in ("val", "train") if not preparing.is_prepared(folder, {split: counts[split]})]
-    preparing.check_present(source, [archives[name] for name in ("lists", *missing) if missing])
+    missing = [split for split in ("val", "train") if not archives.is_prepared(folder, {split: counts[split]})]
+    archives.check_present(source, [published[name] for name in ("lists", *missing) if missing])
     for split in missing:
         classes, images = counts[split]
-        lists = preparing.checked(source, archives["lists"])
-        labels = numbered(lists, LISTS[split])
+        lists = archives.verify(source, published["lists"])
+        labels = read_list(lists, LISTS[split])
         if len(labels) != images or set(labels.values()) != set(range(classes)):
             raise UserError(f"{lists}: {LISTS[split]} must list {images} images of classes 0 to {classes - 1}")
         place = functools.partial(_place, folder / split, class_folders(lists, classes), labels)
-        preparing.unpack(preparing.checked(source, archives[split]), place)
-    preparing.check_counts(folder, counts)
-    preparing.report(folder, counts)
+        archives.unpack(archives.verify(source, published[split]), place)
+    archives.check_counts(folder, counts)
+    archives.report(folder, counts)
 
 
 def class_folders(lists: pathlib.Path, count: int) -> list[str]:
     """What the folders are called, by the number of the class."""
-    numbers = numbered(lists, "categories_places365.txt")
+    numbers = read_list(lists, "categories_places365.txt")
     if sorted(numbers.values()) != list(range(count)):
         raise UserError(f"{lists}: categories_places365.txt must list the classes 0 to {count - 1}")
     # A class is called /a/airfield or /a/apartment_building/outdoor.
@@ -57,9 +59,9 @@ def class_folders(lists: pathlib.Path, count: int) -> list[str]:
     return [f"{number:03}-{names[number]}" for number in range(count)]
 
 
-def numbered(lists: pathlib.Path, name: str) -> dict[str, int]:
+def read_list(lists: pathlib.Path, name: str) -> dict[str, int]:
     """A list of names and numbers; names begin with no slash."""
-    lines = (line.split() for line in preparing.read_member(lists, name).decode().splitlines())
+    lines = (line.split() for line in archives.read_member(lists, name).decode().splitlines())
     return {entry.lstrip("/"): int(number) for entry, number in lines}
 
 
@@ -70,4 +72,4 @@ def _place(folder: pathlib.Path, names: list[str], labels: Mapping[str, int], na
 
 
 if __name__ == "__main__":
-    preparing.command(__doc__, prepare)
+    archives.command(__doc__, prepare)

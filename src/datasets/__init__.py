@@ -6,11 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from datasets import classes, sources
-from datasets.examples import Examples, Source
-from datasets.listing import Listing
-from datasets.noise import corrupt
-from datasets.split import stratified
+from datasets import arrays, folders, tfds
+from datasets.examples import Examples, Source, StreamedExamples
+from datasets.labels import corrupt_labels, draw_stratified, keep_classes, map_classes
 from errors import UserError
 
 
@@ -22,9 +20,9 @@ class Splits:
     in practice has no better ones. Test labels are clean.
     """
 
-    train: Examples | Listing
-    val: Examples | Listing | None
-    test: Examples | Listing | None
+    train: Examples | StreamedExamples
+    val: Examples | StreamedExamples | None
+    test: Examples | StreamedExamples | None
     class_names: tuple[str, ...]
 
 
@@ -34,12 +32,12 @@ def build(config: Any) -> Splits:
     Raises:
       UserError: when the data are not there or the config asks for something impossible.
     """
-    source = _keep_classes(sources.load(config), config.classes)
+    source = _keep_classes(load_source(config), config.classes)
     train, num_classes = source.train, len(source.class_names)
     noise = config.label_noise
     train = dataclasses.replace(
         train,
-        labels=corrupt(train.labels, num_classes, noise.kind, noise.rate, config.seed),
+        labels=corrupt_labels(train.labels, num_classes, noise.kind, noise.rate, config.seed),
         clean_labels=train.labels if train.clean_labels is None and noise.kind != "none" else train.clean_labels,
     )
     if not 0 <= config.train_examples <= len(train):
@@ -47,25 +45,59 @@ def build(config: Any) -> Splits:
             f"dataset.train_examples is {config.train_examples}; {config.name} has {len(train)} (0 for all)"
         )
     if config.train_examples:
-        train = train.take(stratified(train.labels, config.train_examples, config.seed)[0])
+        train = train.take(draw_stratified(train.labels, config.train_examples, config.seed)[0])
     if not 0 <= config.val_fraction < 1:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it must be a share in [0, 1)")
-    held_out, kept = stratified(train.labels, round(config.val_fraction * len(train)), config.seed)
+    held_out, kept = draw_stratified(train.labels, round(config.val_fraction * len(train)), config.seed)
     if len(kept) == 0:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it leaves nothing of {len(train)} to train on")
     val = train.take(held_out) if len(held_out) else None
     return Splits(train.take(kept), val, source.test, source.class_names)
 
 
+def load_source(config: Any) -> Source:
+    """The data set that `config.dataset` names.
+
+    Raises:
+      UserError: when it is not there, or is not a classification set of images of one size.
+    """
+    if not config.name:
+        raise UserError(
+            "dataset.name is not set; it is digits, arrays (an .npz file), folder or a tfds name such as cifar10"
+        )
+    if config.feed not in ("resident", "stream"):
+        raise UserError(f"dataset.feed is {config.feed!r}; it must be resident or stream")
+    if config.feed == "stream":
+        return _streamed(config)
+    if config.name == "folder":
+        raise UserError("dataset.feed is 'resident'; for dataset.name=folder it must be stream")
+    if config.name == "digits":
+        return arrays.load_digits()
+    if config.name == "arrays":
+        return arrays.load_npz(config.path)
+    return tfds.load(config)
+
+
+def _streamed(config: Any) -> Source:
+    """The data sets whose images stay on disk."""
+    if config.name in ("digits", "arrays"):
+        raise UserError(f"dataset.feed is 'stream'; {config.name} is in memory anyway, so it must be resident")
+    if config.image_size is None or config.image_size < 1:
+        raise UserError(
+            f"dataset.image_size is {config.image_size}; with dataset.feed=stream it is the crops' side, such as 224"
+        )
+    return folders.load(config.path, config.image_size) if config.name == "folder" else tfds.load(config)
+
+
 def _keep_classes(source: Source, names: Sequence[str] | None) -> Source:
     if names is None:
         return source
-    position = classes.positions(names, source.class_names)
-    train = classes.keep(source.train, position)
+    position = map_classes(names, source.class_names)
+    train = keep_classes(source.train, position)
     if len(train) == 0:
         raise UserError(f"dataset.classes is {tuple(names)}; none of them has training examples")
-    test = None if source.test is None else classes.keep(source.test, position)
+    test = None if source.test is None else keep_classes(source.test, position)
     return Source(train, test if test is not None and len(test) else None, tuple(names))
 
 
-__all__ = ["Examples", "Listing", "Splits", "build"]
+__all__ = ["Examples", "Splits", "StreamedExamples", "build"]

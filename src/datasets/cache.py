@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import pathlib
 import shutil
 import tempfile
@@ -12,15 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from repository import cache_root
+
 Arrays = dict[str, np.ndarray]
 
 
-def cache_root() -> pathlib.Path:
-    """The user's cache directory for this project, `$XDG_CACHE_HOME/gwa` or `~/.cache/gwa`."""
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "gwa"
-
-
-def cached(name: str, fingerprint: str, read: Callable[[], Arrays]) -> Arrays:
+def read_through_cache(name: str, fingerprint: str, read: Callable[[], Arrays]) -> Arrays:
     """The arrays that `read` returns, from the cache if they are there and whole, else read and put there.
 
     `fingerprint` says what was read: a change of it makes another entry. A damaged entry is read anew.

@@ -9,22 +9,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datasets.examples import Source
-from datasets.listing import Listing
+from datasets.examples import Source, StreamedExamples
 from errors import UserError
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 TEST_FOLDERS = ("val", "validation", "test")
 
 
-class Files:
-    """The files of a folder, as `Pictures`."""
+class ImageFiles:
+    """The files of a folder, as `EncodedImages`."""
 
     def __init__(self, root: pathlib.Path, names: Sequence[str]):
         self._root = root
         self._names = np.array([os.fsencode(name) for name in names])  # a tenth of the memory of strings, and pickled
 
-    def below(self, root: pathlib.Path) -> Files:
+    def below(self, root: pathlib.Path) -> ImageFiles:
         """The files of the same names in another folder."""
         files = copy.copy(self)
         files._root = root
@@ -34,12 +33,12 @@ class Files:
         return len(self._names)
 
     def read(self, row: int) -> bytes:
-        """See `Pictures.read`."""
+        """See `EncodedImages.read`."""
         with open(self.name(row), "rb", buffering=0) as file:  # a third less of the time that holds Python's lock
             return file.read()
 
     def name(self, row: int) -> str:
-        """See `Pictures.name`."""
+        """See `EncodedImages.name`."""
         return os.path.join(self._root, os.fsdecode(self._names[row]))
 
 
@@ -94,7 +93,7 @@ def _check_same_classes(class_names: Sequence[str], test: pathlib.Path) -> None:
             )
 
 
-def _split(folder: pathlib.Path, class_names: Sequence[str], image_size: int) -> Listing:
+def _split(folder: pathlib.Path, class_names: Sequence[str], image_size: int) -> StreamedExamples:
     names: list[str] = []
     counts = []
     for class_name in class_names:
@@ -111,4 +110,4 @@ def _split(folder: pathlib.Path, class_names: Sequence[str], image_size: int) ->
         names += [f"{class_name}/{name}" for name in images]
         counts.append(len(images))
     labels = np.repeat(np.arange(len(class_names), dtype=np.int32), counts)
-    return Listing.of(Files(folder, names), labels, image_size)
+    return StreamedExamples.of(ImageFiles(folder, names), labels, image_size)

@@ -47,7 +47,7 @@ def layer_pattern(name: str) -> str | None:
     return pattern if kind == LAYERS and equals else None
 
 
-def scored(alignments: np.ndarray) -> dict[str, float]:
+def summarize_alignments(alignments: np.ndarray) -> dict[str, float]:
     """GWA of an epoch's alignments `[N]`, and what it is made of."""
     moments = jax.device_get(jax.jit(Moments.of)(alignments))
     return {

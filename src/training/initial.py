@@ -10,8 +10,8 @@ import jax
 
 from errors import UserError
 from networks import pretrained
-from training import devices
-from training.checkpoint import load_params
+from parallel import devices
+from training.run.checkpoints import load_params
 from training.state import TrainState
 
 

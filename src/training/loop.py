@@ -13,27 +13,29 @@ import numpy as np
 
 import datasets
 import networks
-from datasets import Listing, Splits
-from datasets.augment import Augmentation
+from datasets import Splits, StreamedExamples
+from datasets.feeds import ResidentFeed, open_feed
+from datasets.feeds.augment import Augmentation
 from errors import UserError
+from evaluation import external, robustness
 from gwa import Rule
 from gwa.moments import reasons_of_nan
-from training import devices, estimators, external, measures, optimizer, robustness
-from training.checkpoint import Checkpoints, has_checkpoint
-from training.distributed import everyones, from_main, is_main
-from training.epoch import Collector, Epoch
-from training.estimators import TEXTBOOK, scored
-from training.feeds import ResidentFeed, open_feed
+from parallel import devices
+from parallel.processes import gather_from_all, is_main, run_on_main
+from training import estimators, optimizer, signals
+from training.collector import Collector, Epoch
+from training.estimators import TEXTBOOK, summarize_alignments
 from training.initial import from_pretrained
 from training.offline import OfflineEstimators
 from training.peaks import first_pronounced, two_peakedness
-from training.progress import Progress
-from training.records import Record, Records
+from training.run.checkpoints import Checkpoints, has_checkpoint
+from training.run.progress import Progress
+from training.run.records import Record, Records
+from training.run.tracking import Tracking
+from training.run.workdir import claim
 from training.selection import Selection, summarize
 from training.state import TrainState, create, shardings
 from training.step import Recipe, evaluate, train_block
-from training.tracking import Tracking
-from training.workdir import claim
 
 
 def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[str, Any]:
@@ -46,14 +48,14 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
         if config[field] < least:
             raise UserError(f"{field} is {config[field]}; it must be at least {least}")
     devices.enable_compilation_cache()
-    mesh = devices.data_mesh()
+    mesh = devices.make_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     splits = datasets.build(config.dataset)
     corrupted_sets, external_sets = robustness.requested(config, splits), external.requested(config, splits)
     selection = Selection(config.stopping, splits)
     trainer = Trainer(config, splits, mesh, selection.rules)
     tracking = Tracking(config, workdir)
-    initial_state = trainer.initial_state(fresh=from_main(lambda: overwrite or not has_checkpoint(workdir)))
+    initial_state = trainer.initial_state(fresh=run_on_main(lambda: overwrite or not has_checkpoint(workdir)))
     # Whatever may be wrong with the config has shown by now.
     with (
         contextlib.closing(trainer),
@@ -69,7 +71,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
         stop = selection.replay(records.history)
         steps = last_epoch * trainer.steps_per_epoch + collector.steps
         if is_main():
-            print(devices.shares(config.batch_size, mesh) + (f"; goes on after step {steps}" if steps else ""))
+            print(devices.describe_batch(config.batch_size, mesh) + (f"; goes on after step {steps}" if steps else ""))
         with Progress(config.epochs, trainer.steps_per_epoch, steps) as progress:
             for epoch in range(last_epoch + 1, config.epochs + 1):
                 if stop:
@@ -80,7 +82,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                 record = trainer.record(state, epoch, result, records.last_predictions())
                 record |= {"train_seconds": training_seconds, "feed_seconds": collector.waited}
                 record["seconds"] = collector.seconds()
-                record = from_main(functools.partial(dict, record))  # what one process measures decides for all
+                record = run_on_main(functools.partial(dict, record))  # what one process measures decides for all
                 improved, stop = selection.update(record)
                 for rule in improved:
                     checkpoints.save_best(rule, epoch, state.params)
@@ -107,11 +109,11 @@ class Trainer:
 
     def __init__(self, config: Any, splits: Splits, mesh: jax.sharding.Mesh, rules: list[Rule]):
         self._config, self._splits, self._mesh = config, splits, mesh
-        self._everywhere = devices.replicated(mesh)
+        self._everywhere = devices.replicated_sharding(mesh)
         self.steps_per_epoch = -(-len(splits.train) // config.batch_size)
         self._model = networks.build(config.network, len(splits.class_names))
         self._optimizer, self._schedule = optimizer.build(config.optimizer, config.epochs * self.steps_per_epoch)
-        if isinstance(splits.train, Listing) and set(config.estimators) - {TEXTBOOK}:
+        if isinstance(splits.train, StreamedExamples) and set(config.estimators) - {TEXTBOOK}:
             raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream only {TEXTBOOK} can be had")
         augmentation = Augmentation.from_config(config.augment)
         augmentation.check_size(*splits.train.image_shape[:2])
@@ -127,7 +129,7 @@ class Trainer:
             textbook_dtype=config.network.compute_dtype if TEXTBOOK in estimators.check(config.estimators) else None,
         )
         self._estimators = OfflineEstimators(config.estimators, recipe, config, splits.train.image_shape, mesh)
-        self._measures = measures.asked_for(rules, recipe, self.steps_per_epoch)
+        self._measures = signals.build_measurements(rules, recipe, self.steps_per_epoch)
         shape = splits.train.image_shape
         self._shardings = shardings(self._model, self._optimizer, shape, mesh, config.sharding)
         outputs = (self._shardings, self._everywhere, self._everywhere, None)
@@ -162,7 +164,7 @@ class Trainer:
         running = devices.place(collector.running(self._splits.train.labels), self._everywhere)
         feed, every = self._feeds["train"], self._config.checkpoint_steps
         steps = min(self._config.steps_per_dispatch, self.steps_per_epoch)
-        blocks = feed.shuffled(epoch, self._config.batch_size, steps, done=collector.steps)
+        blocks = feed.read_epoch(epoch, self._config.batch_size, steps, done=collector.steps)
         for batches, count in collector.awaiting(blocks):
             numbers = devices.place((np.int32(count), np.int32(epoch)), self._everywhere)
             state, running, so_far, metrics = self._train_block(state, running, batches, *numbers)
@@ -182,7 +184,7 @@ class Trainer:
         if isinstance(feed, ResidentFeed):
             samples, estimates = self._estimators.measure(state, feed.data, epoch)
         if TEXTBOOK in result.samples:
-            estimates[TEXTBOOK] = scored(result.samples[TEXTBOOK])
+            estimates[TEXTBOOK] = summarize_alignments(result.samples[TEXTBOOK])
         return Epoch(result.means, result.samples | samples, estimates)
 
     def record(self, state: TrainState, epoch: int, result: Epoch, previous_predictions: np.ndarray | None) -> Record:
@@ -194,7 +196,7 @@ class Trainer:
             )
         step = epoch * self.steps_per_epoch
         labels, predictions = self._splits.train.labels, result.samples["prediction"]
-        seen = predictions >= 0  # all but the pictures that could not be decoded
+        seen = predictions >= 0  # all but the images that could not be decoded
         alignments = result.samples["alignment"][seen]
         record: Record = {
             "epoch": epoch,
@@ -202,7 +204,7 @@ class Trainer:
             "progress": epoch / self._config.epochs,
             "train_loss": result.means["loss"],
             "train_accuracy": float(np.mean(predictions[seen] == labels[seen])),
-            **scored(alignments),
+            **summarize_alignments(alignments),
             "two_peakedness": two_peakedness(alignments),
             "prediction_changes": None,
             "prediction_churn": None,
@@ -227,9 +229,9 @@ class Trainer:
         """What the summary says of data and network; the last predictions tell what an earlier start has skipped."""
         train = self._splits.train
         skipped = [name for feed in self._feeds.values() for name in feed.skipped]
-        if isinstance(train, Listing) and predictions is not None:
-            skipped += [train.pictures.name(row) for row in train.rows[predictions < 0].tolist()]
-        names = sorted(set().union(*everyones(skipped)))
+        if isinstance(train, StreamedExamples) and predictions is not None:
+            skipped += [train.encoded.name(row) for row in train.rows[predictions < 0].tolist()]
+        names = sorted(set().union(*gather_from_all(skipped)))
         return {
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
             "train_examples": len(train),
@@ -247,7 +249,7 @@ class Trainer:
         record: Record = {}
         for name, (measure, batches) in self._measures.items():
             started = time.perf_counter()
-            block = next(self._feeds["train"].shuffled(epoch, self._config.batch_size, batches))
+            block = next(self._feeds["train"].read_epoch(epoch, self._config.batch_size, batches))
             number = devices.place(np.int32(epoch), self._everywhere)
             record[name] = float(measure(state, block.batches, number))
             record[f"{name}_seconds"] = time.perf_counter() - started
@@ -257,7 +259,7 @@ class Trainer:
         if split not in self._feeds:
             return {}
         feed, results = self._feeds[split], []
-        for block in feed.in_order(self._config.eval_batch_size):
+        for block in feed.read_in_order(self._config.eval_batch_size):
             results.append(self._evaluate(state.params, block.batches))
             feed.hold_back(results)
         sums = devices.fetch(results)

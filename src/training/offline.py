@@ -16,15 +16,16 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from datasets import resident
-from datasets.augment import Augmentation
-from datasets.batches import Batch, Batches, Gathered
+from datasets.feeds.augment import Augmentation
+from datasets.feeds.batches import Batch, Batches, Gathered
+from datasets.feeds.order import cut_into_blocks, cut_into_one_block, shuffle_rows
 from errors import UserError
 from gwa import head_alignment
-from training import devices, estimators
-from training.estimators import FULL, LAYERS, OFFLINE, OFFLINE_TRAIN, TEXTBOOK, layer_pattern, scored
+from parallel import devices
+from training import estimators
+from training.estimators import FULL, LAYERS, OFFLINE, OFFLINE_TRAIN, TEXTBOOK, layer_pattern, summarize_alignments
 from training.state import TrainState
-from training.step import Recipe, cross_entropy, forward, train_step, training_view
+from training.step import Recipe, cross_entropy, forward, prepare_training_batch, train_step
 
 # Per-sample gradients of a micro-batch on one device: at most 2^26 numbers, 256 MiB, and no more samples than pay off.
 _GRADIENT_NUMBERS, _GRADIENT_SAMPLES = 2**26, 64
@@ -95,18 +96,20 @@ class OfflineEstimators:
             fetched = self._in_row_order(one, state, data, epoch)
             seconds = {f"{name.partition('=')[0]}_seconds": time.perf_counter() - started}
             samples |= fetched
-            estimates |= {estimate: scored(alignments) | seconds for estimate, alignments in fetched.items()}
+            estimates |= {
+                estimate: summarize_alignments(alignments) | seconds for estimate, alignments in fetched.items()
+            }
         return samples, estimates
 
     def _in_row_order(self, one: Pass, state: TrainState, data: Batch, epoch: int) -> dict[str, np.ndarray]:
         size = len(data["label"])
-        order = resident.shuffled(size, self._seed, epoch) if one.as_trained else np.arange(size)
+        order = shuffle_rows(size, self._seed, epoch) if one.as_trained else np.arange(size)
         if one.as_trained:  # in training's own batches
-            ((rows, mask, _),) = resident.blocks(order, one.batch_size, -(-size // one.batch_size))
+            ((rows, mask, _),) = cut_into_blocks(order, one.batch_size, -(-size // one.batch_size))
         else:
-            rows, mask = resident.one_block(order, one.batch_size, self._mesh.size)
-        on_device = devices.place((rows, mask), devices.batched(self._mesh))
-        number = devices.place(np.int32(epoch), devices.replicated(self._mesh))
+            rows, mask = cut_into_one_block(order, one.batch_size, self._mesh.size)
+        on_device = devices.place((rows, mask), devices.batch_sharding(self._mesh))
+        number = devices.place(np.int32(epoch), devices.replicated_sharding(self._mesh))
         fetched = devices.fetch(one.scores(state, Gathered(data, *on_device), number))
         position = np.argsort(order)
         return {name: values.ravel()[:size][position] for name, values in fetched.items()}
@@ -116,7 +119,7 @@ def evaluation_scores(recipe: Recipe, state: TrainState, batches: Batches, epoch
     """The head's alignment of every sample of the batches, `[steps, B]`, as evaluation sees it."""
 
     def alignment(i: jax.Array) -> jax.Array:
-        examples = evaluation_view(recipe, state, batches.at(i), epoch)
+        examples = prepare_evaluation_batch(recipe, state, batches.at(i), epoch)
         logits, embeddings = forward(recipe, state.params, examples["images"], None)
         head = state.params["head"]
         return head_alignment(logits, examples["targets"], embeddings, head["kernel"], head.get("bias"))
@@ -171,15 +174,15 @@ def gradient_scores(
         }
 
     def scores(i: jax.Array) -> Scores:
-        examples = evaluation_view(recipe, state, batches.at(i), epoch)
+        examples = prepare_evaluation_batch(recipe, state, batches.at(i), epoch)
         return jax.vmap(cosines)(examples["images"], examples["targets"])
 
     return jax.lax.map(scores, jnp.arange(len(batches)))
 
 
-def evaluation_view(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> Batch:
-    """As `training_view`, without augmentation; the targets are still smoothed where the loss smooths them."""
-    examples, _ = training_view(dataclasses.replace(recipe, augmentation=Augmentation()), state, batch, epoch)
+def prepare_evaluation_batch(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> Batch:
+    """As `prepare_training_batch`, without augmentation; the targets are still smoothed where the loss smooths them."""
+    examples, _ = prepare_training_batch(dataclasses.replace(recipe, augmentation=Augmentation()), state, batch, epoch)
     return examples
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from training import devices
+from parallel import devices
 
 
 @flax.struct.dataclass

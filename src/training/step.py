@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from datasets.augment import Augmentation, augment_images, mix, normalize
-from datasets.batches import Batch, Batches
+from datasets.feeds.augment import Augmentation, augment_images, mix, normalize
+from datasets.feeds.batches import Batch, Batches
 from gwa import Moments, gwa_score, head_alignment, head_gradient_norm
 from training.estimators import TEXTBOOK, textbook_alignment
 from training.state import TrainState
@@ -80,7 +80,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
       where the mask is 0; means over the batch: `loss`, `prediction_entropy` (nats) and `head_gradient_norm`; and
       `gradient_norm`, of the batch's mean gradient over all parameters, before any clipping.
     """
-    examples, dropout_key = training_view(recipe, state, batch, epoch)
+    examples, dropout_key = prepare_training_batch(recipe, state, batch, epoch)
 
     def loss_and_metrics(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         logits, embeddings = forward(recipe, params, part["images"], key)
@@ -102,19 +102,23 @@ def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
     if recipe.accumulation_steps == 1:
         gradient, metrics = gradient_of(state.params, examples, dropout_key)
     else:
-        gradient, metrics = _accumulated(gradient_of, state.params, examples, dropout_key, recipe.accumulation_steps)
+        gradient, metrics = _accumulate_gradient(
+            gradient_of, state.params, examples, dropout_key, recipe.accumulation_steps
+        )
     metrics["gradient_norm"] = optax.tree.norm(gradient)
     updates, opt_state = recipe.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(params, opt_state, state.step + 1, state.rng), metrics
 
 
-def training_view(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> tuple[Batch, jax.Array]:
+def prepare_training_batch(
+    recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
+) -> tuple[Batch, jax.Array]:
     """What training makes of a batch: `images`, `targets` and `weight` (0 for padding, sum 1); and dropout's key."""
     epoch_key = jax.random.fold_in(jax.random.fold_in(state.rng, _AUGMENT), epoch)
     keys = jax.vmap(lambda row: jax.random.fold_in(epoch_key, row))(batch["index"])
     images = normalize(augment_images(batch["image"], keys, recipe.augmentation))
-    images, targets = _mixed(recipe, images, batch, jax.random.fold_in(state.rng, _MIX), state.step)
+    images, targets = _mix_examples(recipe, images, batch, jax.random.fold_in(state.rng, _MIX), state.step)
     examples = {"images": images, "targets": targets, "weight": batch["mask"] / jnp.maximum(jnp.sum(batch["mask"]), 1)}
     return examples, jax.random.fold_in(jax.random.fold_in(state.rng, _DROPOUT), state.step)
 
@@ -169,7 +173,7 @@ def evaluate(model: nn.Module, params: Any, batches: Batches) -> Metrics:
     return dict(zip(("loss", "correct", "count"), totals, strict=True))
 
 
-def _mixed(
+def _mix_examples(
     recipe: Recipe, images: jax.Array, batch: Batch, key: jax.Array, step: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Images and targets after mixup, cutmix and label smoothing; without any of them the labels stay integers."""
@@ -194,7 +198,7 @@ def _entropy(logits: jax.Array) -> jax.Array:
     return -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
 
 
-def _accumulated(
+def _accumulate_gradient(
     gradient_of: Callable, params: Any, examples: Batch, key: jax.Array, parts: int
 ) -> tuple[Any, Metrics]:
     """Gradient and metrics of the whole batch, computed in parts one after another."""

@@ -1,11 +1,11 @@
-"""Image folders: which classes and pictures they are taken to hold, and what is refused."""
+"""Image folders: which classes and images they are taken to hold, and what is refused."""
 
+import image_folder
 import numpy as np
 import pytest
 
 from datasets import folders
 from errors import UserError
-from tests.datasets import image_folder
 
 
 def test_classes_stand_in_the_order_of_their_names(tmp_path):
@@ -14,9 +14,9 @@ def test_classes_stand_in_the_order_of_their_names(tmp_path):
     assert np.array_equal(source.train.labels, np.repeat([0, 1, 2], 5))
     assert np.array_equal(source.test.labels, np.repeat([0, 1, 2], 5))
     assert source.train.image_shape == (16, 16, 3)
-    names = [source.train.pictures.name(row) for row in range(len(source.train))]
+    names = [source.train.encoded.name(row) for row in range(len(source.train))]
     assert names == [str(tmp_path / "train" / name / f"{i}.jpg") for name in image_folder.CLASSES for i in range(5)]
-    assert source.train.pictures.read(7) == (tmp_path / "train" / "n02" / "2.jpg").read_bytes()
+    assert source.train.encoded.read(7) == (tmp_path / "train" / "n02" / "2.jpg").read_bytes()
 
 
 def test_a_folder_of_classes_alone_has_no_test_data(tmp_path):
@@ -25,7 +25,7 @@ def test_a_folder_of_classes_alone_has_no_test_data(tmp_path):
     assert source.test is None
 
 
-def test_only_pictures_count(tmp_path):
+def test_only_images_count(tmp_path):
     image_folder.write(tmp_path)
     for name in ("notes.txt", ".DS_Store", "._0.jpg"):
         (tmp_path / "train" / "n01" / name).write_text("nothing")
@@ -34,8 +34,8 @@ def test_only_pictures_count(tmp_path):
 
 
 def _empty_class(root):
-    for picture in (root / "train" / "n02").iterdir():
-        picture.unlink()
+    for image in (root / "train" / "n02").iterdir():
+        image.unlink()
 
 
 def _other_class(root):
@@ -44,8 +44,8 @@ def _other_class(root):
 
 def _flat(root):
     for name in image_folder.CLASSES:
-        for picture in (root / "val" / name).iterdir():
-            picture.rename(root / "val" / f"{name}-{picture.name}")
+        for image in (root / "val" / name).iterdir():
+            image.rename(root / "val" / f"{name}-{image.name}")
         (root / "val" / name).rmdir()
 
 

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison import FORWARD, GRADIENT, assert_close, assert_same_function, random, value_and_gradients
 
 from networks import functional, layers
 from networks.convnext import ConvNeXtV2
-from tests.networks.comparison import FORWARD, GRADIENT, assert_close, assert_same_function, random, value_and_gradients
 
 
 def plain_gelu(x):

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison import assert_same_function, random
 
 from errors import UserError
 from networks import layers
-from tests.networks.comparison import assert_same_function, random
 
 PAIRS = {
     "dense": (layers.Dense(7), nn.Dense(7), (2, 3, 4, 5)),

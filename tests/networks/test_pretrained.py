@@ -15,10 +15,10 @@ from safetensors.numpy import save_file
 
 import networks
 from configs import base
-from datasets.augment import normalize
+from datasets.feeds.augment import normalize
 from errors import UserError
 from networks import pretrained
-from networks.pretrained.positions import resized
+from networks.pretrained.positions import resize_positions
 from training import optimizer
 from training.initial import from_pretrained
 from training.state import create
@@ -87,22 +87,22 @@ def test_logits_equal_those_of_transformers(name, tmp_path):
 
 
 @pytest.mark.torch
-def test_a_picture_gives_the_logits_of_the_pipeline_of_transformers(tmp_path):
+def test_a_image_gives_the_logits_of_the_pipeline_of_transformers(tmp_path):
     """Whose pixels are normalised by ImageNet's mean and deviation."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     model = huggingface_model("convnextv2_pico", torch, transformers)
     processor = transformers.ConvNextImageProcessorPil(size={"shortest_edge": 224}, crop_pct=1.0)
     assert processor.image_mean != [0.5, 0.5, 0.5]
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     with torch.no_grad():
-        expected = model(**processor(list(pictures), return_tensors="pt")).logits.numpy()
+        expected = model(**processor(list(images), return_tensors="pt")).logits.numpy()
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
 
     weights = {"pretrained": str(tmp_path / "model.safetensors"), "pretrained_head": True}
     network, params, _ = started_by_config(1000, 224, network={"name": "convnextv2_pico"}, **weights)
-    logits = np.asarray(jax.jit(network.apply)({"params": params}, normalize(jnp.asarray(pictures))))
+    logits = np.asarray(jax.jit(network.apply)({"params": params}, normalize(jnp.asarray(images))))
     print(f"max abs difference {np.abs(logits - expected).max():.2e}, logits to {np.abs(expected).max():.1f}")
     assert np.abs(expected[0] - expected[1]).max() > 0.01
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
@@ -320,19 +320,19 @@ def test_positions_are_resized_bilinearly(before, after, class_token, seed):
         values = a + b * x + c * y + d * x * y
         return np.concatenate([token, values.reshape(1, side * side, 3)], axis=1)
 
-    result = resized(surface(before), after * after + class_token, class_token)
+    result = resize_positions(surface(before), after * after + class_token, class_token)
     np.testing.assert_allclose(result, surface(after), atol=1e-12)
 
 
 def test_positions_between_patches_worked_by_hand():
     grid = np.array([[0.0, 6.0], [2.0, 4.0]]).reshape(1, 4, 1)
     expected = [[0, 3, 6], [1, 3, 5], [2, 3, 4]]
-    np.testing.assert_allclose(resized(grid, 9, class_token=False).reshape(3, 3), expected)
+    np.testing.assert_allclose(resize_positions(grid, 9, class_token=False).reshape(3, 3), expected)
 
 
 def test_positions_of_the_same_size_are_untouched():
     positions = np.random.default_rng(0).normal(size=(1, 12, 4))  # not even a square
-    assert resized(positions, 12, class_token=False) is positions
+    assert resize_positions(positions, 12, class_token=False) is positions
 
 
 @pytest.mark.parametrize(("tokens", "image"), [(13, (32, 32)), (17, (32, 64))])
@@ -453,12 +453,12 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 def test_the_first_convolution_takes_over_the_scale_of_the_pixels(config, expected, tmp_path):
     save_file(one_block_file(), tmp_path / "model.safetensors")
     network, template = network_and_shapes("vit", 3, **ONE_BLOCK)
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     params = pretrained.load_pretrained(tmp_path / "model.safetensors", template)
-    logits = network.apply({"params": params}, expected(pictures).astype(np.float32))
+    logits = network.apply({"params": params}, expected(images).astype(np.float32))
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
     params = pretrained.load_pretrained(tmp_path / "model.safetensors", template)
-    ours = network.apply({"params": params}, normalize(jnp.asarray(pictures)))
+    ours = network.apply({"params": params}, normalize(jnp.asarray(images)))
     assert np.abs(logits[0] - logits[1]).max() > 0.1
     np.testing.assert_allclose(ours, logits, rtol=0, atol=2e-4)
 

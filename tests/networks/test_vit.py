@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison import assert_same_function, random
 
 import networks
 from networks import vit
-from tests.networks.comparison import assert_same_function, random
 
 
 def test_sincos2d_entry_by_entry():

@@ -11,7 +11,7 @@ from test_loop import ROOT, small
 
 from errors import UserError
 from training import loop
-from training.checkpoint import load_params
+from training.run.checkpoints import load_params
 
 FIRST, OTHER = ("0", "1", "2", "3", "4"), ("5", "6", "7", "8", "9")
 

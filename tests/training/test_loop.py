@@ -13,12 +13,13 @@ import pytest
 
 import networks
 from configs import digits
-from datasets.augment import normalize
-from datasets.sources import load
+from datasets.arrays import load_digits
+from datasets.feeds.augment import normalize
 from errors import UserError
 from gwa import Moments, gwa_score
-from training import checkpoint, loop, workdir
-from training.checkpoint import Checkpoints
+from training import loop
+from training.run import checkpoints, workdir
+from training.run.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
 UNTIMED = {"seconds": 0, "train_seconds": 0, "feed_seconds": 0}
@@ -96,9 +97,9 @@ def test_nothing_is_measured_unasked(tmp_path):
 
 
 def test_labels_belong_to_the_rows(run):
-    directory, config, _ = run
+    directory, _, _ = run
     labels = np.load(directory / "labels.npz")
-    source = load(config.dataset).train
+    source = load_digits().train
     position = {row: i for i, row in enumerate(source.rows)}
     clean = source.labels[[position[row] for row in labels["rows"]]]
     assert np.array_equal(labels["clean_labels"], clean)
@@ -108,10 +109,10 @@ def test_labels_belong_to_the_rows(run):
 def test_the_chosen_checkpoint_has_the_accuracy_of_the_summary(run):
     """Loaded as a user would load it, evaluated apart from the trainer."""
     directory, config, summary = run
-    test = load(config.dataset).test
+    test = load_digits().test
     model = networks.build(config.network, 10)
     for choice in summary["rules"].values():
-        params = checkpoint.load_params(directory / choice["checkpoint"])
+        params = checkpoints.load_params(directory / choice["checkpoint"])
         logits = jax.jit(model.apply)({"params": params}, normalize(jax.numpy.asarray(test.images)))
         assert np.mean(np.argmax(logits, -1) == test.labels) == pytest.approx(choice["test_accuracy"])
     assert summary["rules"]["last"]["epoch"] == summary["last"]["epoch"] == 4
@@ -120,12 +121,12 @@ def test_the_chosen_checkpoint_has_the_accuracy_of_the_summary(run):
 
 def test_a_finished_run_is_known(run):
     directory, config, summary = run
-    assert workdir.finished(directory, config, overwrite=False) == summary
-    assert workdir.finished(directory, config, overwrite=True) is None
+    assert workdir.find_summary(directory, config, overwrite=False) == summary
+    assert workdir.find_summary(directory, config, overwrite=True) is None
     other = config.copy_and_resolve_references()
     other.optimizer.learning_rate = 0.5
     with pytest.raises(UserError, match=r"optimizer\.learning_rate: 0\.001 there, 0\.5 here"):
-        workdir.finished(directory, other, overwrite=False)
+        workdir.find_summary(directory, other, overwrite=False)
 
 
 def test_two_processes_do_not_share_a_work_directory(run):
@@ -213,7 +214,8 @@ def test_training_without_a_test_set(tmp_path):
 
 ON_DEVICES = """
 import sys
-sys.path[:0] = ["src", "."]
+sys.path.insert(0, "src")
+import repository
 import pathlib
 from configs import base, digits
 from training import loop

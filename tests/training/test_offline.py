@@ -15,11 +15,11 @@ from perceptron import CLASSES, COUNT, images_and_labels, measured
 import datasets
 import networks
 from configs import digits
-from datasets.augment import normalize
+from datasets.feeds.augment import normalize
 from errors import UserError
 from gwa import head_alignment
 from training import estimators, loop
-from training.checkpoint import load_params
+from training.run.checkpoints import load_params
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -11,8 +11,9 @@ import pytest
 from scipy import stats
 
 import networks
-from datasets import batches, resident
-from datasets.augment import Augmentation, normalize
+from datasets.feeds import batches
+from datasets.feeds.augment import Augmentation, normalize
+from datasets.feeds.order import cut_into_blocks, shuffle_rows
 from training import step
 from training.state import create
 from training.step import Recipe, Running
@@ -146,7 +147,7 @@ def test_accumulation_is_the_whole_batch(parts):
 def test_a_block_is_its_steps_one_after_another():
     r = recipe(augmentation=Augmentation(pad=1, flip=True, mixup=0.2), optimizer=optax.adam(1e-2))
     data = images_and_labels(22)
-    ((rows, mask, count),) = resident.blocks(resident.shuffled(22, 0, 1), 8, 5)
+    ((rows, mask, count),) = cut_into_blocks(shuffle_rows(22, 0, 1), 8, 5)
     assert (count, len(rows)) == (3, 5)
     state = state_of(r)
     expected, losses = state, []
@@ -187,7 +188,7 @@ def test_evaluation_counts_every_row_once():
     r = recipe()
     params, data = state_of(r).params, images_and_labels(23)
     logits = r.model.apply({"params": params}, normalize(data["image"]))
-    ((rows, mask, _),) = resident.blocks(np.arange(23), 5, 5)
+    ((rows, mask, _),) = cut_into_blocks(np.arange(23), 5, 5)
     metrics = evaluate(r.model, params, batches.Gathered(data, rows, mask))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, data["label"])
     assert float(metrics["loss"]) == pytest.approx(float(losses.sum()), rel=1e-5)

@@ -2,14 +2,15 @@
 
 import json
 
+import image_folder
 import numpy as np
 import pytest
 
 from configs import base
-from datasets import resident
+from datasets.feeds.order import shuffle_rows
 from errors import UserError
-from tests.datasets import image_folder
-from training import checkpoint, loop
+from training import loop
+from training.run import checkpoints
 
 UNTIMED = {"seconds": 0, "train_seconds": 0, "feed_seconds": 0}
 
@@ -19,7 +20,7 @@ def config(tmp_path):
     config = base.get_config()
     config.epochs, config.batch_size, config.eval_batch_size = 2, 4, 4
     config.dataset.name, config.dataset.feed = "folder", "stream"
-    config.dataset.path = str(image_folder.write(tmp_path / "pictures"))
+    config.dataset.path = str(image_folder.write(tmp_path / "images"))
     config.dataset.image_size, config.dataset.stream.resize = 16, 20
     config.augment.flip = True
     config.network.update({"name": "convnextv2", "patch_size": 4, "depths": (1,), "widths": (8,)})
@@ -32,9 +33,9 @@ def files(directory):
 
 
 def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
-    """With a picture that cannot be decoded, which only the part before the cut has seen."""
-    row = resident.shuffled(15, config.seed, epoch=2)[0]
-    damaged = tmp_path / "pictures" / "train" / f"n0{1 + row // 5}" / f"{row % 5}.jpg"
+    """With an image that cannot be decoded, which only the part before the cut has seen."""
+    row = shuffle_rows(15, config.seed, epoch=2)[0]
+    damaged = tmp_path / "images" / "train" / f"n0{1 + row // 5}" / f"{row % 5}.jpg"
     damaged.write_bytes(b"")
     config.dataset.stream.damaged, config.steps_per_dispatch, config.checkpoint_steps = "skip", 1, 2
     summary = loop.train(config, tmp_path / "whole")
@@ -49,8 +50,8 @@ def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config,
         if step == 6:  # of 4 in an epoch
             raise KeyboardInterrupt
 
-    save = checkpoint.Checkpoints.save_latest
-    monkeypatch.setattr(checkpoint.Checkpoints, "save_latest", dies)
+    save = checkpoints.Checkpoints.save_latest
+    monkeypatch.setattr(checkpoints.Checkpoints, "save_latest", dies)
     with pytest.raises(KeyboardInterrupt):
         loop.train(config, tmp_path / "parts")
     monkeypatch.undo()
@@ -62,10 +63,10 @@ def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config,
         assert one | UNTIMED == other | UNTIMED
 
 
-def test_a_skipped_picture_has_no_score_and_is_listed(config, tmp_path):
-    damaged = tmp_path / "pictures" / "train" / "n02" / "1.jpg"
+def test_a_skipped_image_has_no_score_and_is_listed(config, tmp_path):
+    damaged = tmp_path / "images" / "train" / "n02" / "1.jpg"
     damaged.write_bytes(damaged.read_bytes()[:300])
-    unreadable = tmp_path / "pictures" / "val" / "n01" / "4.jpg"
+    unreadable = tmp_path / "images" / "val" / "n01" / "4.jpg"
     unreadable.write_bytes(b"")
     with pytest.raises(UserError, match=r"n02/1\.jpg cannot be decoded"):
         loop.train(config, tmp_path / "fail")

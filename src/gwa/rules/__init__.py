@@ -6,7 +6,6 @@ that holds `epoch` (counted from 1), `progress` (the share of the planned steps 
 rule names in `needs`. A field that is absent, None or NaN is not eligible.
 """
 
-from gwa.rules.alignment import MaxGWA, MinThenMaxGWA
 from gwa.rules.baselines import (
     ChurnPerMisfit,
     ConsecutiveGradientDisparity,
@@ -19,6 +18,7 @@ from gwa.rules.baselines import (
     LowestSharpness,
     LowestTrainLoss,
 )
+from gwa.rules.gwa_rules import MaxGWA, MinThenMaxGWA
 from gwa.rules.rule import BestValidation, Last, LowestValidationLoss, Oracle, Record, Rule, TrainingSignal, Verdict
 
 RULES: dict[str, type[Rule]] = {

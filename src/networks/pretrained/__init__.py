@@ -13,8 +13,8 @@ from flax import traverse_util
 
 from errors import UserError
 from networks.pretrained.layouts import Google, HuggingFace, Layout, Ours, Path, Slot
-from networks.pretrained.pixels import scale_beside, taken_over
-from networks.pretrained.positions import resized
+from networks.pretrained.pixels import absorb_pixel_scale, read_pixel_scale
+from networks.pretrained.positions import resize_positions
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -49,10 +49,10 @@ def load_pretrained(
         tensors = _read_npz(path)
         return fit(tensors, params, Google(tensors, num_heads or _heads_in(tensors)), path, new_head)
     if path.suffix == ".safetensors":
-        tensors, scale = _read_safetensors(path), scale_beside(path)
+        tensors, scale = _read_safetensors(path), read_pixel_scale(path)
         loaded = fit(tensors, params, HuggingFace(family, tensors), path, new_head)
         first = "patch" if family == "vit" else "stem"
-        return loaded | {first: taken_over(loaded[first], scale)} if scale else loaded
+        return loaded | {first: absorb_pixel_scale(loaded[first], scale)} if scale else loaded
     raise UserError(f"pretrained: {path} is neither an .npz nor a .safetensors file, nor a run or a checkpoint of one")
 
 
@@ -109,7 +109,7 @@ def _in_place(
 ) -> np.ndarray | None:
     """The tensor in our layout; None if its shape is wrong."""
     if is_position and tensor.ndim == 3 and tensor.shape[::2] == shape[::2]:
-        return resized(tensor, shape[1], class_token)
+        return resize_positions(tensor, shape[1], class_token)
     return tensor.transpose(slot.axes).reshape(shape) if tensor.shape == slot.shape else None
 
 

@@ -87,7 +87,7 @@ class HuggingFace:
         """See Layout."""
         if len(path) == 1:
             return Slot(self._prefix + self._WHOLE_NAMES[path[0]], shape, (0, 1, 2))
-        module = "classifier" if path[0] == "head" else _translated("/".join(path[:-1]), self._modules)
+        module = "classifier" if path[0] == "head" else _translate("/".join(path[:-1]), self._modules)
         if module is None:
             return None
         prefix = "" if path[0] == "head" else self._prefix
@@ -151,7 +151,7 @@ class Google:
             return Slot(self._prefix + self._whole_names[path[0]], shape, (0, 1, 2))
         if path == ("pool", "probe"):
             return Slot(f"{self._prefix}MAPHead_0/probe", shape, (0, 1, 2))
-        module = _translated("/".join(path[:-1]), self._MODULES)
+        module = _translate("/".join(path[:-1]), self._MODULES)
         if module is None:
             return None
         if self._linen and path[0].startswith("block"):
@@ -185,7 +185,7 @@ class Ours:
         return name.startswith("head/")
 
 
-def _translated(module: str, modules: Mapping[str, str]) -> str | None:
+def _translate(module: str, modules: Mapping[str, str]) -> str | None:
     for pattern, replacement in modules.items():
         match = re.fullmatch(pattern, module)
         if match:

@@ -19,7 +19,7 @@ class Scale(NamedTuple):
     offset: np.ndarray
 
 
-def scale_beside(path: pathlib.Path) -> Scale | None:
+def read_pixel_scale(path: pathlib.Path) -> Scale | None:
     """As Hugging Face's `preprocessor_config.json` in the folder of the weights says; None if there is none.
 
     Raises:
@@ -46,7 +46,7 @@ def scale_beside(path: pathlib.Path) -> Scale | None:
     return scale
 
 
-def taken_over(layer: Mapping[str, Any], scale: Scale) -> dict[str, np.ndarray]:
+def absorb_pixel_scale(layer: Mapping[str, Any], scale: Scale) -> dict[str, np.ndarray]:
     """The first convolution, `kernel` `[k, k, 3, C]` and `bias` `[C]`, so that it gives on our pixels what it gave."""
     kernel = np.asarray(layer["kernel"], np.float64)
     bias = layer["bias"] + np.einsum("yxic,i->c", kernel, scale.offset)

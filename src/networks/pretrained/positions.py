@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 
-def resized(positions: np.ndarray, count: int, class_token: bool) -> np.ndarray | None:
+def resize_positions(positions: np.ndarray, count: int, class_token: bool) -> np.ndarray | None:
     """Learned position embeddings for `count` tokens; None if either grid of patches is not square.
 
     Bilinear with the corners of both grids on each other, as Google's code does it. The class token's position is kept

@@ -1,0 +1,116 @@
+"""Batches on the devices, and the feed that brings them there."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterator, Sequence, Set
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Batch = dict[str, jax.Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """Batches of a resident set: `data` is `image` `[N, H, W, C]` and `label` `[N]`, of which each takes some rows.
+
+    Attributes:
+      data: the whole split.
+      rows: int32 `[steps, B]`, of the split.
+      mask: float32 `[steps, B]`, 0 for rows that only fill a batch up.
+    """
+
+    data: Batch
+    rows: jax.Array
+    mask: jax.Array
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, i: int | jax.Array) -> Batch:
+        """The batch `{image, label, index, mask}` of step i."""
+        return gather(self.data, self.rows[i], self.mask[i])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Stacked:
+    """Batches that came from disk, one upon the other: `image` uint8 `[steps, B, H, W, C]`, the others `[steps, B]`."""
+
+    batches: Batch
+
+    def __len__(self) -> int:
+        return len(self.batches["label"])
+
+    @property
+    def rows(self) -> jax.Array:
+        """As `Gathered.rows`."""
+        return self.batches["index"]
+
+    @property
+    def mask(self) -> jax.Array:
+        """As `Gathered.mask`; also 0 for images that could not be decoded."""
+        return self.batches["mask"]
+
+    def at(self, i: int | jax.Array) -> Batch:
+        """The batch `{image, label, index, mask}` of step i."""
+        return jax.tree.map(lambda stack: stack[i], self.batches)
+
+
+Batches = Gathered | Stacked
+
+
+def gather(data: Batch, rows: jax.Array, mask: jax.Array) -> Batch:
+    """The batch `{image, label, index, mask}` of the given rows."""
+    return {
+        "image": jnp.take(data["image"], rows, axis=0),
+        "label": jnp.take(data["label"], rows, axis=0),
+        "index": rows,
+        "mask": mask,
+    }
+
+
+class Block(NamedTuple):
+    """The batches of one dispatch, and how many of them are real."""
+
+    batches: Batches
+    steps: int
+
+
+class Feed(abc.ABC):
+    """One split. Every row comes once in a pass, and what fills a batch up has mask 0.
+
+    Attributes:
+      skipped: names of the images that were left out as they could not be decoded.
+      ahead: how many blocks may wait for the device, or None where waiting costs no memory.
+    """
+
+    skipped: Set[str] = frozenset()
+    ahead: int | None = None
+
+    @abc.abstractmethod
+    def read_epoch(self, epoch: int, batch_size: int, steps: int, done: int = 0) -> Iterator[Block]:
+        """A pass as training sees it, in the order of that epoch and in blocks of `steps` batches.
+
+        With it goes on what has made `done` steps of the pass, in whole blocks.
+        """
+
+    @abc.abstractmethod
+    def read_in_order(self, batch_size: int) -> Iterator[Block]:
+        """A pass as evaluation sees it; the batches may be a little larger, so that all devices share them."""
+
+    def close(self) -> None:  # noqa: B027  (a resident set has nothing to end)
+        """Ends what works in the background."""
+
+    def hold_back(self, dispatched: Sequence[Any]) -> None:
+        """Waits until at most `ahead` dispatches are not finished, or what they take would pile up on the devices.
+
+        Args:
+          dispatched: outputs of the dispatches so far, in their order.
+        """
+        if self.ahead and len(dispatched) > self.ahead:
+            jax.block_until_ready(dispatched[-1 - self.ahead])

@@ -1,0 +1,110 @@
+"""The devices of all processes: one mesh, how arrays lie on it, and where compiled programs are kept."""
+
+import hashlib
+import pathlib
+import platform
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from repository import cache_root
+
+from errors import UserError
+
+_LEAST_CUT = 1024  # numbers in an array that is worth being spread over the devices
+
+
+def make_mesh() -> Mesh:
+    """All devices of all processes along the axis `data`."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """`[steps, batch, ...]` with each batch spread over the devices."""
+    return NamedSharding(mesh, PartitionSpec(None, "data"))
+
+
+def parameter_shardings(tree: Any, mesh: Mesh, kind: str) -> Any:
+    """How parameters and the optimiser's moments lie on the devices.
+
+    Args:
+      tree: arrays or their shapes.
+      mesh: of the devices.
+      kind: `data`, each array whole on every device, or `fsdp`, each cut along the largest of its dimensions that the
+        devices can share; what is small, or has no such dimension, stays whole.
+
+    Raises:
+      UserError: for another kind.
+    """
+    if kind not in ("data", "fsdp"):
+        raise UserError(f"sharding is {kind!r}; it must be data or fsdp")
+
+    def one(leaf: Any) -> NamedSharding:
+        shared = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
+        if kind == "data" or not shared or leaf.size < _LEAST_CUT:
+            return replicated_sharding(mesh)
+        largest = max(shared, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
+
+    return jax.tree.map(one, tree)
+
+
+def place(tree: Any, sharding: NamedSharding) -> Any:
+    """On the devices, what every process holds alike on its host."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def one(leaf: Any) -> jax.Array:
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(one, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """On the host of every process, as numpy arrays, what lies on the devices of all; with several, all must call."""
+    if jax.process_count() > 1:
+        tree = jax.jit(lambda tree: tree, out_shardings=replicated_sharding(make_mesh()))(tree)
+    return jax.device_get(tree)
+
+
+def describe_batch(batch_size: int, mesh: Mesh) -> str:
+    """How a batch is spread, such as `batch of 1024: 128 on each of 8 devices of 2 processes`."""
+    if mesh.size == 1:
+        return f"batch of {batch_size} on 1 device"
+    processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"batch of {batch_size}: {batch_size // mesh.size} on each of {mesh.size} devices{processes}"
+
+
+def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> None:
+    """Refuses a batch that the devices and the parts it is computed in cannot share equally."""
+    if accumulation_steps < 1:
+        raise UserError(f"optimizer.accumulation_steps is {accumulation_steps}; it must be at least 1")
+    parts = mesh.size * accumulation_steps
+    if batch_size < 1 or batch_size % parts:
+        raise UserError(
+            f"batch_size is {batch_size}; with {mesh.size} device(s) and optimizer.accumulation_steps "
+            f"{accumulation_steps} it must be a multiple of {parts}"
+        )
+
+
+def enable_compilation_cache() -> None:
+    """Keeps every compiled program in the user's cache directory: the next run starts in a third of the time."""
+    jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla" / _instruction_set()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _instruction_set() -> str:
+    """Tells processors apart, which JAX's own key does not; what one compiled may crash another on a shared home."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return hashlib.sha256(features.encode()).hexdigest()[:12]

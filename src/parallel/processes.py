@@ -1,0 +1,184 @@
+"""Several processes that train one network: how they meet, what the first one decides for all, and how they end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from errors import UserError
+from parallel import stderr_relay
+from parallel.stderr_relay import LOST
+
+T = TypeVar("T")
+
+_SECONDS_SILENT = 30  # a process that has not been heard of for so long has ended
+_SECONDS_TO_END = 2  # which the others are given before process 0 ends: they would take it for lost
+_IS_LOSS = re.compile("gloo|nccl|connection|heartbeat|coordination|barrier", re.IGNORECASE)
+
+
+class Placement(NamedTuple):
+    """Which of how many processes this is, and whether it is alone on its machine."""
+
+    process_id: int
+    num_processes: int
+    alone: bool
+
+
+def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins the other processes of the job, if there are any; to be called before JAX has looked for devices.
+
+    A process that `srun` or `mpirun` has started beside others, or that runs on a Cloud TPU, finds them by itself.
+
+    Args:
+      coordinator: host and port of process 0; None where the launcher tells.
+      num_processes: of the job; None where the launcher tells.
+      process_id: of this process, from 0; None where the launcher tells.
+
+    Raises:
+      UserError: when it cannot be known where the others are.
+    """
+    launched = _launched()
+    if num_processes is not None and process_id is not None:
+        launched = Placement(process_id, num_processes, alone=True)
+    elif num_processes is not None or process_id is not None or (coordinator and launched is None):
+        raise UserError(
+            "--coordinator, --num_processes and --process_id belong together (srun and mpirun tell the last two)"
+        )
+    if launched is None and not _on_tpu():
+        return
+    if launched is not None and not 0 <= launched.process_id < launched.num_processes:
+        raise UserError(f"--process_id is {launched.process_id}; it must be in 0 to {launched.num_processes - 1}")
+    if launched is not None and coordinator is None and not _launcher_tells_coordinator():
+        raise UserError("--coordinator is missing; it is host:port of process 0, with any free port")
+    _relay_stderr()
+    import jax
+
+    try:
+        # Alone on its machine a process takes all devices it sees; otherwise JAX gives each its own.
+        jax.distributed.initialize(
+            coordinator,
+            launched and launched.num_processes,
+            launched and launched.process_id,
+            local_device_ids=[] if launched and launched.alone else None,
+            heartbeat_timeout_seconds=_SECONDS_SILENT,
+        )
+    except ValueError as error:  # a TPU without the metadata of a pod
+        raise UserError(
+            f"the other processes cannot be found ({error}); say --coordinator, --num_processes and --process_id"
+        ) from None
+
+
+def is_multiprocess() -> bool:
+    """Whether this process is one of several."""
+    import jax
+
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    import jax
+
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def run_on_main(action: Callable[[], T]) -> T:
+    """What the action, which only process 0 runs, returns; the other processes wait and get it too, through JSON.
+
+    Raises:
+      UserError: on process 0, when the action does; the others then end, as one line of error is enough.
+    """
+    if not is_multiprocess():
+        return action()
+    if not is_main():
+        answer: Any = gather_from_all(None)[0]
+        if "refused" in answer:
+            sys.exit(2)
+        return answer["result"]
+    try:
+        result = action()
+    except UserError:
+        gather_from_all({"refused": True})
+        time.sleep(_SECONDS_TO_END)
+        raise
+    return gather_from_all({"result": result})[0]["result"]
+
+
+def gather_from_all(value: T) -> list[T]:
+    """What each process has, in their order and through JSON; all must call."""
+    if not is_multiprocess():
+        return [value]
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.int32(len(text)))
+    texts = multihost_utils.process_allgather(np.resize(text, int(lengths.max())))
+    return [json.loads(row[:length].tobytes()) for row, length in zip(texts, lengths.tolist(), strict=True)]
+
+
+@contextmanager
+def end_together() -> Iterator[None]:
+    """Where one of several processes ends with an error, it ends at once, and the others notice.
+
+    An ordinary exit would wait for the others, who wait for this one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not is_multiprocess():
+            raise
+        import jax
+
+        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+        if isinstance(error, jax.errors.JaxRuntimeError) and _IS_LOSS.search(str(error)):
+            print(f"train.py: {LOST}", file=sys.stderr)
+        elif not isinstance(error, SystemExit):
+            sys.excepthook(type(error), error, error.__traceback__)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _launched() -> Placement | None:
+    """What Open MPI or Slurm says; None for a process that neither has started beside others."""
+    environment = os.environ
+    if int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1:
+        rank, size, beside = (int(environment[f"OMPI_COMM_WORLD_{name}"]) for name in ("RANK", "SIZE", "LOCAL_SIZE"))
+        return Placement(rank, size, alone=beside == 1)
+    # Of the step, which srun starts: a batch script that starts one process may have been given more tasks.
+    if (size := int(environment.get("SLURM_STEP_NUM_TASKS", 1))) > 1 and "OMPI_COMM_WORLD_SIZE" not in environment:
+        return Placement(int(environment["SLURM_PROCID"]), size, alone=environment["SLURM_STEP_NUM_NODES"] == str(size))
+    return None
+
+
+def _launcher_tells_coordinator() -> bool:
+    """Open MPI 4 and Slurm do, in what JAX reads; Open MPI 5 does not."""
+    return "OMPI_MCA_orte_hnp_uri" in os.environ or (
+        "OMPI_COMM_WORLD_SIZE" not in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ
+    )
+
+
+def _relay_stderr() -> None:
+    """From here on, stderr says in one line why JAX's runtime has aborted this process."""
+    command = [sys.executable, stderr_relay.__file__]
+    # In a session of its own it outlives the interrupt or the kill of the process group and still says why.
+    relay = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    assert relay.stdin is not None
+    os.dup2(relay.stdin.fileno(), sys.stderr.fileno())
+    relay.stdin.close()
+
+
+def _on_tpu() -> bool:
+    """Whether JAX will find TPU chips here."""
+    chips = [*pathlib.Path("/dev").glob("accel*"), *pathlib.Path("/dev").glob("vfio/*")]
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None and not os.environ.get("JAX_PLATFORMS")

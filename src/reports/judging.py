@@ -1,0 +1,81 @@
+"""How good a rule's choice was, and what many such judgements amount to: regret, standard errors, correlations.
+
+Accuracies are in %, differences of them in percentage points. The test set judges here; no rule but `oracle` reads it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import scipy.stats
+
+from gwa import RULES
+from training.run.reader import FinishedRun
+
+
+class Judgement(NamedTuple):
+    """A rule's choice in a run: the epoch, test accuracy there, and at the run's best epoch, which no rule can know."""
+
+    epoch: int
+    accuracy: float
+    best: float
+
+    @property
+    def regret(self) -> float:
+        """What the choice lost against the best epoch of the same run, at least 0."""
+        return self.best - self.accuracy
+
+
+class Mean(NamedTuple):
+    """A mean of n values, and their sample standard deviation, which one value alone does not have."""
+
+    mean: float
+    deviation: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Mean | None:
+        """The mean of some values; None of none."""
+        values = list(values)
+        if not values:
+            return None
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), deviation, len(values))
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean, if the values are independent."""
+        return None if self.deviation is None else self.deviation / math.sqrt(self.n)
+
+
+class Correlation(NamedTuple):
+    """Pearson's and Spearman's coefficients over n pairs."""
+
+    pearson: float
+    spearman: float
+    n: int
+
+    @classmethod
+    def of(cls, xs: Sequence[float], ys: Sequence[float]) -> Correlation | None:
+        """The correlation of two sequences; None where there are less than three pairs or one of them is constant."""
+        if len(xs) < 3 or len(set(xs)) == 1 or len(set(ys)) == 1:
+            return None
+        pearson, spearman = scipy.stats.pearsonr(xs, ys), scipy.stats.spearmanr(xs, ys)
+        return cls(float(pearson.statistic), float(spearman.statistic), len(xs))
+
+
+def judge(run: FinishedRun, rule: str) -> Judgement | None:
+    """Judges the epoch that a rule, with its defaults, keeps from the whole history of a run.
+
+    Returns:
+      None where the rule keeps no epoch of this run or test accuracy was not measured there.
+    """
+    epoch = RULES[rule]().select(run.history)
+    accuracies = run.values("test_accuracy")
+    if epoch is None or math.isnan(accuracies[epoch - 1]):
+        return None
+    best = max(accuracy for accuracy in accuracies if not math.isnan(accuracy))
+    return Judgement(epoch, 100 * accuracies[epoch - 1], 100 * best)

@@ -1,0 +1,28 @@
+"""Where this repository lies, on Python's path and on disk. Whatever imports its packages imports this first.
+
+The packages have plain names: `networks`, `datasets`, `training`. An environment may hold others of these names, above
+all Hugging Face's `datasets`, and `uv run` puts `src` behind them on Python's path. So `src` comes first here, once for
+all, and the repository's root last, as config files say `from configs import base`.
+"""
+
+import os
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def cache_root() -> pathlib.Path:
+    """The user's cache directory for this project, `$XDG_CACHE_HOME/gwa` or `~/.cache/gwa`."""
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "gwa"
+
+
+def _put_on_path() -> None:
+    source = str(ROOT / "src")
+    loaded = getattr(sys.modules.get("datasets"), "__file__", None)
+    if loaded and not loaded.startswith(source):
+        raise ImportError(f"another package `datasets` was imported before ours ({loaded}); import `training` first")
+    sys.path[:] = [source, *(entry for entry in sys.path if entry not in (source, str(ROOT))), str(ROOT)]
+
+
+_put_on_path()

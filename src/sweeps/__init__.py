@@ -1,0 +1,3 @@
+"""Many runs: examples them in a file, and training them here, on Slurm or by agents of Weights & Biases."""
+
+import repository  # noqa: F401  (it puts our packages first on Python's path)

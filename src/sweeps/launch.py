@@ -1,0 +1,268 @@
+"""Trains the runs of a sweep: what is finished is left alone, what was cut off goes on, what fails is tried once more.
+
+Whoever trains a run writes to its log and holds a lock on it. The lock is handed on to the training process with the
+open file, so it lasts as long as anything trains there, even if the sweep that started it has been killed. Sweeps that
+write to one folder therefore never train a run at the same time; they share the work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import datetime
+import fcntl
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+from sweeps.definition import Run
+
+_MISTAKE = 2  # the exit code of what only the user can put right
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Training:
+    """A run and where it lives.
+
+    Attributes:
+      run: what is trained.
+      folder: the sweep's, which holds the work directories of its runs and their `logs`.
+    """
+
+    run: Run
+    folder: pathlib.Path
+
+    @property
+    def workdir(self) -> pathlib.Path:
+        """The work directory of `src/train.py`."""
+        return self.folder / self.run.name
+
+    @property
+    def log(self) -> pathlib.Path:
+        """What `src/train.py` prints, all attempts one after another."""
+        return self.folder / "logs" / f"{self.run.name}.log"
+
+    @property
+    def command(self) -> str:
+        """The command that trains the run, for a shell."""
+        return self.run.command(self.workdir)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.workdir / "summary.json").exists()
+
+    @property
+    def state(self) -> str:
+        """`finished`, `unfinished` or `new`."""
+        if self.finished:
+            return "finished"
+        return "unfinished" if (self.workdir / "config.json").exists() else "new"
+
+    @property
+    def minutes(self) -> float:
+        """How long a finished run has trained."""
+        return json.loads((self.workdir / "summary.json").read_text())["seconds"] / 60
+
+    def start(self, wait: bool = False, ignore: Collection[signal.Signals] = ()) -> subprocess.Popen | None:
+        """Starts the process that trains the run; None where another process does so already.
+
+        The process leads a process group of its own, so that Ctrl-C does not reach it, and on Linux dies with this one.
+        To be called from the main thread, as the process would die with any other thread that had started it.
+
+        Args:
+          wait: wait for the other process to end, instead of returning None.
+          ignore: signals that the process is not to notice.
+        """
+
+        def prepare() -> None:
+            for number in ignore:
+                signal.signal(number, signal.SIG_IGN)
+            if sys.platform == "linux":
+                _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a") as log:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                return None
+            print(f"[{datetime.datetime.now():%Y-%m-%d %H:%M}] {self.command}", file=log, flush=True)
+            return subprocess.Popen(
+                [sys.executable, *self.run.arguments(self.workdir)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                preexec_fn=prepare,
+            )
+
+
+class Failure(NamedTuple):
+    """A run that did not finish.
+
+    Attributes:
+      reason: how it ended, such as `exit code 1`.
+      log: the file that tells more.
+      exit_code: None where it is not known.
+    """
+
+    training: Training
+    reason: str
+    log: pathlib.Path
+    exit_code: int | None
+
+    @property
+    def last_line(self) -> str:
+        """The last thing that the log says."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it is empty")
+
+
+class Progress:
+    """Prints a line whenever a run starts or ends, with an estimate of the time until all have."""
+
+    def __init__(self, total: int, finished: int):
+        self._total, self._before, self._finished, self._failed = total, finished, finished, 0
+        self._started = time.monotonic()
+
+    def started(self, training: Training) -> None:
+        """A run has been started."""
+        print(f"started   {training.run.name}", flush=True)
+
+    def elsewhere(self, training: Training) -> None:
+        """Another sweep trains the run."""
+        print(f"waits     {training.run.name}  (another process trains it)", flush=True)
+
+    def finished(self, training: Training) -> None:
+        """A run has come to its end."""
+        self._finished += 1
+        left = self._total - self._finished
+        estimate = (time.monotonic() - self._started) / (self._finished - self._before) * left
+        print(
+            f"finished  {training.run.name}  ({training.minutes:.1f} min; {self._finished} of {self._total}"
+            + (f", about {_duration(estimate)} left)" if left else ")"),
+            flush=True,
+        )
+
+    def failed(self, failure: Failure) -> None:
+        """A run has ended otherwise."""
+        print(f"failed    {failure.training.run.name}  ({failure.reason}: {failure.last_line})", flush=True)
+
+
+class Interruption:
+    """Within it Ctrl-C and SIGTERM are noted instead of raised, so that no process is lost halfway through a line."""
+
+    def __enter__(self) -> Interruption:
+        self._noted = False
+        self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def sleep(self, seconds: float) -> None:
+        """Waits.
+
+        Raises:
+          KeyboardInterrupt: if the user has asked for an end.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._noted and time.monotonic() < deadline:
+            time.sleep(min(seconds, 0.2))
+        if self._noted:
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: object) -> None:
+        self._noted = True
+
+
+# Trains runs and returns those that failed.
+Launcher = Callable[[Sequence[Training], Progress], list[Failure]]
+
+
+def launch(trainings: Sequence[Training], launcher: Launcher) -> list[Failure]:
+    """Trains what is not finished, twice where it fails for another reason than a user's mistake.
+
+    Raises:
+      KeyboardInterrupt: after Ctrl-C or SIGTERM, when what was started has been stopped.
+    """
+    unfinished = [training for training in trainings if not training.finished]
+    progress = Progress(len(trainings), len(trainings) - len(unfinished))
+    failures = launcher(unfinished, progress) if unfinished else []
+    again = [failure.training for failure in failures if failure.exit_code != _MISTAKE]
+    if not again:
+        return failures
+    print(f"once more: {len(again)} that failed", flush=True)
+    return [failure for failure in failures if failure.exit_code == _MISTAKE] + launcher(again, progress)
+
+
+def train_here(trainings: Sequence[Training], progress: Progress, max_parallel: int = 1) -> list[Failure]:
+    """Trains on this machine, `max_parallel` at a time, in order; a run that another sweep trains is waited for.
+
+    Raises:
+      KeyboardInterrupt: after Ctrl-C or SIGTERM, when every process has been stopped.
+    """
+    waiting = list(trainings)
+    elsewhere: set[Training] = set()
+    running: dict[Training, subprocess.Popen] = {}
+    failures = []
+    with Interruption() as interruption:
+        try:
+            while waiting or running:
+                for training in list(waiting):
+                    if training.finished:  # by another sweep
+                        waiting.remove(training)
+                        progress.finished(training)
+                    elif len(running) == max_parallel:
+                        break
+                    elif process := training.start():
+                        waiting.remove(training)
+                        running[training] = process
+                        progress.started(training)
+                    elif training not in elsewhere:
+                        elsewhere.add(training)
+                        progress.elsewhere(training)
+                interruption.sleep(0.1)
+                for training in [training for training, process in running.items() if process.poll() is not None]:
+                    code = running.pop(training).returncode
+                    if training.finished:
+                        progress.finished(training)
+                    else:
+                        failures.append(Failure(training, describe_exit(code), training.log, code))
+                        progress.failed(failures[-1])
+        finally:
+            _stop(running.values())
+    return failures
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words; negative ones are signals, as in `subprocess`."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _stop(processes: Collection[subprocess.Popen]) -> None:
+    """Ends processes with all that they have started, gently at first."""
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"

@@ -1,0 +1,1 @@
+"""The work directory of a run: records, checkpoints, environment, progress, tracking, and one reader for all."""

@@ -1,0 +1,94 @@
+"""What a person sees while training runs: a bar on a terminal; elsewhere a line per epoch, and per minute of it."""
+
+import collections
+import sys
+import time
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from parallel.processes import is_main
+
+
+class Progress:
+    """A context manager, silent but on process 0.
+
+    It reads values that are `LAG` dispatches old, so the device never waits.
+    """
+
+    LAG = 2
+    SECONDS = 60.0  # between the lines within an epoch
+
+    def __init__(self, epochs: int, steps_per_epoch: int, steps_done: int):
+        self._epochs, self._steps_per_epoch = epochs, steps_per_epoch
+        self._steps = self._steps_told = steps_done
+        self._told = time.monotonic()
+        self._pending: collections.deque[tuple[int, int, dict[str, jax.Array]]] = collections.deque()
+        self._bar = None
+        if sys.stderr.isatty() and is_main():
+            self._bar = tqdm(total=epochs * steps_per_epoch, initial=steps_done, unit="step", dynamic_ncols=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def dispatched(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
+        """Takes note of a dispatch of `steps` and shows one that was made before."""
+        self._pending.append((epoch, steps, so_far))
+        if len(self._pending) > self.LAG:
+            self._show(*self._pending.popleft())
+
+    def finished_epoch(self, record: dict[str, Any]) -> None:
+        """Shows what is still pending of the epoch, or prints its line."""
+        if self._bar is None:
+            self._steps += sum(steps for _, steps, _ in self._pending)
+            self._pending.clear()
+            self._tell(self._line(record))
+        while self._pending:
+            self._show(*self._pending.popleft())
+
+    def warn(self, message: str) -> None:
+        """A line about the run on stderr, above the bar if there is one."""
+        if is_main():
+            tqdm.write(message, file=sys.stderr)
+
+    def _show(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
+        self._steps += steps
+        seconds = time.monotonic() - self._told
+        if not is_main() or (self._bar is None and seconds < self.SECONDS):
+            return
+        values = jax.device_get(so_far)
+        shown = f"GWA {values['gwa']:.4f}, training accuracy {values['train_accuracy']:.3f}"
+        if self._bar is not None:
+            self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
+            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.update(steps)
+            return
+        step = self._steps - (epoch - 1) * self._steps_per_epoch
+        speed = (self._steps - self._steps_told) / seconds
+        self._tell(f"epoch {epoch}/{self._epochs}  step {step}/{self._steps_per_epoch}  {speed:.3g} steps/s  {shown}")
+
+    def _tell(self, line: str) -> None:
+        if is_main():
+            print(line, flush=True)
+        self._told, self._steps_told = time.monotonic(), self._steps
+
+    def _line(self, record: dict[str, Any]) -> str:
+        shown = {
+            "loss": ("train_loss", "{:.4f}"),
+            "training accuracy": ("train_accuracy", "{:.3f}"),
+            "GWA": ("gwa", "{:.4f}"),
+            "validation accuracy": ("val_accuracy", "{:.3f}"),
+            "test accuracy": ("test_accuracy", "{:.3f}"),
+            "seconds": ("seconds", "{:.1f}"),
+        }
+        parts = [
+            f"{name} {form.format(record[field])}" for name, (field, form) in shown.items() if record[field] is not None
+        ]
+        if record["feed_seconds"] >= 0.05:
+            parts.append(f"waiting for images {record['feed_seconds']:.1f}")
+        return f"epoch {record['epoch']}/{self._epochs}  " + "  ".join(parts)

@@ -1,0 +1,163 @@
+"""What a run leaves behind besides its checkpoints, written and read in one place.
+
+history.jsonl       one JSON object per finished epoch; a NaN is null, with the reason under `reasons`
+scores.npy          float32 [epochs, N], every training sample's alignment, in the row order of the training set
+scores.*.npy        the same by another estimator, where config.estimators names one
+predictions.npy     integer [epochs, N], the class predicted for it at the same moment
+labels.npz          observed labels, clean labels where known, class names, and the rows' numbers in their source
+summary.json        what each rule chose, written when training has ended
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from datasets import Splits
+from parallel.processes import is_main, run_on_main
+
+Record = dict[str, Any]
+
+_FILES = {"alignment": "scores.npy", "prediction": "predictions.npy"}
+
+
+class Records:
+    """The records of one work directory. Every epoch is appended; nothing that is written is written again.
+
+    Of several processes the first one writes; all of them know the history.
+    """
+
+    def __init__(self, workdir: pathlib.Path):
+        self.workdir = workdir
+        self.history: list[Record] = run_on_main(self._read_history)
+
+    def append(self, record: Record, samples: Mapping[str, np.ndarray]) -> None:
+        """One more epoch; the line of the history comes last, so what it tells of is already there."""
+        self.history.append(nan_to_null(record))
+        if not is_main():
+            return
+        for name, row in samples.items():
+            append_row(self._path(_FILES.get(name, scores_file(name))), row)
+        with self._path("history.jsonl").open("a") as file:
+            file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
+
+    def truncate(self, epochs: int) -> None:
+        """Forgets what came after `epochs`: a run that was cut off goes on from its latest checkpoint."""
+        self.history = self.history[:epochs]
+        if not is_main():
+            return
+        write_text(self._path("history.jsonl"), "".join(json.dumps(record) + "\n" for record in self.history))
+        for path in self.workdir.glob("*.npy"):
+            truncate_rows(path, epochs)
+
+    def last_predictions(self) -> np.ndarray | None:
+        """The predictions of the latest epoch, `[N]`; None before the first, and on all processes but the first."""
+        return np.load(self._path("predictions.npy"), mmap_mode="r")[-1] if self.history and is_main() else None
+
+    def write_labels(self, splits: Splits) -> None:
+        """The labels that the rows of scores and predictions belong to."""
+        train = splits.train
+        arrays: dict[str, Any] = {
+            "labels": train.labels,
+            "rows": train.rows,
+            "class_names": np.array(splits.class_names),
+        }
+        if train.clean_labels is not None:
+            arrays["clean_labels"] = train.clean_labels
+        if is_main():
+            np.savez(self._path("labels.npz"), **arrays)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Marks the run as finished."""
+        if is_main():
+            write_json(self._path("summary.json"), summary)
+
+    def _read_history(self) -> list[Record]:
+        path = self._path("history.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _path(self, name: str) -> pathlib.Path:
+        return self.workdir / name
+
+
+def scores_file(estimate: str) -> str:
+    """Where the alignments by another estimator lie, such as `scores.layers.head.kernel.npy` for layers/head/kernel."""
+    return f"scores.{estimate.replace('/', '.')}.npy"
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Indented JSON; the file is there whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """The file is there whole or not at all, even if the machine stops here."""
+    scratch = path.with_name(path.name + ".tmp")
+    with scratch.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def append_row(path: pathlib.Path, row: np.ndarray) -> None:
+    """Adds a row to the array in an .npy file, which is made if need be; the rows before it are not touched."""
+    if not path.exists():
+        np.save(path, row[None])
+        return
+    rows = np.load(path, mmap_mode="r")
+    _check_row(path, rows, row)
+    with path.open("r+b") as file:
+        start = _read_header(file)
+        file.seek(start + rows.nbytes)
+        file.write(np.ascontiguousarray(row, rows.dtype).tobytes())
+        file.flush()
+        # The row counts from here on. NumPy pads headers so that the first axis can grow in place.
+        _write_header(file, start, rows.dtype, (len(rows) + 1, *rows.shape[1:]))
+
+
+def truncate_rows(path: pathlib.Path, count: int) -> None:
+    """Keeps the first `count` rows of the array in an .npy file."""
+    rows = np.load(path, mmap_mode="r")
+    with path.open("r+b") as file:
+        start = _read_header(file)
+        _write_header(file, start, rows.dtype, (count, *rows.shape[1:]))
+        file.truncate(start + count * rows[:1].nbytes)
+
+
+def _check_row(path: pathlib.Path, rows: np.ndarray, row: np.ndarray) -> None:
+    if rows.shape[1:] != row.shape:
+        raise ValueError(f"{path} holds rows of shape {rows.shape[1:]}, not {row.shape}")
+
+
+def _read_header(file: Any) -> int:
+    """Where the data of an .npy file begin."""
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+    return file.tell()
+
+
+def _write_header(file: Any, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    file.seek(0)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    if file.tell() != start:
+        raise ValueError(f"the header of {file.name} has no room for {shape[0]} rows")
+
+
+def nan_to_null(record: Record) -> Record:
+    """The record with null for every NaN or infinity, which JSON does not know."""
+    return {
+        key: nan_to_null(value)
+        if isinstance(value, dict)
+        else None
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for key, value in record.items()
+    }

@@ -1,0 +1,145 @@
+"""A run's work directory: whose it is, whether it is finished, and what ran in it."""
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import logging
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from errors import UserError
+from parallel.processes import run_on_main
+from training.run.records import write_json
+
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "tensorflow-datasets",
+    "numpy",
+    "opencv-python-headless",
+)
+
+
+def find_summary(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[str, Any] | None:
+    """The summary of the run in a work directory if it has ended; None if it is to be begun or continued.
+
+    Changes nothing.
+
+    Raises:
+      UserError: when the directory belongs to a run with another config, or to something else.
+    """
+    if not workdir.exists() or not any(workdir.iterdir()):
+        return None
+    if not (workdir / "config.json").exists():
+        raise UserError(f"--workdir: {workdir} is not empty and holds no run; choose another")
+    if overwrite:
+        return None
+    different = _differences(json.loads((workdir / "config.json").read_text()), _settings(config))
+    if different:
+        raise UserError(
+            f"--workdir: {workdir} holds a run with another config ({', '.join(different)}); "
+            "choose another --workdir, or --overwrite it"
+        )
+    summary = workdir / "summary.json"
+    return json.loads(summary.read_text()) if summary.exists() else None
+
+
+@contextlib.contextmanager
+def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> Iterator[None]:
+    """Makes the work directory this job's alone, emptied before if the user says so.
+
+    To be entered when everything that may be wrong with the config has been checked, so that no mistake in it costs
+    what another run has saved.
+
+    Raises:
+      UserError: when another process is training there.
+    """
+    with contextlib.ExitStack() as held:
+        run_on_main(lambda: _take(workdir, config, overwrite, held))
+        yield
+
+
+def _take(workdir: pathlib.Path, config: Any, overwrite: bool, held: contextlib.ExitStack) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    directory = os.open(workdir, os.O_RDONLY)
+    held.callback(os.close, directory)  # and with it, however the process ends, the lock
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"--workdir: another process is training in {workdir}; choose another") from None
+    except OSError as error:
+        logging.warning("%s: its file system has no locks (%s); nothing keeps a second job out", workdir, error)
+    if overwrite:
+        for path in workdir.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_json(workdir / "config.json", _settings(config))
+    _write_environment(workdir / "environment.json")
+
+
+def _write_environment(file: pathlib.Path) -> None:
+    """The first start's environment, with those of later ones under `resumed`."""
+    started = describe_environment()
+    if file.exists():
+        first = json.loads(file.read_text())
+        started = first | {"resumed": [*first.get("resumed", []), started]}
+    write_json(file, started)
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """The config as JSON holds it."""
+    return json.loads(config.to_json_best_effort())
+
+
+def describe_environment() -> dict[str, Any]:
+    """What a run depends on besides its config: command, code, versions, hardware."""
+    return {
+        "command": " ".join(sys.argv),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu_count": os.cpu_count(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code, with a mark where it had been changed; None outside git."""
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+    """The fields in which two configs differ, as `--config.` spells them."""
+    fields = []
+    for name in {**old, **new}:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            fields += _differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            fields.append(f"{prefix}{name}: {before} there, {after} here")
+    return fields

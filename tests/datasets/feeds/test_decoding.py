@@ -1,0 +1,295 @@
+"""Decoding held to Pillow over every odd kind of file, damage of every sort, and the geometry of crops."""
+
+import concurrent.futures
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+from sklearn.datasets import load_sample_images
+
+from datasets.feeds import decoding
+from datasets.feeds.decoding import DamagedImage, crop_for_evaluation, crop_for_training, decode, draw_crop_window
+from datasets.feeds.jpeg import read_header, upper_rows
+
+PHOTOGRAPH = Image.fromarray(load_sample_images().images[0])  # 640 x 427
+SMALL = PHOTOGRAPH.resize((150, 101))
+
+
+def encoded(image, kind="JPEG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def with_alpha(image, mode):
+    image = image.convert(mode)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+def orientation_6():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def adobe_ycck():
+    """A CMYK JPEG whose Adobe marker says YCCK, as Photoshop writes them."""
+    data = encoded(SMALL.convert("CMYK"))
+    at = data.index(b"Adobe")
+    return data[: at + 11] + b"\x02" + data[at + 12 :]
+
+
+def thumbnailed():
+    """A JPEG that holds another whole one, its thumbnail, before its own data."""
+    inner = encoded(SMALL.resize((40, 30)))
+    data = encoded(SMALL)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner + data[2:]
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SIXTEEN_BITS = Image.fromarray(np.asarray(SMALL.convert("L")).astype(np.uint16) * 257)
+
+KINDS = {
+    "jpeg": encoded(SMALL),
+    "grey jpeg": encoded(SMALL.convert("L")),
+    "progressive jpeg": encoded(SMALL, progressive=True),
+    "progressive grey jpeg": encoded(SMALL.convert("L"), progressive=True),
+    "jpeg of full chroma": encoded(SMALL, subsampling="4:4:4"),
+    "jpeg with halved columns of chroma": encoded(SMALL, subsampling="4:2:2"),
+    "jpeg that stores RGB": encoded(SMALL, keep_rgb=True),
+    "jpeg with restarts": encoded(SMALL, restart_marker_rows=1),
+    "cmyk jpeg": encoded(SMALL.convert("CMYK")),
+    "ycck jpeg": adobe_ycck(),
+    "rotated jpeg": encoded(SMALL, exif=orientation_6()),
+    "jpeg with a profile": encoded(SMALL, icc_profile=PROFILE),
+    "jpeg with a thumbnail": thumbnailed(),
+    "jpeg with bytes after its end": encoded(SMALL) + b"\x00more" * 9,
+    "png": encoded(SMALL, "PNG"),
+    "rotated png": encoded(SMALL, "PNG", exif=orientation_6()),
+    "grey png": encoded(SMALL.convert("L"), "PNG"),
+    "grey png with alpha": encoded(with_alpha(SMALL, "L"), "PNG"),
+    "png with alpha": encoded(with_alpha(SMALL, "RGB"), "PNG"),
+    "palette png": encoded(SMALL.quantize(64), "PNG"),
+    "palette png with one clear colour": encoded(SMALL.quantize(64), "PNG", transparency=3),
+    "palette png with alpha": encoded(SMALL.quantize(64), "PNG", transparency=bytes(range(64))),
+    "png of 16 bits": encoded(SIXTEEN_BITS, "PNG"),
+    "png of one bit": encoded(SMALL.convert("1"), "PNG"),
+    "webp": encoded(SMALL, "WEBP"),
+    "webp with alpha": encoded(with_alpha(SMALL, "RGB"), "WEBP", lossless=True),
+    "bmp": encoded(SMALL, "BMP"),
+    "gif": encoded(SMALL, "GIF"),
+    "tiff": encoded(SMALL, "TIFF"),
+    "one pixel": encoded(SMALL.resize((1, 1))),
+    "one row": encoded(SMALL.resize((70, 1))),
+    "one column": encoded(SMALL.resize((1, 70))),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # Pillow's, from the reference
+def test_pixels_are_pillows(kind, capfd):
+    reference = np.asarray(Image.open(io.BytesIO(KINDS[kind])).convert("RGB"))
+    image = decode(KINDS[kind])
+    assert image.dtype == np.uint8
+    assert np.array_equal(image, reference)
+    assert crop_for_training(KINDS[kind], 32, 0.05, np.random.default_rng(0)).shape == (32, 32, 3)
+    assert crop_for_evaluation(KINDS[kind], 36, 32).shape == (32, 32, 3)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_opencv_reads_ordinary_jpegs(monkeypatch):
+    monkeypatch.delattr(decoding, "_with_pillow")
+    kinds = "jpeg", "grey jpeg", "progressive jpeg", "jpeg with restarts", "rotated jpeg", "jpeg with a thumbnail"
+    for kind in kinds:
+        decode(KINDS[kind])
+        crop_for_training(KINDS[kind], 32, 0.05, np.random.default_rng(0))
+
+
+def broken(kind):
+    data = KINDS[kind]
+    yield "nothing", b""
+    for share in (0.02, 0.1, 0.5, 0.95):
+        yield f"{share:.0%}", data[: int(len(data) * share)]
+    yield "no last byte", data[:-1]
+
+
+@pytest.mark.parametrize(
+    "kind", ["jpeg", "grey jpeg", "progressive jpeg", "cmyk jpeg", "jpeg with a thumbnail", "png", "webp", "bmp"]
+)
+def test_cut_files_are_damaged(kind):
+    for what, data in broken(kind):
+        if kind in ("png", "bmp") and what == "no last byte":  # all pixels are there: Pillow takes it
+            continue
+        for read in (decode, lambda data: crop_for_training(data, 32, 0.05, np.random.default_rng(0))):
+            with pytest.raises(DamagedImage, match=r"^[^\n]{5,120}$"):
+                read(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xd9", b"<html>404</html>", bytes(5000), b"\x89PNG\r\n\x1a\n"],
+)
+def test_what_is_no_image_is_damaged(data):
+    with pytest.raises(DamagedImage):
+        decode(data)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    kind=st.sampled_from(["jpeg", "progressive jpeg", "png", "gif", "cmyk jpeg"]),
+    flips=st.integers(1, 20),
+)
+@settings(max_examples=150, deadline=None)
+def test_flipped_bytes_give_pixels_or_damage_twice_the_same(seed, kind, flips):
+    rng = np.random.default_rng(seed)
+    data = np.frombuffer(KINDS[kind], np.uint8).copy()
+    data[rng.integers(0, len(data), flips)] = rng.integers(0, 256, flips)
+
+    def outcome():
+        try:
+            return crop_for_training(data.tobytes(), 24, 0.3, np.random.default_rng(seed)).tobytes()
+        except DamagedImage as error:
+            return str(error).partition(" at 0x")[0]
+
+    assert outcome() == outcome()
+
+
+@given(data=st.binary(max_size=300), start=st.sampled_from([b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xc0\x00\x11\x08"]))
+@settings(deadline=None)
+def test_random_bytes_are_damaged(data, start):
+    with pytest.raises(DamagedImage):
+        decode(start + data)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_upper_rows_hold_the_same_pixels(mode, subsampling, monkeypatch, capfd):
+    monkeypatch.delattr(decoding, "_with_pillow")
+    data = encoded(SMALL.convert(mode), subsampling=subsampling)
+    header, full = read_header(data), decode(data)
+    assert (header.height, header.width) == full.shape[:2]
+    for reduction in (1, 2, 4, 8):
+        full = decoding._with_opencv(data, reduction)
+        for rows in range(1, 102):
+            part = decoding._with_opencv(data, reduction, upper_rows(data, header, rows))
+            whole = -(-rows // reduction)
+            assert len(part) <= -(-(rows + 8) // reduction) or rows > 92
+            assert np.array_equal(part[:whole], full[:whole]), (reduction, rows)
+    assert capfd.readouterr() == ("", "")
+
+
+@given(
+    height=st.integers(1, 3000), width=st.integers(1, 3000), least_area=st.floats(0.01, 1), seed=st.integers(0, 2**32)
+)
+def test_windows_lie_within_the_image(height, width, least_area, seed):
+    draws = np.random.default_rng(seed).random((10, 4))
+    top, left, rows, columns = draw_crop_window(height, width, least_area, draws)
+    assert 0 <= top <= top + rows <= height
+    assert 0 <= left <= left + columns <= width
+    assert min(rows, columns) >= 1
+    rounding = 1 + 1 / min(rows, columns)
+    if min(height, width) > 1:
+        assert 3 / 4 / rounding <= columns / rows <= 4 / 3 * rounding
+    if (top, left) != ((height - rows) // 2, (width - columns) // 2):  # not the fallback
+        assert rows * columns >= least_area * height * width / rounding**2
+
+
+def test_windows_follow_their_distribution():
+    draws = np.random.default_rng(0).random((4000, 1, 4))
+    windows = np.array([draw_crop_window(3000, 3100, 0.05, one) for one in draws])
+    fallback = windows[:, 2] == 3000
+    top, left, height, width = windows[~fallback].T
+    # Of windows of one area below 3/4 · 3000² all ratios fit, so there area and ratio are uniform.
+    area = height * width / (3000 * 3100)
+    ratio = np.log(width / height) / np.log(4 / 3)
+    free = area < 0.7
+    for values, low, high in (
+        (area[free], 0.05, 0.7),
+        (ratio[free], -1, 1),
+        (top / (3001 - height), 0, 1),
+        (left / (3101 - width), 0, 1),
+    ):
+        counts, _ = np.histogram(np.clip(values, low, high), 10, (low, high))  # whole pixels lie a little outside
+        assert (np.abs(counts - counts.mean()) < 5 * np.sqrt(counts.mean())).all()
+
+
+@pytest.mark.parametrize("shape", [(100, 1000), (1000, 100), (86, 64), (1, 50), (50, 1)])
+def test_without_a_fitting_try_the_window_is_central_and_as_large_as_can_be(shape):
+    height, width = shape
+    none_fits = np.tile([0.999, 0.5, 0.0, 0.0], (10, 1))
+    top, left, rows, columns = draw_crop_window(height, width, 0.99, none_fits)
+    assert abs(2 * top + rows - height) <= 1
+    assert abs(2 * left + columns - width) <= 1
+    assert rows == height or columns == width
+
+
+@pytest.mark.parametrize("side", [86, 640, 1500, 3000])
+def test_training_crops_are_those_of_the_full_image(side):
+    """Read in part and at 1/r of the size or not, a crop is near to Pillow's whose edges are multiples of r."""
+    data = encoded(PHOTOGRAPH.resize((side, side * 2 // 3), Image.Resampling.BICUBIC), quality=95)
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    for seed in range(12):
+        draws = np.random.default_rng(seed).random((10, 4))
+        top, left, height, width = draw_crop_window(image.height, image.width, 0.05, draws)
+        r = decoding._reduction(min(height, width), 96)
+        box = [round(edge / r) * r for edge in (left, top, left + width, top + height)]
+        box[2:] = min(box[2], image.width), min(box[3], image.height)
+        reference = np.asarray(image.resize((96, 96), Image.Resampling.BILINEAR, box)).astype(float)
+        crop = crop_for_training(data, 96, 0.05, np.random.default_rng(seed))
+        elsewhere = np.roll(reference, 1, axis=1)
+        assert np.abs(crop - reference).mean() < 3.5
+        assert np.abs(crop - reference).mean() < 0.6 * np.abs(crop - elsewhere).mean(), "shifted by a pixel"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(86, 60), (300, 400), (640, 427), (1400, 933)])
+def test_evaluation_crop_is_pillows_resize_and_centre(kind, size):
+    data = encoded(PHOTOGRAPH.resize(size, Image.Resampling.BICUBIC), kind)
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    width, height = (side * 256 // min(size) for side in size)
+    left, top = (width - 224) // 2, (height - 224) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + 224, top + 224))
+    reference = np.asarray(resized).astype(float)
+    crop = crop_for_evaluation(data, 256, 224)
+    # A pixel off in either direction gives several times the difference of the two antialiasing filters.
+    assert np.abs(crop - reference).mean() < 2.5
+    for axis in (0, 1):
+        assert np.abs(crop - reference).mean() < 0.6 * np.abs(crop - np.roll(reference, 1, axis)).mean()
+
+
+def test_decode_keeps_the_least_side():
+    data = encoded(PHOTOGRAPH)
+    for least, shape in ((None, (427, 640)), (214, (427, 640)), (213, (214, 320)), (106, (107, 160)), (10, (54, 80))):
+        image = decode(data, least)
+        assert image.shape[:2] == shape
+        factor = round(640 / shape[1])
+        full = np.pad(PHOTOGRAPH, ((0, shape[0] * factor - 427), (0, 0), (0, 0)), "edge")
+        reduced = full.reshape(shape[0], factor, shape[1], factor, 3).mean(axis=(1, 3))
+        assert np.abs(image - reduced).mean() < 6
+
+
+def test_damage_after_the_start_reads_alike_at_a_fraction_of_the_size():
+    """OpenCV gives up where the data stop before the marker of the end; Pillow then fills with grey, and reduces."""
+    data = bytearray(encoded(PHOTOGRAPH))
+    data[len(data) // 2 : -2] = b""
+    data = bytes(data)
+    assert decode(data).shape == (427, 640, 3)
+    assert decode(data, 100).shape == (107, 160, 3)
+    assert np.abs(decode(data, 100).astype(float) - cv2.resize(decode(data), (160, 107))).mean() < 8
+
+
+def test_the_same_pixels_in_every_thread():
+    files = [KINDS[kind] for kind in ("jpeg", "progressive jpeg", "png", "cmyk jpeg")] * 6
+
+    def crops(_):
+        rngs = map(np.random.default_rng, range(len(files)))
+        return [crop_for_training(data, 48, 0.05, rng).tobytes() for data, rng in zip(files, rngs, strict=True)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert all(beside == crops(None) for beside in pool.map(crops, range(4)))

@@ -1,0 +1,177 @@
+"""Each source delivers the images and labels that were put into it, and refuses in one line what it cannot read."""
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from sklearn.datasets import load_digits
+from small_cifar import cifar10_n_arrays
+
+import datasets
+from configs import base
+from datasets import cache, tfds
+from errors import UserError
+
+
+def config(**fields) -> ConfigDict:
+    config = base.get_config().dataset
+    config.update(fields)
+    return config
+
+
+def test_digits_are_scikit_learns():
+    splits = datasets.build(config(name="digits"))
+    digits = load_digits()
+    assert (len(splits.train), len(splits.test)) == (1438, 359)
+    assert sorted([*splits.train.rows, *splits.test.rows]) == list(range(1797))
+    for examples in (splits.train, splits.test):
+        # 16 grey levels spread over a byte, and back again.
+        assert np.array_equal(np.round(examples.images[..., 0] / (255 / 16)), digits.images[examples.rows])
+        assert np.array_equal(examples.labels, digits.target[examples.rows])
+    assert np.bincount(splits.test.labels).min() >= 34
+
+
+def rows_of(examples, images):
+    """Which of `images` each example is, found by its pixels."""
+    return [int(np.flatnonzero((images == image).all(axis=(1, 2, 3)))[0]) for image in examples.images]
+
+
+@pytest.mark.parametrize("label_key", ["label", "aggre_label", "random_label1", "worse_label"])
+def test_tfds_labels_stay_with_their_images(tfds_dir, label_key):
+    splits = datasets.build(config(name="cifar10_n", path=str(tfds_dir), label_key=label_key))
+    images, labels, human = cifar10_n_arrays("train")
+    rows = rows_of(splits.train, images)
+    assert sorted(rows) == list(range(60))
+    assert np.array_equal(splits.train.labels, (labels if label_key == "label" else human)[rows])
+    assert np.array_equal(splits.train.clean_labels, labels[rows])
+    test_images, test_labels, _ = cifar10_n_arrays("test")
+    assert np.array_equal(splits.test.labels, test_labels[rows_of(splits.test, test_images)])
+    assert splits.class_names[0] == "airplane"
+
+
+def test_tfds_images_are_resized_when_decoded(tfds_dir):
+    splits = datasets.build(config(name="cifar10_n", path=str(tfds_dir), image_size=16))
+    images, _, _ = cifar10_n_arrays("train")
+    means = images.reshape(60, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    nearest = [np.abs(means - image).mean(axis=(1, 2, 3)).min() for image in splits.train.images.astype(float)]
+    assert max(nearest) < 0.6  # area interpolation by 2 is the mean of 2×2 pixels, rounded
+
+
+def test_cached_reading_equals_reading_and_damage_is_noticed(tfds_dir, caplog):
+    asked = config(name="cifar10_n", path=str(tfds_dir))
+    first = datasets.build(asked)
+    (entry,) = (
+        path.parent
+        for path in (cache.cache_root() / "datasets").glob("cifar10_n-train-*/image.npy")
+        if np.array_equal(np.load(path), first.train.images)
+    )
+    for damage in (lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: data[:100]):
+        intact = (entry / "image.npy").read_bytes()
+        (entry / "image.npy").write_bytes(damage(intact))
+        again = datasets.build(asked)
+        assert np.array_equal(again.train.images, first.train.images)
+        assert "damaged" in caplog.text
+        assert (entry / "image.npy").read_bytes() == intact
+        caplog.clear()
+    datasets.build(asked)
+    assert not caplog.text
+
+
+def test_tfds_mistakes(tfds_dir, tmp_path):
+    mistakes = {
+        "prepared no 'cifar100'": {"name": "cifar100"},
+        "dataset.label_key is 'aggre'": {"name": "cifar10_n", "label_key": "aggre"},
+        "'worker1_id' has None classes": {"name": "cifar10_n", "label_key": "worker1_id"},
+        "must be array_record": {"name": "other"},
+    }
+    other = tmp_path / "other" / "1.0.0"
+    other.mkdir(parents=True)
+    for file in (tfds_dir / "cifar10_n").glob("*/*.json"):
+        text = file.read_text().replace("array_record", "tfrecord").replace("cifar10_n", "other")
+        (other / file.name).write_text(text)
+    for message, fields in mistakes.items():
+        path = tmp_path if fields["name"] == "other" else tfds_dir
+        with pytest.raises(UserError, match=message):
+            datasets.build(config(path=str(path), **fields))
+
+
+def write_npz(path, **arrays):
+    rng = np.random.default_rng(0)
+    arrays = {"images": rng.integers(0, 256, (30, 6, 6, 3), dtype=np.uint8), "labels": np.arange(30) % 3} | arrays
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return arrays
+
+
+def test_npz_round_trip(tmp_path):
+    path = tmp_path / "mine.npz"
+    arrays = write_npz(
+        path,
+        clean_labels=np.arange(30) % 4,
+        test_images=np.zeros((5, 6, 6, 3), np.uint8),
+        test_labels=np.arange(5) % 4,
+        class_names=np.array(["a", "b", "c", "d"]),
+    )
+    splits = datasets.build(config(name="arrays", path=str(path)))
+    assert np.array_equal(splits.train.images, arrays["images"])
+    assert np.array_equal(splits.train.labels, arrays["labels"])
+    assert np.array_equal(splits.train.clean_labels, arrays["clean_labels"])
+    assert np.array_equal(splits.test.labels, arrays["test_labels"])
+    assert splits.class_names == ("a", "b", "c", "d")
+
+
+def test_npz_with_the_least(tmp_path):
+    write_npz(tmp_path / "mine.npz", images=np.zeros((30, 6, 6), np.uint8))
+    splits = datasets.build(config(name="arrays", path=str(tmp_path / "mine.npz")))
+    assert splits.train.images.shape == (30, 6, 6, 1)
+    assert (splits.val, splits.test, splits.train.clean_labels) == (None, None, None)
+    assert splits.class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"labels": None}, "no array labels"),
+        ({"images": np.zeros((30, 6, 6, 3), np.float32)}, "must be uint8"),
+        ({"images": np.zeros((30, 6, 6, 2), np.uint8)}, "must be uint8"),
+        ({"labels": np.arange(29)}, "30 integers"),
+        ({"labels": np.arange(30.0)}, "must be integers"),
+        ({"labels": np.arange(30) - 1}, r"lie in \[-1, 28\]"),
+        ({"class_names": np.array(["a", "b"])}, r"lie in \[0, 2\]"),
+        ({"images": np.zeros((0, 6, 6, 3), np.uint8), "labels": np.zeros(0, int)}, "empty"),
+        ({"clean_labels": np.zeros((30, 3), int)}, "clean_labels are"),
+        ({"test_images": np.zeros((5, 8, 8, 3), np.uint8), "test_labels": np.zeros(5, int)}, "test_images are"),
+        ({"images": np.array([{}] * 30, object)}, "plain arrays"),
+    ],
+)
+def test_npz_mistakes(tmp_path, arrays, message):
+    write_npz(tmp_path / "mine.npz", **arrays)
+    with pytest.raises(UserError, match=message):
+        datasets.build(config(name="arrays", path=str(tmp_path / "mine.npz")))
+
+
+def test_a_file_that_is_no_npz(tmp_path):
+    (tmp_path / "mine.npz").write_text("no")
+    with pytest.raises(UserError, match=r"not an \.npz file"):
+        datasets.build(config(name="arrays", path=str(tmp_path / "mine.npz")))
+    with pytest.raises(UserError, match="there is no file"):
+        datasets.build(config(name="arrays", path=str(tmp_path / "other.npz")))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("label_key", "wrong"),
+    [("aggre_label", 9.01), ("random_label1", 17.23), ("random_label2", 18.12), ("random_label3", 17.64)],
+)
+def test_cifar10_n_has_its_published_noise(label_key, wrong):
+    """Wei et al., ICLR 2022."""
+    train = datasets.build(config(name="cifar10_n", label_key=label_key)).train
+    assert 100 * np.mean(train.labels != train.clean_labels) == pytest.approx(wrong, abs=0.02)
+
+
+def test_labels_in_another_order_are_noticed():
+    """What the CIFAR-N repository's two files are to each other; binary labels with much noise are not refused."""
+    rng = np.random.default_rng(0)
+    for num_classes, noise in ((10, 0.4), (2, 0.4), (100, 0.4)):
+        clean = rng.integers(0, num_classes, 5000)
+        noisy = np.where(rng.random(5000) < noise, (clean + rng.integers(1, num_classes, 5000)) % num_classes, clean)
+        assert not tfds._agree_by_chance(noisy, clean, num_classes)
+        assert tfds._agree_by_chance(rng.permutation(noisy), clean, num_classes)

@@ -1,0 +1,61 @@
+"""What a pod runs: the training program compiled for a slice of TPUs, which is not there."""
+
+import re
+
+import pytest
+
+from configs import imagenet_vit
+from errors import UserError
+from planning.compilation import _slice, compile_train_block
+from planning.cost import DataSet, recipe_of
+
+DATA = DataSet(train_examples=1000, classes=40, side=64)
+
+
+def program(**overrides):
+    """The recipe of ImageNet, with RandAugment and mixup, for a small network and images: 64 of them on 8 chips."""
+    config = imagenet_vit.get_config()
+    config.network.update({"name": "vit", "patch_size": 16, "width": 256, "depth": 1, "mlp_dim": 512, "num_heads": 4})
+    config.batch_size = 64
+    config.update_from_flattened_dict(overrides)
+    return compile_train_block(config, recipe_of(config, DATA, 20_000), DATA.image_shape, "tpu_v5e", 8)
+
+
+def shapes(text, collective):
+    """The shapes that a kind of exchange between devices results in; `-start` and `-done` are one exchange."""
+    found = re.findall(rf"= \(?\w+\[([\d,]*)\][^=]*? {collective}(?:-start)?\(", text)
+    return {tuple(int(side) for side in shape.split(",") if side) for shape in found}
+
+
+@pytest.mark.tpu
+def test_data_parallel_devices_exchange_gradients_and_the_image_that_mixup_needs():
+    text = program().text
+    assert "u8[8,64,64,3]" in text  # the images of one device, augmented there
+    assert not re.search(r"\[64,64,64,3\]", text)  # and nobody has them all
+    assert shapes(text, "all-gather") == set()
+    assert all(shape[0] == 1 for shape in shapes(text, "collective-permute"))
+    assert "all-reduce" in text
+
+
+@pytest.mark.tpu
+def test_fully_sharded_devices_hold_an_eighth_of_the_state():
+    whole, cut = program(), program(sharding="fsdp")
+    assert re.search(r"ENTRY .*f32\[256,512\]", whole.text)  # a kernel of the block
+    assert not re.search(r"ENTRY .*f32\[256,512\]", cut.text)
+    assert re.search(r"ENTRY .*f32\[256,64\]", cut.text)
+    assert any(shape in ((256, 512), (512, 256)) for shape in shapes(cut.text, "all-gather"))
+    assert not re.search(r"\[64,64,64,3\]", cut.text)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "count", "name"),
+    [("tpu_v5e", 4, "v5e:2x2"), ("tpu_v5e", 8, "v5e:2x4"), ("tpu_v5p", 8, "v5p:2x2x2"), ("tpu_v5p", 32, "v5p:2x4x4")],
+)
+def test_slices_are_nearly_square(accelerator, count, name):
+    assert _slice(accelerator, count) == name
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 12])
+def test_slices_that_are_not_made_are_refused(count):
+    with pytest.raises(UserError, match=rf"--devices is {count}; slices of tpu_v5e have 4, 8, 16"):
+        _slice("tpu_v5e", count)

@@ -1,0 +1,134 @@
+"""Finished runs: what is found, what belongs together, and what is refused."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from finished import write_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errors import UserError
+from training.run.reader import FinishedRun, corrupted_accuracy, find_runs, group_by_seed, read_run, runs_by_cell
+
+
+def test_single_runs_and_sweeps_are_found_sorted(tmp_path):
+    for name in ("b", "sweep/z", "sweep/y", "a"):
+        write_run(tmp_path / name, test=[0.5])
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "history.jsonl").write_text("")
+    assert [(run.sweep, run.name) for run in find_runs(tmp_path)] == [
+        (None, "a"),
+        (None, "b"),
+        ("sweep", "y"),
+        ("sweep", "z"),
+    ]
+
+
+def test_what_was_not_measured_is_nan(tmp_path):
+    write_run(tmp_path / "a", test=[0.5, None, 0.7])
+    run = read_run(tmp_path / "a")
+    assert run.values("test_accuracy")[::2] == [0.5, 0.7]
+    assert run.values("test_accuracy")[1] != run.values("test_accuracy")[1]
+    assert all(value != value for value in run.values("gradient_norm"))  # older runs have no such field
+
+
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(0, 9)), unique=True).flatmap(st.permutations))
+def test_groups_do_not_depend_on_the_order(runs):
+    finished = [
+        FinishedRun(Path(f"{rate}{seed}"), None, {"seed": seed, "rate": rate}, {}, {}, []) for rate, seed in runs
+    ]
+    groups = group_by_seed(finished)
+    expected = {rate: sorted(f"{rate}{seed}" for other, seed in runs if other == rate) for rate, _ in runs}
+    assert [[run.name for run in group] for group in groups] == [expected[rate] for rate in sorted(expected)]
+
+
+def test_a_run_that_the_sweep_does_not_list_is_refused(tmp_path):
+    write_run(tmp_path / "table1_small" / "mine", test=[0.5])
+    with pytest.raises(UserError, match=r"table1_small/mine is a run that configs/sweeps/table1_small\.py does not"):
+        runs_by_cell(find_runs(tmp_path), "table1_small")
+
+
+def test_runs_of_a_sweep_have_its_cells_in_its_order(tmp_path):
+    for name in ("aggre-none-0.01-seed2", "clean-crop_flip-0.1-seed0"):
+        write_run(tmp_path / "table1_small" / name, test=[0.5])
+    write_run(tmp_path / "clean-none-0.1-seed0", test=[0.5])
+    (first, _), (second, run) = runs_by_cell(find_runs(tmp_path), "table1_small")
+    assert first == {"labels": "clean", "augmentation": "crop_flip", "validation": 0.1, "seed": 0}
+    assert second == {"labels": "aggre", "augmentation": "none", "validation": 0.01, "seed": 2}
+    assert run.name == "aggre-none-0.01-seed2"
+
+
+HALF = '{"epoch": 2, "prog'
+
+DAMAGE = {
+    "half-written history": ("history.jsonl", lambda text: text.splitlines()[0] + "\n" + HALF, "line 2"),
+    "lost epoch": ("history.jsonl", lambda text: text.splitlines()[0] + "\n", "1 epochs"),
+    "swapped epochs": ("history.jsonl", lambda text: "\n".join(text.splitlines()[::-1]), "line 1"),
+    "a word for a number": ("history.jsonl", lambda text: text.replace("0.6", '"good"'), "test_accuracy"),
+    "no field": ("history.jsonl", lambda text: text.replace("gwa", "score"), "gwa"),
+    "a list": ("summary.json", lambda text: f"[{text}]", "no JSON object"),
+    "half-written summary": ("summary.json", lambda text: text[:20], "no JSON"),
+    "empty config": ("config.json", lambda text: "", "no JSON"),
+    "no command": ("environment.json", lambda text: "{}", "command"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_one_line_that_names_the_file(tmp_path, damage):
+    file, change, says = DAMAGE[damage]
+    write_run(tmp_path / "a", test=[0.5, 0.6])
+    path = tmp_path / "a" / file
+    path.write_text(change(path.read_text()))
+    with pytest.raises(UserError, match=says) as error:
+        find_runs(tmp_path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "environment.json", "history.jsonl"])
+def test_a_missing_file_is_named(tmp_path, file):
+    write_run(tmp_path / "a", test=[0.5])
+    (tmp_path / "a" / file).unlink()
+    with pytest.raises(UserError, match=f"{file} is missing"):
+        find_runs(tmp_path)
+
+
+@given(st.data())
+def test_a_history_cut_anywhere_is_refused_or_whole(data):
+    with tempfile.TemporaryDirectory() as folder:
+        write_run(Path(folder) / "a", test=[0.5, 0.6])
+        path = Path(folder) / "a" / "history.jsonl"
+        text = path.read_text()
+        cut = data.draw(st.integers(0, len(text)))
+        path.write_text(text[:cut])
+        if cut >= len(text) - 1:  # all but the last line's end
+            assert len(read_run(Path(folder) / "a").history) == 2
+        else:
+            with pytest.raises(UserError, match="history"):
+                read_run(Path(folder) / "a")
+
+
+def evaluated(severities=(1, 2, 3, 4, 5), **rules):
+    return json.dumps({"set": "cifar10_c", "severities": severities, "rules": rules})
+
+
+def test_accuracy_on_corrupted_images(tmp_path):
+    write_run(tmp_path / "a", test=[0.5])
+    run, path = read_run(tmp_path / "a"), tmp_path / "a" / "robustness.json"
+    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None
+    chosen = {"epoch": 1, "groups": {"blur": {"1": 0.7, "mean": 0.6}}}
+    path.write_text(evaluated(max_gwa=chosen, label_wave={"epoch": None, "groups": None}))
+    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "1") == 0.7
+    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") == 0.6
+    assert corrupted_accuracy(run, "imagenet_c", "max_gwa", "blur", "mean") is None
+    assert corrupted_accuracy(run, "cifar10_c", "best_validation", "blur", "1") is None
+    assert corrupted_accuracy(run, "cifar10_c", "label_wave", "blur", "1") is None
+    with pytest.raises(UserError, match=r"robustness\.json does not say the accuracy of max_gwa on noise"):
+        corrupted_accuracy(run, "cifar10_c", "max_gwa", "noise", "mean")
+    path.write_text(evaluated(severities=[1], max_gwa=chosen))
+    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None  # of one severity, not of five
+    path.write_text(path.read_text()[:30])
+    with pytest.raises(UserError, match=r"robustness\.json is no JSON"):
+        corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean")

@@ -1,0 +1,91 @@
+"""The records of a run: rows that grow in place, lines that parse as strict JSON, and both cut back together."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.run.records import Records, append_row, truncate_rows, write_json
+
+SCORES = np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32)
+
+
+@settings(max_examples=30, deadline=None)
+@given(dtype=st.sampled_from([np.float32, np.int32, np.uint8]), count=st.integers(1, 130), keep=st.integers(0, 130))
+def test_rows_grow_in_place_and_are_cut_back(tmp_path_factory, dtype, count, keep):
+    path = tmp_path_factory.mktemp("rows") / "rows.npy"
+    rows = np.random.default_rng(count).integers(0, 200, (count, 7)).astype(dtype)
+    for i, row in enumerate(rows):
+        append_row(path, row)
+        if i in (0, 9, 99):  # the header grows by a digit here
+            assert np.array_equal(np.load(path), rows[: i + 1])
+    keep = min(keep, count)
+    truncate_rows(path, keep)
+    assert np.array_equal(np.load(path), rows[:keep])
+    append_row(path, rows[0])
+    assert np.array_equal(np.load(path), [*rows[:keep], rows[0]])
+
+
+def test_a_row_that_was_cut_off_does_not_count(tmp_path):
+    path = tmp_path / "rows.npy"
+    for row in SCORES[:3]:
+        append_row(path, row)
+    with path.open("ab") as file:
+        file.write(SCORES[3].tobytes()[:9])  # the process ended here
+    assert np.array_equal(np.load(path), SCORES[:3])
+    append_row(path, SCORES[4])
+    assert np.array_equal(np.load(path), SCORES[[0, 1, 2, 4]])
+
+
+def test_rows_have_one_length(tmp_path):
+    append_row(tmp_path / "rows.npy", SCORES[0])
+    with pytest.raises(ValueError, match=r"not \(4,\)"):
+        append_row(tmp_path / "rows.npy", SCORES[0][:4])
+
+
+def record(epoch, **fields):
+    return {"epoch": epoch, "gwa": 0.1 * epoch, "val_loss": None} | fields
+
+
+def samples(epoch):
+    return {"alignment": SCORES[epoch], "prediction": np.full(5, epoch)}
+
+
+def test_history_is_strict_json_and_is_read_back(tmp_path):
+    records = Records(tmp_path)
+    assert records.last_predictions() is None
+    for epoch in (1, 2, 3):
+        gwa = math.nan if epoch == 2 else 0.5
+        records.append(record(epoch, gwa=gwa, nested={"gwa": gwa}), samples(epoch))
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=refuse)["gwa"] for line in lines] == [0.5, None, 0.5]
+    again = Records(tmp_path)
+    assert again.history == records.history
+    assert np.array_equal(again.last_predictions(), np.full(5, 3))
+
+
+def test_truncation_forgets_all_of_an_epoch(tmp_path):
+    records = Records(tmp_path)
+    for epoch in (1, 2, 3):
+        records.append(record(epoch), samples(epoch) | {"textbook": SCORES[epoch] + 1})
+    records.truncate(2)
+    again = Records(tmp_path)
+    assert [line["epoch"] for line in again.history] == [1, 2]
+    assert np.array_equal(np.load(tmp_path / "scores.npy"), SCORES[1:3])
+    assert np.array_equal(np.load(tmp_path / "scores.textbook.npy"), SCORES[1:3] + 1)
+    assert np.array_equal(again.last_predictions(), np.full(5, 2))
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    write_json(tmp_path / "x.json", {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"a": math.nan})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
