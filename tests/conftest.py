@@ -6,8 +6,17 @@ import tempfile
 import jax
 import pytest
 
-# Set before anything compiles. Tests neither read nor fill the user's caches.
+from repository import ROOT, cache_root
+
+from parallel.devices import enable_compilation_cache
+
+# Set before anything compiles. Tests neither read nor fill the user's caches; what they compile is shared by all
+# processes and kept for the next session.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="gwa-tests-")
+(ROOT / ".pytest_cache" / "xla").mkdir(parents=True, exist_ok=True)
+cache_root().mkdir()
+(cache_root() / "xla").symlink_to(ROOT / ".pytest_cache" / "xla")
+enable_compilation_cache()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
