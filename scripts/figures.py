@@ -1,37 +1,29 @@
-"""Draws a finished run, or what many finished runs say together; every figure as PNG and SVG.
+"""Draws a finished run, or what many finished runs show together; every figure as PNG and SVG.
 
 uv run scripts/figures.py runs/digits                           all figures of a run, into runs/digits/figures
-uv run scripts/figures.py runs/digits --output=digits.png       its overview alone; the ending decides
+uv run scripts/figures.py runs/digits --output=digits.png       its overview alone; the ending gives the format
 uv run scripts/figures.py results --output=docs/figures         the figures over all runs in a folder
 """
 
-import argparse
 import pathlib
-import sys
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
+import command_line
 from errors import UserError
-from reports import figures
-from reports.figures.alignments import draw_overview
-from reports.figures.style import save, save_both
+from reports.page import draw_runs
+from reports.run_figures import draw_overview, draw_run
+from reports.style import save, save_all
 from training.run.reader import find_runs, read_run
-
-ENDINGS = (".png", ".svg", ".pdf")
 
 
 def main() -> None:
-    """Prints the files that it has written; a mistake of the user's is one line and exit code 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Prints the names of the files that it has written."""
+    parser = command_line.Parser(__doc__)
     parser.add_argument("folder", type=pathlib.Path, help="a work directory, or a folder of them")
     parser.add_argument("--output", type=pathlib.Path, help="FOLDER/figures by default; or a file for the overview")
     arguments = parser.parse_args()
-    try:
-        paths = draw(arguments.folder, arguments.output or arguments.folder / "figures")
-    except UserError as error:
-        print(f"figures.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    print("\n".join(map(str, paths)))
+    print("\n".join(map(str, draw(arguments.folder, arguments.output or arguments.folder / "figures"))))
 
 
 def draw(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
@@ -40,15 +32,15 @@ def draw(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
     Raises:
       UserError: when there is nothing to draw, or a record cannot be read.
     """
-    is_run = (folder / "summary.json").exists()
-    if output.suffix in ENDINGS:
+    if output.suffix in (".png", ".svg", ".pdf"):
         save(draw_overview(read_run(folder)), output)
         return [output]
-    drawn = figures.of_run(read_run(folder)) if is_run else figures.of_many(find_runs(folder))
-    if not drawn:
+    is_run = (folder / "summary.json").exists()
+    figures = draw_run(read_run(folder)) if is_run else draw_runs(find_runs(folder))
+    if not figures:
         raise UserError(f"{folder} holds no sweep to draw; name a run in it, such as {find_runs(folder)[0].workdir}")
-    return save_both(drawn, output)
+    return save_all(figures, output)
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -2,8 +2,8 @@
 
 uv run scripts/sweep.py configs/sweeps/table1_small.py [--dry_run] [--max_parallel=2] [--only='clean-*'] ...
 
-A run lives in <output>/<sweep>/<run>, its log in <output>/<sweep>/logs. After Ctrl-C or a crash give the same command
-again: finished runs are left alone, those that were cut off go on. Given twice at a time, the two share the work.
+A run is kept in <output>/<sweep>/<run>, its log in <output>/<sweep>/logs. After Ctrl-C or a crash, give the same
+command again: finished runs are left alone, interrupted ones continue. Two of the same command share the work.
 --config.field=value is added to every run. Exit code: 0 if all runs are finished, 1 if not, 2 for a mistake.
 
 On Slurm, from a login node, with repository and output on a disk that the nodes share:
@@ -17,33 +17,22 @@ uv run wandb sweep sweep.yaml
 uv run wandb agent <what that prints>
 """
 
-import argparse
 import functools
 import pathlib
 import sys
-from typing import NoReturn
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
+import command_line
 from errors import UserError
-from sweeps.agents import write
-from sweeps.definition import load, select
+from sweeps.definition import load, select, write_wandb_sweep
 from sweeps.launch import Launcher, Training, launch, train_here
 from sweeps.slurm import train_on_slurm
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the program."""
-        print(f"sweep.py: {message}", file=sys.stderr)
-        sys.exit(2)
-
-
 def main() -> None:
     """Trains, or shows what would be trained."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("sweep", help="the sweep file, with :variant where it has variants")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs"))
     parser.add_argument("--only", default="*", help="glob of the runs' names")
@@ -58,21 +47,32 @@ def main() -> None:
     slurm.add_argument("--cpus_per_task", type=int)
     slurm.add_argument("--memory", type=float, help="GB")
     arguments, rest = parser.parse_known_args()
+    sweep = select(load(arguments.sweep), arguments.only, rest)
+    if arguments.max_parallel < 1:
+        raise UserError(f"--max_parallel is {arguments.max_parallel}; it must be at least 1")
+    trainings = [Training(run, arguments.output / sweep.name) for run in sweep.runs]
+    if arguments.wandb_file:
+        write_wandb_sweep(arguments.wandb_file, sweep, [arguments.sweep, f"--output={arguments.output}", *rest])
+    elif arguments.dry_run:
+        print("\n".join(f"{training.state:10}  {training.command}" for training in trainings))
+    else:
+        local = functools.partial(train_here, max_parallel=arguments.max_parallel)
+        on_slurm = functools.partial(
+            train_on_slurm,
+            max_parallel=arguments.max_parallel,
+            timeout_min=arguments.time_limit,
+            slurm_partition=arguments.partition,
+            gpus_per_node=arguments.gpus_per_node,
+            cpus_per_task=arguments.cpus_per_task,
+            mem_gb=arguments.memory,
+        )
+        train_all(trainings, local if arguments.launcher == "local" else on_slurm)
+
+
+def train_all(trainings: list[Training], launcher: Launcher) -> None:
+    """Trains, and prints what failed; ends the program with exit code 1 if anything is left to do."""
     try:
-        sweep = select(load(arguments.sweep), arguments.only, rest)
-        if arguments.max_parallel < 1:
-            raise UserError(f"--max_parallel is {arguments.max_parallel}; it must be at least 1")
-        if arguments.wandb_file:
-            write(arguments.wandb_file, sweep, [arguments.sweep, f"--output={arguments.output}", *rest])
-            return
-        trainings = [Training(run, arguments.output / sweep.name) for run in sweep.runs]
-        if arguments.dry_run:
-            for training in trainings:
-                print(f"{training.state:10}  {training.command}")
-            return
-        failures = launch(trainings, launcher(arguments))
-    except (UserError, OSError) as error:
-        parser.error(str(error))
+        failures = launch(trainings, launcher)
     except KeyboardInterrupt:
         print("stopped; the same command continues", flush=True)
         sys.exit(1)
@@ -82,20 +82,5 @@ def main() -> None:
     sys.exit(1 if failures else 0)
 
 
-def launcher(arguments: argparse.Namespace) -> Launcher:
-    """What trains the runs."""
-    if arguments.launcher == "local":
-        return functools.partial(train_here, max_parallel=arguments.max_parallel)
-    return functools.partial(
-        train_on_slurm,
-        max_parallel=arguments.max_parallel,
-        timeout_min=arguments.time_limit,
-        slurm_partition=arguments.partition,
-        gpus_per_node=arguments.gpus_per_node,
-        cpus_per_task=arguments.cpus_per_task,
-        mem_gb=arguments.memory,
-    )
-
-
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -8,7 +8,7 @@ uv run scripts/ablate.py runs/beta
 
 import itertools
 
-from sweeps.definition import Run
+from sweeps import Run
 
 RATES = (0.0, 0.2, 0.4)
 

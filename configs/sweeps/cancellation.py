@@ -8,7 +8,7 @@ uv run scripts/sweep.py configs/sweeps/cancellation.py
 
 import itertools
 
-from sweeps.definition import Run
+from sweeps import Run
 
 CLEAN = {"dataset.label_noise.kind": "none", "dataset.label_noise.rate": 0.0}
 CONDITIONS = {

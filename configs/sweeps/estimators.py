@@ -10,7 +10,7 @@ at chance (30 epochs at learning rate 0.1, 17 at 0.01), where Adam learns.
 
 import itertools
 
-from sweeps.definition import Run
+from sweeps import Run
 
 LEARNING_RATES = (0.1, 0.01, 0.001)
 SEEDS = (0, 1, 2)

@@ -5,7 +5,7 @@ uv run scripts/sweep.py configs/sweeps/model_comparison.py
 16 runs, small to large, the families in turn: about two hours on 2 CPU cores, reckoned from single epochs.
 """
 
-from sweeps.definition import Run
+from sweeps import Run
 
 WIDTHS = {  # by about how many parameters: ConvNeXt V2's first stage of three, ViT
     "10k": (5, 16),

@@ -13,7 +13,7 @@ from typing import Any
 
 from errors import UserError
 from gwa import RULES
-from sweeps.definition import Run
+from sweeps import Run
 
 LABELS = {"clean": "label", "aggre": "aggre_label", "random1": "random_label1"}
 EPOCHS = {  # by share of validation data: 35,000 steps of 256 samples, 9,000 of 512

@@ -7,7 +7,7 @@ uv run scripts/sweep.py configs/sweeps/table1_small.py
 
 import itertools
 
-from sweeps.definition import Run
+from sweeps import Run
 
 LABELS = {"clean": "label", "aggre": "aggre_label", "random1": "random_label1"}
 AUGMENTATIONS = {"crop_flip": {}, "none": {"augment.pad": 0, "augment.flip": False}}

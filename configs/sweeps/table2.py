@@ -8,7 +8,7 @@ uv run scripts/sweep.py configs/sweeps/table2.py
 import dataclasses
 
 from configs.sweeps import table1
-from sweeps.definition import Run
+from sweeps import Run
 
 
 def get_runs() -> list[Run]:

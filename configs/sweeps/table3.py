@@ -9,7 +9,7 @@ DATA as well. Where the weights come from: configs/finetune_vit_b16.py.
 import itertools
 
 from configs.finetune_vit_b16 import DATA
-from sweeps.definition import Run
+from sweeps import Run
 
 SEEDS = (0, 1, 2)
 

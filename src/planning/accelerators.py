@@ -1,4 +1,4 @@
-"""What is known of accelerators: what they do in a second, and what XLA asks of them to compile for them."""
+"""Accelerators: what they do in a second, and what XLA must know to compile for them."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ ACCELERATORS = {
 
 
 class Gpu(NamedTuple):
-    """What XLA asks of a GPU; sizes in bytes.
+    """What XLA must know about a GPU; sizes in bytes.
 
     From NVIDIA's data sheets and the tables of compute capabilities in its CUDA programming guide.
     """
@@ -48,4 +48,4 @@ GPUS = {
     "h200": Gpu((9, 0), 132, 128, 2048, 233_472, 232_448, 50 << 20, 1.98),
 }
 TPUS = {"tpu_v5e": ("v5e", 2), "tpu_v5p": ("v5p", 3)}
-"""What libtpu calls them, and in how many dimensions their chips are connected."""
+"""The name in libtpu, and in how many dimensions the chips are connected."""

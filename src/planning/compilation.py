@@ -1,6 +1,6 @@
-"""The training program of a config, compiled for accelerators that are not there.
+"""The training program of a config, compiled for accelerators that this machine does not have.
 
-XLA needs only a description of the devices, and the libraries of their kind, which the extras `cuda` and `tpu` bring.
+XLA needs only a description of the devices and the libraries for them, which the extras `cuda` and `tpu` install.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _LIBTPU = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-"""Or libtpu looks for the machine's own chips, and for other processes that use them."""
+"""Without these, libtpu looks for chips in the machine, and for other processes that use them."""
 
 
 @contextlib.contextmanager
 def trace_for(kind: str) -> Iterator[None]:
-    """Programs traced here are those that run on `gpu` or `tpu`, where a CPU has formulations of its own."""
+    """A context that traces what `gpu` or `tpu` would run; some formulations are for CPUs only."""
     with mock.patch.object(jax, "default_backend", return_value=kind):
         yield
 
 
 class Compiled(NamedTuple):
-    """A training program as XLA has compiled it.
+    """A training program as compiled by XLA.
 
     Attributes:
-      memory: bytes that it takes on one device: state, batch, and whatever it works with.
+      memory: bytes that it takes on one device: state, batch, and temporary arrays.
       text: its instructions, on one device.
     """
 
@@ -70,31 +70,8 @@ def compile_train_block(
       UserError: where XLA cannot compile for them, or the program does not fit into their memory.
     """
     mesh = Mesh(np.array(_describe_devices(accelerator, num_devices)), ("data",), axis_types=(AxisType.Auto,))
-    everywhere, spread = devices.replicated_sharding(mesh), devices.batch_sharding(mesh)
-
-    def struct(leaf: Any, sharding: Any = everywhere) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-    def of_batch(dtype: Any, *rest: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((1, config.batch_size, *rest), dtype, sharding=spread)
-
     with trace_for("gpu" if accelerator in GPUS else "tpu"):
-        state_sharding = shardings(recipe.model, recipe.optimizer, shape, mesh, config.sharding)
-        step = jax.jit(
-            functools.partial(train_block, recipe),
-            donate_argnums=(0, 1),
-            out_shardings=(state_sharding, everywhere, everywhere, None),
-        )
-        label = of_batch(jnp.int32)
-        batch: Any = {"image": of_batch(jnp.uint8, *shape), "label": label, "index": label}
-        number = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
-        lowered = step.lower(
-            jax.tree.map(struct, state_shapes(recipe.model, recipe.optimizer, shape), state_sharding),
-            jax.tree.map(struct, jax.eval_shape(Running.start)),
-            Stacked(batch | {"mask": of_batch(jnp.float32)}),
-            number,
-            number,
-        )
+        lowered = _lower(config, recipe, shape, mesh)
         try:
             program: Any = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
@@ -102,13 +79,32 @@ def compile_train_block(
                 raise UserError(f"the program does not fit into the memory of a {accelerator}") from None
             raise
     memory = program.memory_analysis()
-    return Compiled(
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        + memory.temp_size_in_bytes
-        - memory.alias_size_in_bytes,
-        program.as_text(),
+    size = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return Compiled(size - memory.alias_size_in_bytes, program.as_text())
+
+
+def _lower(config: Any, recipe: Recipe, shape: tuple[int, int, int], mesh: Mesh) -> Any:
+    """The training program for one batch, lowered for the devices of the mesh."""
+    everywhere, spread = devices.replicated_sharding(mesh), devices.batch_sharding(mesh)
+    state_sharding = shardings(recipe.model, recipe.optimizer, shape, mesh, config.sharding)
+
+    def replicated(leaf: Any, sharding: Any = everywhere) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    def of_batch(dtype: Any, *rest: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, config.batch_size, *rest), dtype, sharding=spread)
+
+    state = jax.tree.map(replicated, state_shapes(recipe.model, recipe.optimizer, shape), state_sharding)
+    running = jax.tree.map(replicated, jax.eval_shape(Running.start))
+    label = of_batch(jnp.int32)
+    batch: Any = {"image": of_batch(jnp.uint8, *shape), "label": label, "index": label, "mask": of_batch(jnp.float32)}
+    number = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
+    step = jax.jit(
+        functools.partial(train_block, recipe),
+        donate_argnums=(0, 1),
+        out_shardings=(state_sharding, everywhere, everywhere, None),
     )
+    return step.lower(state, running, Stacked(batch), number, number)
 
 
 def _describe_devices(accelerator: str, num_devices: int) -> list[Any]:
@@ -117,13 +113,13 @@ def _describe_devices(accelerator: str, num_devices: int) -> list[Any]:
             topology = topologies.get_topology_desc(
                 platform="cuda",
                 topology_name="",
-                target_config=_target(accelerator),
+                target_config=_write_target(accelerator),
                 topology=f"1x1x{num_devices}",
             )
         elif accelerator in TPUS:
             for name, value in _LIBTPU.items():
                 os.environ.setdefault(name, value)
-            topology = topologies.get_topology_desc(platform="tpu", topology_name=_slice(accelerator, num_devices))
+            topology = topologies.get_topology_desc(platform="tpu", topology_name=name_slice(accelerator, num_devices))
         else:
             raise UserError(f"--compile knows {', '.join((*GPUS, *TPUS))}, not {accelerator}")
     except (RuntimeError, NotImplementedError) as error:
@@ -132,7 +128,7 @@ def _describe_devices(accelerator: str, num_devices: int) -> list[Any]:
     return topology.devices
 
 
-def _target(accelerator: str) -> str:
+def _write_target(accelerator: str) -> str:
     """XLA's GpuTargetConfigProto, as text."""
     gpu, rates = GPUS[accelerator], ACCELERATORS[accelerator]
     return f"""
@@ -151,7 +147,7 @@ def _target(accelerator: str) -> str:
         runtime_version {{ major: 13 }}"""
 
 
-def _slice(accelerator: str, num_devices: int) -> str:
+def name_slice(accelerator: str, num_devices: int) -> str:
     """The slice of so many chips that is nearest to a square or a cube, such as `v5e:2x4`."""
     name, dimensions = TPUS[accelerator]
     doublings = num_devices.bit_length() - 1

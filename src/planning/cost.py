@@ -24,7 +24,7 @@ from training.step import Recipe, cross_entropy, forward, train_step
 
 
 class DataSet(NamedTuple):
-    """What must be known of a data set: images for training, classes, side in pixels or 0 where it varies, channels."""
+    """A data set as far as a plan needs it: training images, classes, side in pixels or 0 where it varies, channels."""
 
     train_examples: int
     classes: int
@@ -79,12 +79,12 @@ class Size:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What a config's programs are made of.
+    """What counting the programs of a config gives.
 
     Attributes:
       size: of the network.
       forward_flops: per image, by XLA's cost analysis: 2 per multiply-add, and every elementwise operation.
-      train_flops: the same of the whole training step, with gradients, scores and optimiser.
+      train_flops: the same for the whole training step, with gradients, scores and optimiser.
       parameter_bytes, optimizer_bytes: of the state; gradients take as much as the parameters.
       activation_bytes: per image, what differentiation keeps of the forward pass for the backward pass; what a compiler
         needs besides, or saves, is not in it.
@@ -102,7 +102,18 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What the config costs on the devices: images per second, and what limits them, of all together, bytes of one."""
+    """What a config costs on its devices.
+
+    Attributes:
+      program: what its programs are made of.
+      steps: updates of the whole run.
+      batch_per_device: images.
+      memory: bytes on each device, estimated.
+      images_per_second: of all devices together, at best.
+      limit: what sets that speed, `arithmetic` or `memory traffic`.
+      decoding_cores: CPU cores that decode as many images.
+      days: of training, without evaluation.
+    """
 
     program: Program
     steps: int
@@ -114,11 +125,11 @@ class Plan:
     days: float
 
 
-def data_set(config: Any, classes: int | None, train_examples: int | None) -> DataSet:
-    """What is known of the config's data, with what the user says of it in place of that.
+def find_data_set(config: Any, classes: int | None, train_examples: int | None) -> DataSet:
+    """The data set of a config by its name; the user's `classes` and `train_examples` come first.
 
     Raises:
-      UserError: when something is missing.
+      UserError: when neither the name nor the user says how large it is.
     """
     known = DATA_SETS.get(config.dataset.name, DataSet(0, 0))
     classes = classes or len(config.dataset.classes or ()) or known.classes
@@ -130,24 +141,26 @@ def data_set(config: Any, classes: int | None, train_examples: int | None) -> Da
         (side, "--config.dataset.image_size=PIXELS"),
     ):
         if not value:
-            raise UserError(f"not everything is known of the data set {config.dataset.name!r}; say {what}")
+            raise UserError(f"the size of the data set {config.dataset.name!r} is not known; give {what}")
     held_out = round(config.dataset.val_fraction * train_examples)
     return DataSet(train_examples - held_out, classes, side, known.channels)
 
 
-def plan(config: Any, data: DataSet, accelerator: str, devices: int, utilisation: float, crops_per_core: float) -> Plan:
+def make_plan(
+    config: Any, data: DataSet, accelerator: str, devices: int, utilisation: float, crops_per_core: float
+) -> Plan:
     """The cost of training as the config says, without evaluation.
 
     Args:
       config: of a run.
-      data: its data set; `side` is known.
+      data: its data set, with a `side`.
       accelerator: a name of ACCELERATORS.
       devices: how many of them share each batch.
       utilisation: share of the peak rate that training reaches, (0, 1].
       crops_per_core: images that a CPU core decodes in a second.
 
     Raises:
-      UserError: for an accelerator that is not known, or numbers that cannot be.
+      UserError: for an unknown accelerator, or an impossible number.
     """
     if accelerator not in ACCELERATORS:
         raise UserError(f"there is no accelerator {accelerator!r}; there are {', '.join(ACCELERATORS)}")
@@ -159,7 +172,7 @@ def plan(config: Any, data: DataSet, accelerator: str, devices: int, utilisation
     if devices < 1 or config.batch_size % parts:
         raise UserError(f"batch_size is {config.batch_size}; it must be a multiple of the {parts} parts it is split in")
     steps = config.epochs * -(-data.train_examples // config.batch_size)
-    program = examine(config, data, steps)
+    program = count_program(config, data, steps)
     shards = devices if config.sharding == "fsdp" else 1
     memory = (2 * program.parameter_bytes + program.optimizer_bytes) / shards
     memory += program.fixed_bytes + config.batch_size // parts * program.activation_bytes
@@ -180,10 +193,10 @@ def plan(config: Any, data: DataSet, accelerator: str, devices: int, utilisation
 
 
 def recipe_of(config: Any, data: DataSet, steps: int) -> Recipe:
-    """What the config trains: its network, its optimiser for so many steps, its augmentation.
+    """The recipe of a config's training step: network, optimiser for so many steps, augmentation.
 
     Raises:
-      UserError: for a network or an optimiser that cannot be.
+      UserError: for a network or an optimiser that cannot be built.
     """
     model = networks.build(config.network, data.classes)
     chain, _ = optimizer.build(config.optimizer, steps)
@@ -192,11 +205,11 @@ def recipe_of(config: Any, data: DataSet, steps: int) -> Recipe:
     return Recipe(model, chain, augmentation, data.classes, smoothing, parts)
 
 
-def examine(config: Any, data: DataSet, steps: int) -> Program:
+def count_program(config: Any, data: DataSet, steps: int) -> Program:
     """Counts what the config's network and training step do, from their traces.
 
     Raises:
-      UserError: for a network or an optimiser that cannot be.
+      UserError: for a network or an optimiser that cannot be built.
     """
     recipe, shape = recipe_of(config, data, steps), data.image_shape
     recipe = dataclasses.replace(recipe, accumulation_steps=1)  # the sum is the same
@@ -204,25 +217,25 @@ def examine(config: Any, data: DataSet, steps: int) -> Program:
     with trace_for("gpu"):
         state = state_shapes(model, chain, shape)
         forward_pass: Any = jax.jit(model.apply).lower(*_forward_shapes(model, shape))
-        few, many = (_train_flops(recipe, state, shape, batch) for batch in (2, 4))
-        kept_of_few, kept_of_many = (_kept_bytes(recipe, state, shape, batch) for batch in (2, 4))
+        few, many = (_count_train_flops(recipe, state, shape, batch) for batch in (2, 4))
+        kept_of_few, kept_of_many = (_count_kept_bytes(recipe, state, shape, batch) for batch in (2, 4))
         return Program(
-            measure(model, shape),
+            measure_network(model, shape),
             forward_pass.cost_analysis()["flops"],
             (many - few) / 2,
-            _bytes(state.params),
-            _bytes(state.opt_state),
+            _count_bytes(state.params),
+            _count_bytes(state.opt_state),
             (kept_of_many - kept_of_few) // 2,
             2 * kept_of_few - kept_of_many,
         )
 
 
-def measure(model: nn.Module, shape: tuple[int, ...]) -> Size:
+def measure_network(model: nn.Module, shape: tuple[int, ...]) -> Size:
     """Parameters of a network and multiply-adds of its forward pass, for one image of this shape."""
     with trace_for("gpu"):
         variables, image = _forward_shapes(model, shape)
         jaxpr = jax.make_jaxpr(model.apply)(variables, image).jaxpr
-    return Size(sum(leaf.size for leaf in jax.tree.leaves(variables)), sum(_multiply_adds(jaxpr)))
+    return Size(sum(leaf.size for leaf in jax.tree.leaves(variables)), sum(_count_multiply_adds(jaxpr)))
 
 
 def _forward_shapes(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, jax.ShapeDtypeStruct]:
@@ -230,8 +243,8 @@ def _forward_shapes(model: nn.Module, shape: tuple[int, ...]) -> tuple[Any, jax.
     return {"params": jax.eval_shape(model.init, jax.random.key(0), image)["params"]}, image
 
 
-def _multiply_adds(jaxpr: core.Jaxpr) -> Iterator[int]:
-    """Of every product and convolution, those of called functions included."""
+def _count_multiply_adds(jaxpr: core.Jaxpr) -> Iterator[int]:
+    """The multiply-adds of every product and convolution, also in the functions that it calls."""
     for equation in jaxpr.eqns:
         result: Any = equation.outvars[0].aval
         operands: list[Any] = [variable.aval for variable in equation.invars]
@@ -243,12 +256,12 @@ def _multiply_adds(jaxpr: core.Jaxpr) -> Iterator[int]:
             yield result.size * operands[1].size // outputs
         for called in equation.params.values():
             if isinstance(called, core.ClosedJaxpr):
-                yield from _multiply_adds(called.jaxpr)
+                yield from _count_multiply_adds(called.jaxpr)
             elif isinstance(called, core.Jaxpr):
-                yield from _multiply_adds(called)
+                yield from _count_multiply_adds(called)
 
 
-def _train_flops(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batch_size: int) -> float:
+def _count_train_flops(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batch_size: int) -> float:
     batch = {
         "image": jax.ShapeDtypeStruct((batch_size, *shape), jnp.uint8),
         "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
@@ -260,8 +273,8 @@ def _train_flops(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batc
     return step.cost_analysis()["flops"]
 
 
-def _kept_bytes(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batch_size: int) -> int:
-    """What the backward pass needs of the forward pass: everything that its function holds on to."""
+def _count_kept_bytes(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batch_size: int) -> int:
+    """What the backward pass keeps from the forward pass."""
 
     def backward(params: Any, images: jax.Array, targets: jax.Array, key: jax.Array) -> Any:
         def loss(params: Any) -> jax.Array:
@@ -271,8 +284,8 @@ def _kept_bytes(recipe: Recipe, state: TrainState, shape: tuple[int, ...], batch
 
     images = jax.ShapeDtypeStruct((batch_size, *shape), jnp.uint8)
     targets = jax.ShapeDtypeStruct((batch_size, recipe.num_classes), jnp.float32)
-    return _bytes(jax.eval_shape(backward, state.params, images, targets, state.rng))
+    return _count_bytes(jax.eval_shape(backward, state.params, images, targets, state.rng))
 
 
-def _bytes(tree: Any) -> int:
+def _count_bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

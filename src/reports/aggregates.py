@@ -1,18 +1,36 @@
-"""An epoch's scores in one number, from stored scores: GWA for any β, and what could stand in its place."""
+"""One number for the scores of an epoch: GWA for any β, and what could stand in its place: no kurtosis, robust means.
+
+All of it is computed from stored scores, without training: the aggregates, which epoch the paper's rule chooses by
+each, and the tables of what these choices lose.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from gwa import MaxGWA
+from gwa import Last, Oracle
+from reports.judging import Mean, choose_epoch
+from reports.layout import Cell, Line, Table
+from reports.sweep_runs import find_sweep_runs, name_condition
+from training.run.reader import FinishedRun, read_derived
+from training.run.records import write_json
 
 TRIM = 0.1  # share of the scores that the trimmed mean leaves out at each end
 
+SWEEPS = {"table1_small": "10,000 images of CIFAR-10", "beta": "digits"}
 
-def aggregates(scores: np.ndarray, betas: Iterable[float]) -> dict[str, np.ndarray]:
+TEXT = """Test accuracy that is lost, against the best epoch of the same run, where the paper's rule maximises another \
+aggregate of the scores than GWA, in percentage points: mean ± standard error (number of runs). `uv run \
+scripts/ablate.py runs/<sweep>` makes the choices from stored scores, without training."""
+
+Choices = Mapping[str, Mapping[str, Any]]
+"""By aggregate, and by the rules `last` and `oracle`: the chosen `epoch` and its `test_accuracy`, None if unknown."""
+
+
+def aggregate(scores: np.ndarray, betas: Iterable[float]) -> dict[str, np.ndarray]:
     """Every aggregate of every epoch, one epoch at a time, in float64.
 
     Args:
@@ -22,17 +40,17 @@ def aggregates(scores: np.ndarray, betas: Iterable[float]) -> dict[str, np.ndarr
     Returns:
       By name, `[epochs]`; NaN where an aggregate is not defined.
     """
-    epochs = [(*mean_and_excess_kurtosis(row), *median_and_trimmed_mean(row)) for row in scores]
+    epochs = [(*_mean_and_excess_kurtosis(row), *_median_and_trimmed_mean(row)) for row in scores]
     mean, kurtosis, median, trimmed = np.array(epochs).reshape(-1, 4).T
     return {
-        **{f"GWA, β = {beta:g}": gwa(mean, kurtosis, beta) for beta in betas},
+        **{f"GWA, β = {beta:g}": _gwa(mean, kurtosis, beta) for beta in betas},
         "mean": mean,
         "median": median,
         f"mean without {100 * TRIM:.0f} % at each end": trimmed,
     }
 
 
-def mean_and_excess_kurtosis(row: np.ndarray) -> tuple[float, float]:
+def _mean_and_excess_kurtosis(row: np.ndarray) -> tuple[float, float]:
     """Of the scores `[N]` of an epoch; population moments, NaN for the kurtosis of equal scores."""
     row = row.astype(np.float64)
     mean = row.mean()
@@ -41,24 +59,73 @@ def mean_and_excess_kurtosis(row: np.ndarray) -> tuple[float, float]:
     return mean, np.square(squares).mean() / variance**2 - 3 if variance else np.nan
 
 
-def median_and_trimmed_mean(row: np.ndarray, share: float = TRIM) -> tuple[float, float]:
-    """Of the scores `[N]` of an epoch; the trimmed mean is without `int(share N)` scores at each end."""
-    cut = int(share * len(row))
+def _median_and_trimmed_mean(row: np.ndarray) -> tuple[float, float]:
+    """Of the scores `[N]` of an epoch; the trimmed mean leaves out `int(TRIM N)` scores at each end."""
+    cut = int(TRIM * len(row))
     middle = (len(row) - 1) // 2, len(row) // 2
     partitioned = np.partition(row.astype(np.float64), (cut, *middle, len(row) - 1 - cut))
     return partitioned[list(middle)].mean(), partitioned[cut : len(row) - cut].mean()
 
 
-def gwa(mean: np.ndarray, excess_kurtosis: np.ndarray, beta: float) -> np.ndarray:
-    """mean / (excess kurtosis + β); NaN where the denominator is not positive, as `gwa.gwa_score` has it."""
+def _gwa(mean: np.ndarray, excess_kurtosis: np.ndarray, beta: float) -> np.ndarray:
+    """mean / (excess kurtosis + β); NaN where the denominator is not positive, as in `gwa.gwa_score`."""
     denominator = excess_kurtosis + beta
     return np.divide(mean, denominator, out=np.full_like(mean, np.nan), where=denominator > 0)
 
 
-def chosen_epoch(values: np.ndarray, history: Iterable[Mapping[str, Any]]) -> int | None:
-    """The epoch that the paper's rule chooses when these `[epochs]` are the scores in place of those in the history."""
-    records = [
-        {"epoch": record["epoch"], "progress": record["progress"], "gwa": value}
-        for record, value in zip(history, values, strict=True)
+def ablate(run: FinishedRun, betas: Iterable[float]) -> Choices:
+    """The epoch that the paper's rule chooses by each aggregate; written into the run's ablation.json as well.
+
+    Raises:
+      UserError: when the work directory holds no scores.
+    """
+    epochs = {name: choose_epoch(run.history, values) for name, values in aggregate(run.load_scores(), betas).items()}
+    epochs |= {rule.name: rule.select(run.history) for rule in (Last(), Oracle())}
+    choices = {
+        name: {"epoch": epoch, "test_accuracy": run.history[epoch - 1]["test_accuracy"] if epoch else None}
+        for name, epoch in epochs.items()
+    }
+    write_json(run.workdir / "ablation.json", choices)
+    return choices
+
+
+def format_choices(runs: Sequence[Choices]) -> list[str]:
+    """A Markdown table, one row per aggregate: the epochs it chose in the runs, and their mean test accuracy."""
+    lines = ["| aggregate | epochs | test accuracy |", "|---|---|---|"]
+    for name in runs[0]:
+        chosen = [choices[name] for choices in runs]
+        mean = Mean.of(100 * choice["test_accuracy"] for choice in chosen if choice["test_accuracy"] is not None)
+        spread = f" ± {mean.deviation:.2f}" if mean and mean.deviation is not None else ""
+        accuracy = f"{mean.mean:.2f}{spread} ({mean.n})" if mean else "not measured"
+        lines.append(f"| {name} | {', '.join(str(choice['epoch'] or 'none') for choice in chosen)} | {accuracy} |")
+    return lines
+
+
+def tabulate_aggregates(runs: Sequence[FinishedRun]) -> list[Table]:
+    """Aggregate by condition, for each sweep whose runs have an ablation.json."""
+    tables = []
+    for sweep, data in SWEEPS.items():
+        ablations = [
+            (name_condition(cell), choices)
+            for cell, run in find_sweep_runs(runs, sweep)
+            if (choices := read_derived(run.workdir, "ablation.json"))
+        ]
+        if ablations:
+            tables.append(_make_table(ablations, data))
+    return tables
+
+
+def _make_table(ablations: Sequence[tuple[str, Choices]], data: str) -> Table:
+    columns = [*dict.fromkeys(condition for condition, _ in ablations), "overall"]
+    names = dict.fromkeys(name for _, choices in ablations for name in choices if name != "oracle")
+    rows: list[Line] = [
+        (name, *(Cell(Mean.of(_list_regrets(ablations, name, column))) for column in columns)) for name in names
     ]
-    return MaxGWA().select(records)
+    title = f"Aggregates of the scores on {data}"
+    return Table("aggregates", title, TEXT, ("aggregate", *columns), tuple(rows), standard_errors=True)
+
+
+def _list_regrets(ablations: Sequence[tuple[str, Choices]], name: str, column: str) -> list[float]:
+    parts = [choices for condition, choices in ablations if column in (condition, "overall")]
+    pairs = [(choices[name]["test_accuracy"], choices["oracle"]["test_accuracy"]) for choices in parts]
+    return [100 * (best - accuracy) for accuracy, best in pairs if accuracy is not None]

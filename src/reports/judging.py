@@ -1,6 +1,7 @@
 """How good a rule's choice was, and what many such judgements amount to: regret, standard errors, correlations.
 
-Accuracies are in %, differences of them in percentage points. The test set judges here; no rule but `oracle` reads it.
+Accuracies are in %, differences of them in percentage points. Choices are judged on the test set, which no rule but
+`oracle` reads.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import scipy.stats
-
-from gwa import RULES
+from gwa import RULES, MaxGWA
+from gwa.rules.rule import Record
 from training.run.reader import FinishedRun
 
 
 class Judgement(NamedTuple):
-    """A rule's choice in a run: the epoch, test accuracy there, and at the run's best epoch, which no rule can know."""
+    """A rule's choice in a run: the epoch, its test accuracy, and that of the run's best epoch, which no rule knows."""
 
     epoch: int
     accuracy: float
@@ -30,7 +30,7 @@ class Judgement(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """A mean of n values, and their sample standard deviation, which one value alone does not have."""
+    """A mean of n values, and their sample standard deviation, which a single value does not have."""
 
     mean: float
     deviation: float | None
@@ -63,6 +63,8 @@ class Correlation(NamedTuple):
         """The correlation of two sequences; None where there are less than three pairs or one of them is constant."""
         if len(xs) < 3 or len(set(xs)) == 1 or len(set(ys)) == 1:
             return None
+        import scipy.stats  # takes a second, and few tables need it
+
         pearson, spearman = scipy.stats.pearsonr(xs, ys), scipy.stats.spearmanr(xs, ys)
         return cls(float(pearson.statistic), float(spearman.statistic), len(xs))
 
@@ -71,7 +73,7 @@ def judge(run: FinishedRun, rule: str) -> Judgement | None:
     """Judges the epoch that a rule, with its defaults, keeps from the whole history of a run.
 
     Returns:
-      None where the rule keeps no epoch of this run or test accuracy was not measured there.
+      None where the rule keeps no epoch of this run, or test accuracy was not measured after that epoch.
     """
     epoch = RULES[rule]().select(run.history)
     accuracies = run.values("test_accuracy")
@@ -79,3 +81,8 @@ def judge(run: FinishedRun, rule: str) -> Judgement | None:
         return None
     best = max(accuracy for accuracy in accuracies if not math.isnan(accuracy))
     return Judgement(epoch, 100 * accuracies[epoch - 1], 100 * best)
+
+
+def choose_epoch(history: Iterable[Record], values: Iterable[float]) -> int | None:
+    """The epoch that the paper's rule would choose if these values, one per epoch, were GWA."""
+    return MaxGWA().select([{**record, "gwa": value} for record, value in zip(history, values, strict=True)])

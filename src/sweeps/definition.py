@@ -1,4 +1,7 @@
-"""A sweep: a Python file that lists runs, each a config with overrides, and the cell of a table that the run fills."""
+"""A sweep: a Python file that lists runs, each a config with overrides, and the cell of a table that the run fills.
+
+Sweep files import this file, so it needs nothing but what config files need.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import fnmatch
 import importlib.util
 import inspect
+import json
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
@@ -34,11 +38,11 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder of the run within the sweep's, made of the cell's values: `clean-crop_flip-0.1-seed0`."""
+        """The name of the run's folder in that of the sweep, made of the cell's values: `clean-crop_flip-0.1-seed0`."""
         return "-".join(f"seed{value}" if key == "seed" else str(value) for key, value in self.cell.items())
 
     def arguments(self, workdir: pathlib.Path) -> list[str]:
-        """The command line that trains the run in `workdir`, from the root of the repository, after `uv run`."""
+        """The words after `uv run` that train the run in `workdir`, from the root of the repository."""
         config, *overrides = self.flags()
         return ["src/train.py", config, f"--workdir={workdir}", *overrides]
 
@@ -47,7 +51,7 @@ class Run:
         return [f"--config={self.config}", *(f"--config.{field}={value}" for field, value in self.overrides.items())]
 
     def command(self, workdir: pathlib.Path) -> str:
-        """The same as a shell takes it."""
+        """The command that trains the run, for a shell."""
         return shlex.join(["uv", "run", *self.arguments(workdir)])
 
 
@@ -57,7 +61,7 @@ class Sweep:
 
     Attributes:
       name: the file's name, with its variant: `table1_imagenet` for `configs/sweeps/table1.py:imagenet`.
-      runs: no two of one name.
+      runs: no two of them have the same name.
     """
 
     name: str
@@ -68,12 +72,13 @@ def load(path: str) -> Sweep:
     """Reads a sweep file, which defines `get_runs()`, or `get_runs(variant)` where it has variants.
 
     Raises:
-      UserError: when the file is not there, fails, defines no runs, names a config that does not exist, or a run twice.
+      UserError: when the file does not exist or fails, names a config that does not exist, or
+        lists no runs or one twice.
     """
     file, _, variant = path.partition(":")
     if not pathlib.Path(file).is_file():
         raise UserError(f"there is no sweep file {file}; sweeps lie in configs/sweeps")
-    runs = _runs(file, variant)
+    runs = _call_get_runs(file, variant)
     if not runs:
         raise UserError(f"{file} lists no runs")
     for run in runs:
@@ -86,16 +91,15 @@ def load(path: str) -> Sweep:
     return Sweep("_".join(filter(None, (pathlib.Path(file).stem, variant))), runs)
 
 
-def _runs(file: str, variant: str) -> tuple[Run, ...]:
-    """What the file's `get_runs` returns."""
+def _call_get_runs(file: str, variant: str) -> tuple[Run, ...]:
     spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
     if spec is None or spec.loader is None:
-        raise UserError(f"{file} is no sweep file: it is not Python")
+        raise UserError(f"{file} is not a sweep file: it is not Python")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         if not hasattr(module, "get_runs"):
-            raise UserError(f"{file} is no sweep file: it defines no function get_runs")
+            raise UserError(f"{file} is not a sweep file: it defines no function get_runs")
         if variant and not inspect.signature(module.get_runs).parameters:
             raise UserError(f"{file} has no variants; {variant!r} is not understood")
         return tuple(module.get_runs(variant) if variant else module.get_runs())
@@ -106,10 +110,10 @@ def _runs(file: str, variant: str) -> tuple[Run, ...]:
 
 
 def select(sweep: Sweep, only: str, arguments: Sequence[str]) -> Sweep:
-    """The runs whose names match the glob `only`, with the `--config.field=value` of the command line added to each.
+    """The runs whose names match the glob `only`, each with the `--config.field=value` of the command line added.
 
     Raises:
-      UserError: when none matches, an argument is another one, or a run cannot be configured.
+      UserError: when no run matches, an argument is not of this form, or a run cannot be configured.
     """
     for argument in arguments:
         if not (argument.startswith("--config.") and "=" in argument):
@@ -123,11 +127,11 @@ def select(sweep: Sweep, only: str, arguments: Sequence[str]) -> Sweep:
     if not runs:
         raise UserError(f"--only={only} matches no run; one is called {sweep.runs[0].name}")
     for run in runs:
-        configuration(run)
+        configure(run)
     return dataclasses.replace(sweep, runs=runs)
 
 
-def configuration(run: Run) -> ConfigDict:
+def configure(run: Run) -> ConfigDict:
     """The config that `src/train.py` trains, with the run's overrides.
 
     Raises:
@@ -143,3 +147,19 @@ def configuration(run: Run) -> ConfigDict:
     except Exception as error:  # whatever the user's own config file raises
         raise UserError(f"the run {run.name} cannot be configured: {config_mistake(error)}") from error
     return config
+
+
+def write_wandb_sweep(path: pathlib.Path, sweep: Sweep, arguments: Sequence[str]) -> None:
+    """Writes the YAML file (JSON is YAML) that `wandb sweep` reads, so that agents of Weights & Biases train the runs.
+
+    The runs of a sweep need not be the product of anything, so the grid is over their names: an agent's command is
+    `uv run scripts/sweep.py <arguments> --only=<name>`.
+    """
+    content = {
+        "name": sweep.name,
+        "program": "scripts/sweep.py",
+        "method": "grid",
+        "parameters": {"only": {"values": [run.name for run in sweep.runs]}},
+        "command": ["${env}", "uv", "run", "${program}", *arguments, "${args}"],
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n")

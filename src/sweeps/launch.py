@@ -1,7 +1,7 @@
-"""Trains the runs of a sweep: what is finished is left alone, what was cut off goes on, what fails is tried once more.
+"""Trains the runs of a sweep: finished runs are left alone, interrupted ones continue, failed ones get a second try.
 
-Whoever trains a run writes to its log and holds a lock on it. The lock is handed on to the training process with the
-open file, so it lasts as long as anything trains there, even if the sweep that started it has been killed. Sweeps that
+Whoever trains a run writes to its log and holds a lock on it. The training process inherits the lock with the open
+file, so the lock lasts as long as anything trains there, even if the sweep that started it has been killed. Sweeps that
 write to one folder therefore never train a run at the same time; they share the work.
 """
 
@@ -11,7 +11,6 @@ import ctypes
 import dataclasses
 import datetime
 import fcntl
-import json
 import os
 import pathlib
 import signal
@@ -22,19 +21,20 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from sweeps.definition import Run
+from training.run.reader import read_summary
 
-_MISTAKE = 2  # the exit code of what only the user can put right
+_MISTAKE = 2  # the exit code of a mistake that only the user can put right
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Training:
-    """A run and where it lives.
+    """A run and where it is kept.
 
     Attributes:
       run: what is trained.
-      folder: the sweep's, which holds the work directories of its runs and their `logs`.
+      folder: the folder of the sweep, which holds the work directories of its runs and their `logs`.
     """
 
     run: Run
@@ -47,7 +47,7 @@ class Training:
 
     @property
     def log(self) -> pathlib.Path:
-        """What `src/train.py` prints, all attempts one after another."""
+        """The file with what `src/train.py` prints, all attempts one after another."""
         return self.folder / "logs" / f"{self.run.name}.log"
 
     @property
@@ -57,7 +57,7 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run is complete."""
         return (self.workdir / "summary.json").exists()
 
     @property
@@ -70,17 +70,17 @@ class Training:
     @property
     def minutes(self) -> float:
         """How long a finished run has trained."""
-        return json.loads((self.workdir / "summary.json").read_text())["seconds"] / 60
+        return read_summary(self.workdir)["seconds"] / 60
 
     def start(self, wait: bool = False, ignore: Collection[signal.Signals] = ()) -> subprocess.Popen | None:
-        """Starts the process that trains the run; None where another process does so already.
+        """Starts the process that trains the run; returns None if another process is already training it.
 
-        The process leads a process group of its own, so that Ctrl-C does not reach it, and on Linux dies with this one.
-        To be called from the main thread, as the process would die with any other thread that had started it.
+        The process leads its own process group, so that Ctrl-C does not reach it, and on Linux it dies with this one.
+        Call this from the main thread: the process would die with any other thread that started it.
 
         Args:
           wait: wait for the other process to end, instead of returning None.
-          ignore: signals that the process is not to notice.
+          ignore: signals that the process ignores.
         """
 
         def prepare() -> None:
@@ -111,7 +111,7 @@ class Failure(NamedTuple):
 
     Attributes:
       reason: how it ended, such as `exit code 1`.
-      log: the file that tells more.
+      log: the file that says more.
       exit_code: None where it is not known.
     """
 
@@ -122,44 +122,44 @@ class Failure(NamedTuple):
 
     @property
     def last_line(self) -> str:
-        """The last thing that the log says."""
+        """The last line of the log that is not blank."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it is empty")
 
 
-class Progress:
-    """Prints a line whenever a run starts or ends, with an estimate of the time until all have."""
+class SweepProgress:
+    """Prints a line whenever a run starts or ends, with an estimate of the time until all have ended."""
 
     def __init__(self, total: int, finished: int):
         self._total, self._before, self._finished, self._failed = total, finished, finished, 0
         self._started = time.monotonic()
 
-    def started(self, training: Training) -> None:
+    def report_start(self, training: Training) -> None:
         """A run has been started."""
         print(f"started   {training.run.name}", flush=True)
 
-    def elsewhere(self, training: Training) -> None:
-        """Another sweep trains the run."""
+    def report_wait(self, training: Training) -> None:
+        """Another sweep is training the run."""
         print(f"waits     {training.run.name}  (another process trains it)", flush=True)
 
-    def finished(self, training: Training) -> None:
-        """A run has come to its end."""
+    def report_finish(self, training: Training) -> None:
+        """A run is complete."""
         self._finished += 1
         left = self._total - self._finished
         estimate = (time.monotonic() - self._started) / (self._finished - self._before) * left
         print(
             f"finished  {training.run.name}  ({training.minutes:.1f} min; {self._finished} of {self._total}"
-            + (f", about {_duration(estimate)} left)" if left else ")"),
+            + (f", about {_format_duration(estimate)} left)" if left else ")"),
             flush=True,
         )
 
-    def failed(self, failure: Failure) -> None:
-        """A run has ended otherwise."""
+    def report_failure(self, failure: Failure) -> None:
+        """A run has ended without being complete."""
         print(f"failed    {failure.training.run.name}  ({failure.reason}: {failure.last_line})", flush=True)
 
 
 class Interruption:
-    """Within it Ctrl-C and SIGTERM are noted instead of raised, so that no process is lost halfway through a line."""
+    """A context in which Ctrl-C and SIGTERM wait for the next `sleep`, so that no process is lost as it is started."""
 
     def __enter__(self) -> Interruption:
         self._noted = False
@@ -174,7 +174,7 @@ class Interruption:
         """Waits.
 
         Raises:
-          KeyboardInterrupt: if the user has asked for an end.
+          KeyboardInterrupt: after Ctrl-C or SIGTERM.
         """
         deadline = time.monotonic() + seconds
         while not self._noted and time.monotonic() < deadline:
@@ -187,27 +187,27 @@ class Interruption:
 
 
 # Trains runs and returns those that failed.
-Launcher = Callable[[Sequence[Training], Progress], list[Failure]]
+Launcher = Callable[[Sequence[Training], SweepProgress], list[Failure]]
 
 
 def launch(trainings: Sequence[Training], launcher: Launcher) -> list[Failure]:
-    """Trains what is not finished, twice where it fails for another reason than a user's mistake.
+    """Trains the runs that are not finished; one that fails, other than by a user's mistake, gets a second try.
 
     Raises:
-      KeyboardInterrupt: after Ctrl-C or SIGTERM, when what was started has been stopped.
+      KeyboardInterrupt: after Ctrl-C or SIGTERM, when everything that was started has been stopped.
     """
     unfinished = [training for training in trainings if not training.finished]
-    progress = Progress(len(trainings), len(trainings) - len(unfinished))
+    progress = SweepProgress(len(trainings), len(trainings) - len(unfinished))
     failures = launcher(unfinished, progress) if unfinished else []
     again = [failure.training for failure in failures if failure.exit_code != _MISTAKE]
     if not again:
         return failures
-    print(f"once more: {len(again)} that failed", flush=True)
+    print(f"second try: {len(again)} that failed", flush=True)
     return [failure for failure in failures if failure.exit_code == _MISTAKE] + launcher(again, progress)
 
 
-def train_here(trainings: Sequence[Training], progress: Progress, max_parallel: int = 1) -> list[Failure]:
-    """Trains on this machine, `max_parallel` at a time, in order; a run that another sweep trains is waited for.
+def train_here(trainings: Sequence[Training], progress: SweepProgress, max_parallel: int = 1) -> list[Failure]:
+    """Trains on this machine, `max_parallel` at a time, in order, and waits for runs that another sweep is training.
 
     Raises:
       KeyboardInterrupt: after Ctrl-C or SIGTERM, when every process has been stopped.
@@ -222,36 +222,36 @@ def train_here(trainings: Sequence[Training], progress: Progress, max_parallel: 
                 for training in list(waiting):
                     if training.finished:  # by another sweep
                         waiting.remove(training)
-                        progress.finished(training)
+                        progress.report_finish(training)
                     elif len(running) == max_parallel:
                         break
                     elif process := training.start():
                         waiting.remove(training)
                         running[training] = process
-                        progress.started(training)
+                        progress.report_start(training)
                     elif training not in elsewhere:
                         elsewhere.add(training)
-                        progress.elsewhere(training)
+                        progress.report_wait(training)
                 interruption.sleep(0.1)
                 for training in [training for training, process in running.items() if process.poll() is not None]:
                     code = running.pop(training).returncode
                     if training.finished:
-                        progress.finished(training)
+                        progress.report_finish(training)
                     else:
                         failures.append(Failure(training, describe_exit(code), training.log, code))
-                        progress.failed(failures[-1])
+                        progress.report_failure(failures[-1])
         finally:
             _stop(running.values())
     return failures
 
 
 def describe_exit(code: int) -> str:
-    """An exit code in words; negative ones are signals, as in `subprocess`."""
+    """An exit code in words; negative codes are signals, as in `subprocess`."""
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _stop(processes: Collection[subprocess.Popen]) -> None:
-    """Ends processes with all that they have started, gently at first."""
+    """Ends processes and everything that they have started, gently at first."""
     for process in processes:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
@@ -263,6 +263,6 @@ def _stop(processes: Collection[subprocess.Popen]) -> None:
             process.wait()
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"

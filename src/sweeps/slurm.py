@@ -1,7 +1,7 @@
 """Trains the runs of a sweep as one array of Slurm jobs, through submitit.
 
-A job whose time is up, that is preempted or whose node fails is queued again and goes on where it was cut off. Should
-the sweep be killed, its jobs go on; the jobs of a sweep that is started again meanwhile wait for them.
+A job that runs out of time, is preempted or loses its node is queued again and continues where it stopped. If the sweep
+is killed, its jobs go on; if it is then started again, its new jobs wait for them.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from errors import UserError
-from sweeps.launch import Failure, Interruption, Progress, Training, describe_exit
+from sweeps.launch import Failure, Interruption, SweepProgress, Training, describe_exit
 
 if TYPE_CHECKING:
     import submitit
 
-_REQUEUES = 1000  # how often a job's time may run out: it is the run's epochs that end it
+_REQUEUES = 1000  # how often a job may run out of time; a run ends with its last epoch
 _SECONDS_BETWEEN_LOOKS = 5
-_SECONDS_FOR_FILES = 15  # until a file that was written on a node is seen here
+_SECONDS_FOR_FILES = 15  # until a file that was written on a node appears here
 
 
 class Job:
-    """What a node executes. Slurm's signals before a job's end are submitit's to answer, not the training process's."""
+    """What a node executes. Slurm's signals before the end of a job are for submitit, not for the training process."""
 
     def __init__(self, training: Training):
         self._training = training
@@ -40,23 +40,26 @@ class Job:
         return process.wait()
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What submitit queues again: the same, as `src/train.py` goes on by itself."""
+        """What submitit queues again: the same job, as `src/train.py` continues by itself."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
 
 
 def train_on_slurm(
-    trainings: Sequence[Training], progress: Progress, max_parallel: int, **resources: Any
+    trainings: Sequence[Training], progress: SweepProgress, max_parallel: int, **resources: Any
 ) -> list[Failure]:
     """Submits an array of jobs, of which `max_parallel` run at once, and waits for them.
 
     Args:
-      resources: what submitit's AutoExecutor calls `timeout_min`, `slurm_partition`, `gpus_per_node`, `cpus_per_task`
-        and `mem_gb`; None leaves it to the cluster.
+      trainings: what to train, one run per job.
+      progress: where to report what happens to the jobs.
+      max_parallel: how many jobs run at a time.
+      resources: `timeout_min`, `slurm_partition`, `gpus_per_node`, `cpus_per_task` and `mem_gb` of submitit's
+        AutoExecutor; None leaves it to the cluster.
 
     Raises:
-      UserError: when Slurm is not there or refuses the jobs.
+      UserError: when Slurm is not installed here or refuses the jobs.
       KeyboardInterrupt: after Ctrl-C or SIGTERM, when the jobs have been cancelled.
     """
     failures = []
@@ -65,16 +68,16 @@ def train_on_slurm(
         try:
             while jobs:
                 interruption.sleep(_SECONDS_BETWEEN_LOOKS)
-                queued = _queued(jobs.values())
+                queued = _list_queued(jobs.values())
                 for training, job in list(jobs.items()):
                     if job.job_id in queued:
                         continue
-                    failure = _outcome(training, jobs.pop(training))
+                    failure = _find_failure(training, jobs.pop(training))
                     if failure is None:
-                        progress.finished(training)
+                        progress.report_finish(training)
                     else:
                         failures.append(failure)
-                        progress.failed(failure)
+                        progress.report_failure(failure)
         finally:
             for job in jobs.values():
                 job.cancel(check=False)
@@ -85,7 +88,7 @@ def _submit(
     trainings: Sequence[Training], max_parallel: int, resources: dict[str, Any]
 ) -> dict[Training, submitit.Job[int]]:
     if shutil.which("sbatch") is None:
-        raise UserError("there is no command sbatch here; start the sweep where Slurm's commands are")
+        raise UserError("there is no command sbatch here; start the sweep on a node that has the commands of Slurm")
     import submitit
 
     folder = trainings[0].folder
@@ -106,17 +109,17 @@ def _submit(
     return dict(zip(trainings, jobs, strict=True))
 
 
-def _queued(jobs: Collection[submitit.Job[int]]) -> set[str]:
-    """The ids of those jobs that wait or run; all of them while Slurm does not answer."""
+def _list_queued(jobs: Collection[submitit.Job[int]]) -> set[str]:
+    """The ids of the jobs that wait or run; all of them while Slurm does not answer."""
     array = next(iter(jobs)).job_id.partition("_")[0]
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={array}"]
     result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode and "Invalid job id" not in result.stderr:  # that is one which Slurm has forgotten
+    if result.returncode and "Invalid job id" not in result.stderr:  # Slurm has forgotten that one
         return {job.job_id for job in jobs}
     return set(result.stdout.split())
 
 
-def _outcome(training: Training, job: submitit.Job[int]) -> Failure | None:
+def _find_failure(training: Training, job: submitit.Job[int]) -> Failure | None:
     """Why a job that has left the queue failed; None if its run is finished.
 
     submitit's own `done` asks sacct, which not every cluster keeps.
@@ -129,12 +132,12 @@ def _outcome(training: Training, job: submitit.Job[int]) -> Failure | None:
             break
         time.sleep(1)
     else:
-        return Failure(training, "ended by Slurm", _longest(training.log, job.paths.stderr), None)
+        return Failure(training, "ended by Slurm", _find_longest(training.log, job.paths.stderr), None)
     if job.exception() is not None:
         return Failure(training, "not started", job.paths.stderr, None)
     code = job.result()
     return Failure(training, describe_exit(code), training.log, code)
 
 
-def _longest(*logs: pathlib.Path) -> pathlib.Path:
+def _find_longest(*logs: pathlib.Path) -> pathlib.Path:
     return max(logs, key=lambda log: log.stat().st_size if log.exists() else 0)

@@ -1,9 +1,6 @@
 """Aggregates of stored scores, against SciPy; and the table of what the paper's rule chooses from them."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,12 +8,12 @@ import scipy.stats
 from finished import list_runs, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_scripts import check_refusal, run_script, start_script
 
-from reports.aggregates import aggregates, chosen_epoch
-from reports.tables import TABLES
+from reports.aggregates import aggregate
+from reports.judging import choose_epoch
+from reports.page import TABLES
 from training.run.reader import find_runs
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @settings(max_examples=40, deadline=None)
@@ -24,7 +21,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 def test_against_scipy(seed, count, epochs, beta):
     rng = np.random.default_rng(seed)
     scores = rng.beta(5, 0.5 + rng.random(), (epochs, count)).astype(np.float32) - np.float32(0.4)
-    gwa, mean, median, trimmed = aggregates(scores, [beta]).values()
+    gwa, mean, median, trimmed = aggregate(scores, [beta]).values()
     exact = scores.astype(np.float64)
     denominator = scipy.stats.kurtosis(exact, axis=1) + beta
     expected = np.where(denominator > 0, exact.mean(axis=1) / denominator, np.nan)
@@ -36,12 +33,12 @@ def test_against_scipy(seed, count, epochs, beta):
 
 def test_what_is_not_defined_is_not_chosen():
     peaks = np.repeat([[-1.0, 1.0], [0.5, 0.5], [0.2, 0.4]], 50, axis=1)  # two peaks, all equal, two peaks
-    values = aggregates(peaks, [1.2, 2.5])
+    values = aggregate(peaks, [1.2, 2.5])
     assert np.isnan(values["GWA, β = 1.2"]).all()
     np.testing.assert_allclose(values["GWA, β = 2.5"], [0, np.nan, 0.3 / 0.5], atol=1e-12)
     history = [{"epoch": epoch, "progress": epoch / 3} for epoch in (1, 2, 3)]
-    assert chosen_epoch(values["GWA, β = 1.2"], history) is None
-    assert chosen_epoch(values["GWA, β = 2.5"], history) == 3
+    assert choose_epoch(history, values["GWA, β = 1.2"]) is None
+    assert choose_epoch(history, values["GWA, β = 2.5"]) == 3
 
 
 @pytest.fixture
@@ -51,19 +48,13 @@ def run(tmp_path):
     centres = np.array([0.9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.3, 0.2, 0.1])
     scores = centres[:, None] + rng.normal(0, 0.05, (10, 400))
     scores[3, :10] += 12
-    np.save(tmp_path / "scores.npy", scores.astype(np.float32))
     write_run(tmp_path / "run", test=[None if epoch == 4 else epoch / 16 for epoch in range(1, 11)])
-    (tmp_path / "scores.npy").rename(tmp_path / "run" / "scores.npy")
+    np.save(tmp_path / "run" / "scores.npy", scores.astype(np.float32))
     return tmp_path / "run"
 
 
-def ablate(*arguments):
-    command = [sys.executable, "scripts/ablate.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_table(run):
-    result = ablate(run, "--beta", "1.2", "5")
+def test_ablation(run):
+    result = start_script("ablate.py", run, "--beta", "1.2", "5")
     assert result.stdout.splitlines() == [
         "| aggregate | epochs | test accuracy |",
         "|---|---|---|",
@@ -81,12 +72,12 @@ def test_table(run):
 def test_table_over_runs(run, monkeypatch):
     """What each aggregate loses against the best epoch: 62.5 − 37.5, and nothing where the best one is chosen."""
     folder = run.parent / "beta"
+    list_runs(monkeypatch, [{"noise": 0.2, "seed": seed} for seed in (0, 1)])
     for name, epoch in (("0.2-seed0", 6), ("0.2-seed1", 10)):
         write_run(folder / name, test=[0.625 if i == 9 else 0.375 for i in range(10)])
         choices = {"mean": {"epoch": epoch, "test_accuracy": 0.375 if epoch == 6 else 0.625}}
         choices["oracle"] = {"epoch": 10, "test_accuracy": 0.625}
         (folder / name / "ablation.json").write_text(json.dumps(choices))
-    list_runs(monkeypatch, [{"noise": 0.2, "seed": seed} for seed in (0, 1)])
     (table,) = TABLES["aggregates"](find_runs(run.parent))
     assert table.columns == ("aggregate", "0.2", "overall")
     ((name, cell, overall),) = table.rows
@@ -94,9 +85,6 @@ def test_table_over_runs(run, monkeypatch):
     assert overall == cell
 
 
-def test_no_scores_is_one_line(run):
+def test_missing_scores_are_one_line(run):
     (run / "scores.npy").unlink()
-    result = ablate(run)
-    assert result.returncode == 2
-    assert "no scores.npy" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    check_refusal(run_script("ablate.py", run), str(run), "scores.npy")

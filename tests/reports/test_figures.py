@@ -8,9 +8,10 @@ import pytest
 from finished import list_runs, write_run
 from matplotlib.text import Text
 
-from reports import figures, paper
-from reports.figures.ablations import draw_kurtosis
-from reports.figures.style import save_both
+from reports import paper
+from reports.page import draw_runs
+from reports.run_figures import draw_kurtosis, draw_run
+from reports.style import save_all
 from training.run.reader import find_runs, read_run
 
 EPOCHS = 8
@@ -60,7 +61,7 @@ def many(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def of_run(run):
-    return dict(figures.of_run(run))
+    return draw_run(run)
 
 
 def panel(figure, title):
@@ -123,21 +124,20 @@ def test_heat_map_holds_every_sample(run, of_run):
     labels = np.load(run.workdir / "labels.npz")
     wrong = (labels["labels"] != labels["clean_labels"]).sum()
     titles = [axes.get_title() for axes in figure.axes[:2]]
-    assert titles == [f"rightly labelled ({40 - wrong})", f"wrongly labelled ({wrong})"]
+    assert titles == [f"right labels ({40 - wrong})", f"wrong labels ({wrong})"]
     for axes in figure.axes[:2]:
         np.testing.assert_allclose(np.nansum(axes.images[0].get_array().filled(0), axis=0), 100)
 
 
 def test_run_without_arrays(run, tmp_path):
     shutil.copytree(run.workdir, tmp_path / "copy", ignore=shutil.ignore_patterns("*.np?"))
-    names = [name for name, _ in figures.of_run(read_run(tmp_path / "copy"))]
-    assert names == ["run", "signals", "estimators", "layers", "kurtosis"]
+    assert list(draw_run(read_run(tmp_path / "copy"))) == ["run", "signals", "estimators", "layers", "kurtosis"]
 
 
 def test_figures_over_many_runs(many):
-    figures_by_name = figures.of_many(many)
-    assert [name for name, _ in figures_by_name] == ["regret_table1_small", "model_comparison"]
-    overall = panel(dict(figures_by_name)["regret_table1_small"], "overall (4 runs)")
+    figures = draw_runs(many)
+    assert list(figures) == ["regret_table1_small", "model_comparison"]
+    overall = panel(figures["regret_table1_small"], "overall (4 runs)")
     dots = {
         (round(line.get_xdata()[0], 6), line.get_ydata()[0]) for line in overall.lines if len(line.get_xdata()) == 1
     }
@@ -145,7 +145,7 @@ def test_figures_over_many_runs(many):
 
 
 def test_comparison_stands_beside_the_papers(many):
-    figure = dict(figures.of_many(many))["model_comparison"]
+    figure = draw_runs(many)["model_comparison"]
     accuracies = [20, 31, 44, 59]
     xs = [30, 40, 50, 60]
     pearson = np.corrcoef(xs, accuracies)[0, 1]
@@ -158,7 +158,7 @@ def test_comparison_stands_beside_the_papers(many):
 
 def test_drawing_again_changes_nothing(run, tmp_path):
     folders = tmp_path / "first", tmp_path / "second"
-    first, second = (save_both([("kurtosis", draw_kurtosis(run))], folder) for folder in folders)
+    first, second = (save_all({"kurtosis": draw_kurtosis(run)}, folder) for folder in folders)
     assert [path.suffix for path in first] == [".png", ".svg"]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
@@ -175,6 +175,6 @@ def test_no_legend_lies_over_a_label(of_run):
 
 
 def test_fonts_can_be_read(of_run, many):
-    for figure in [*of_run.values(), *dict(figures.of_many(many)).values()]:
+    for figure in [*of_run.values(), *draw_runs(many).values()]:
         sizes = [text.get_fontsize() for text in figure.findobj(Text)]
         assert min(sizes) >= 8

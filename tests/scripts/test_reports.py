@@ -1,36 +1,16 @@
-"""The scripts on hand-made records: the numbers they show are those that were put in."""
+"""The scripts on hand-made records, and on a work directory that an earlier version has left."""
 
-import contextlib
-import io
 import json
-import runpy
-import subprocess
-import sys
-from types import SimpleNamespace
-from unittest import mock
+import shutil
 
 import numpy as np
 import pytest
+from finished import write_run
+from run_scripts import check_refusal, run_script, start_script
 
 from repository import ROOT
 
-
-def start_script(name, *arguments):
-    """Runs a script as its user does."""
-    command = [sys.executable, f"scripts/{name}", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def run_script(name, *arguments):
-    """The same within this process, because starting Python takes longer than what the script does."""
-    out, err, returncode = io.StringIO(), io.StringIO(), 0
-    argv = mock.patch.object(sys, "argv", [f"scripts/{name}", *map(str, arguments)])
-    with argv, contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            runpy.run_path(f"scripts/{name}", run_name="__main__")
-        except SystemExit as exit:
-            returncode = exit.code
-    return SimpleNamespace(returncode=returncode, stdout=out.getvalue(), stderr=err.getvalue())
+from training.run.reader import read_corrupted_accuracy, read_external_accuracy, read_run
 
 
 def choice(epoch, accuracy):
@@ -43,29 +23,12 @@ def results(tmp_path):
     runs = (("a", 0, 0.01, choice(2, 0.5)), ("a_seed1", 1, 0.01, choice(3, 0.6)), ("b", 0, 0.1, choice(None, None)))
     for name, seed, rate, chosen in runs:
         workdir = tmp_path / name
-        workdir.mkdir()
-        files = {
-            "config": {"seed": seed, "learning_rate": rate},
-            "environment": {
-                "command": f"src/train.py --config=x.py --workdir={name}",
-                "devices": ["cpu"],
-                "cpu_count": 2,
-            },
-            "summary": {
-                "chosen_by": "max_gwa",
-                "rules": {"max_gwa": chosen},
-                "last": choice(4, 0.4 + 0.02 * seed),
-                "best_on_test": choice(1, 0.75),
-                "epochs": 4,
-                "wrong_label_share": 0.2,
-                "seconds": 90.0,
-            },
+        summary = {
+            "rules": {"max_gwa": chosen},
+            "last": choice(4, 0.4 + 0.02 * seed),
+            "best_on_test": choice(1, 0.75),
         }
-        for file, content in files.items():
-            (workdir / f"{file}.json").write_text(json.dumps(content))
-        record = {"gwa": 0.1, "train_accuracy": 0.5, "test_accuracy": 0.7}
-        lines = [json.dumps(record | {"epoch": epoch, "progress": epoch / 4}) + "\n" for epoch in range(1, 5)]
-        (workdir / "history.jsonl").write_text("".join(lines))
+        write_run(workdir, test=[0.7] * 4, config={"seed": seed, "learning_rate": rate}, summary=summary)
         np.save(workdir / "scores.npy", np.random.default_rng(0).random((4, 30)))
         np.savez(workdir / "labels.npz", labels=np.arange(30) % 3, clean_labels=np.arange(30) % 2)
     return tmp_path
@@ -84,13 +47,9 @@ def test_table_groups_seeds(results):
     assert len(rows) == 4
 
 
-def test_table_names_the_commands(results):
-    result = run_script("tables.py", results)
-    assert "- `b`: `uv run src/train.py --config=x.py` (1.5 min on 1 × cpu, 2 cores)" in result.stdout
-
-
 def test_the_page_holds_what_has_runs_or_a_paper_counterpart(results):
-    page = run_script("tables.py", results).stdout
+    page = start_script("tables.py", results).stdout
+    assert "- `b`: `uv run src/train.py --config=x.py` (1.5 min on 1 × cpu, 2 cores)" in page
     headings = [line.split(":")[0] for line in page.splitlines() if line.startswith("#")]
     assert headings == ["# Results", "## Single runs", "## Table 1", "## Table 2", "## Table 3", "## Fig. 3"]
 
@@ -100,37 +59,30 @@ def test_formats(results):
     assert r"\begin{tabular}{llllrrrr}" in table_of(results, "runs", "--format=latex")
 
 
-MISTAKES = {
-    "--table=table9": "there is no table 'table9'; there are runs, ",
-    "--table=table1": "holds no finished run for the table table1",
-    "--table=regret": "holds no finished run for the table regret",
-    "--format=excel": "there is no format 'excel'; there are markdown, csv, latex",
-}
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--table=table9", "'table9'; there are runs, "),
+        ("--table=table1", "no finished run for the table table1"),
+        ("--table=regret", "no finished run for the table regret"),
+        ("--format=excel", "'excel'; there are markdown, csv, latex"),
+        ("--tables=runs", "--tables=runs"),
+    ],
+)
+def test_a_mistake_is_one_line(results, option, says):
+    check_refusal(run_script("tables.py", results, option), "tables.py: ", says)
 
 
-@pytest.mark.parametrize("option", MISTAKES)
-def test_a_mistake_is_one_line(results, option):
-    result = run_script("tables.py", results, option)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert MISTAKES[option] in result.stderr
-    assert len(result.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("script", ["tables.py", "figures.py"])
-def test_a_folder_that_does_not_exist_is_one_line(tmp_path, script):
-    result = run_script(script, tmp_path / "nowhere")
-    assert result.returncode == 2
-    assert "nowhere" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+@pytest.mark.parametrize("script", ["tables.py", "figures.py", "ablate.py", "estimator_bias.py"])
+def test_a_folder_without_runs_is_one_line(tmp_path, script):
+    check_refusal(run_script(script, tmp_path / "nowhere"), "nowhere")
+    check_refusal(run_script(script, tmp_path), f"{tmp_path} holds no finished run")
 
 
 def test_a_half_written_record_is_one_line(results):
     path = results / "b" / "history.jsonl"
     path.write_text(path.read_text()[:-20])
-    result = run_script("tables.py", results)
-    assert result.returncode == 2
-    assert str(path) in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    check_refusal(run_script("tables.py", results), str(path), "line 4")
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
@@ -150,15 +102,38 @@ def test_the_overview_goes_where_the_user_says(results, tmp_path):
 
 
 def test_a_folder_without_a_sweep_is_one_line(results):
-    result = run_script("figures.py", results)
-    assert result.returncode == 2
-    assert "holds no sweep to draw; name a run in it" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    check_refusal(run_script("figures.py", results), f"name a run in it, such as {results / 'a'}")
 
 
-@pytest.mark.parametrize("script", ["tables.py", "figures.py"])
-def test_no_run_is_one_line(tmp_path, script):
-    result = start_script(script, tmp_path)
-    assert result.returncode == 2
-    assert "holds no finished run" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+@pytest.fixture
+def old_run(tmp_path):
+    """A copy of what the trainer left before fields of the config were renamed: three epochs of digits."""
+    return shutil.copytree(ROOT / "tests" / "support" / "old_run", tmp_path / "old_run")
+
+
+def test_tables_of_an_old_run(old_run):
+    rows = [line for line in table_of(old_run.parent, "runs").splitlines() if line.startswith("| `old_run`")]
+    assert rows == ["| `old_run` | 1 | 20.5 % | max_gwa | 3 | 45.40 | 45.40 | 45.40 (3) |"]
+
+
+def test_figures_of_an_old_run(old_run):
+    result = run_script("figures.py", old_run)
+    assert result.returncode == 0, result.stderr
+    names = {path.stem for path in (old_run / "figures").iterdir()}
+    assert names == {"run", "signals", "alignments", "estimators", "kurtosis"}
+
+
+def test_aggregates_and_bias_of_an_old_run(old_run):
+    lines = run_script("ablate.py", old_run).stdout.splitlines()
+    assert "| GWA, β = 1.2 | 3 | 45.40 (1) |" in lines
+    assert json.loads((old_run / "ablation.json").read_text())["last"]["epoch"] == 3
+    assert run_script("estimator_bias.py", old_run).stdout.startswith("old_run: |online − start of the epoch| is 0.")
+    assert set(json.loads((old_run / "bias.json").read_text())) == {"start", "middle"}
+
+
+def test_evaluations_of_an_old_run(old_run):
+    run = read_run(old_run)
+    by_severity = [read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", severity) for severity in "12345"]
+    assert by_severity == sorted(by_severity, reverse=True)
+    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") == pytest.approx(np.mean(by_severity))
+    assert read_external_accuracy(run, "imagenet_v2", "max_gwa") == 0.4

@@ -28,12 +28,13 @@ if mode == "mistake":
     sys.exit(print("warning\\nwhat the user did wrong\\n", file=sys.stderr) or 2)
 if mode == "broken" or mode == "flaky" and len((workdir / "starts").read_text().split()) == 1:
     raise RuntimeError("what broke")
-(workdir / "new").write_text(json.dumps({"seconds": 60.0}))
+summary = dict.fromkeys(("chosen_by", "rules", "last", "best_on_test", "epochs", "wrong_label_share"))
+(workdir / "new").write_text(json.dumps(summary | {"seconds": 60.0}))
 (workdir / "new").rename(workdir / "summary.json")
 """
 
 SWEEP = """
-from sweeps.definition import Run
+from sweeps import Run
 
 class StandIn(Run):
     def arguments(self, workdir):

@@ -1,18 +1,22 @@
-"""Sweep files: what they list can be trained, and what is wrong with one is a line."""
+"""Sweep files: what they list can be trained, by agents of Weights & Biases too; a mistake in one is one line."""
 
 import ast
 import pathlib
+import shlex
+import subprocess
+import sys
 
 import pytest
+import yaml
+from run_scripts import run_script
+
+from repository import ROOT
 
 from errors import UserError
-from sweeps.definition import Run, Sweep, configuration, load, select
+from sweeps import Run
+from sweeps.definition import Sweep, configure, load, select
 
-ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "configs" / "sweeps").glob("*.py"))
-
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # ml_collections reads configs so
-
 
 @pytest.fixture(autouse=True)
 def root(monkeypatch):
@@ -24,7 +28,7 @@ def test_every_run_of_a_file_can_be_configured(file):
     sweep = load(f"configs/sweeps/{file}")
     assert sweep.name == pathlib.Path(file).stem
     for run in sweep.runs:
-        config = configuration(run)
+        config = configure(run)
         for field, value in run.overrides.items():
             *path, name = field.split(".")
             holder = config
@@ -53,7 +57,7 @@ def test_table1_takes_the_papers_number_of_steps(sweep, size, examples, steps):
     runs = load(f"configs/sweeps/{sweep}").runs
     assert len(runs) == size
     for run in runs:
-        config = configuration(run)
+        config = configure(run)
         samples = examples * (1 - config.dataset.val_fraction)
         taken = config.epochs * -(-samples // config.batch_size)
         assert taken == pytest.approx(steps[run.cell["network"]], rel=0.01)
@@ -69,7 +73,7 @@ def test_table1_takes_the_papers_number_of_steps(sweep, size, examples, steps):
         ("def get_runs():\n    return []", "lists no runs"),
         (
             "def get_runs():\n    return [Run('configs/none.py', {'a': 1})]",
-            "names configs/none.py, which does not exist",
+            "configs/none.py",
         ),
         (
             "def get_runs():\n    return 2 * [Run('configs/digits.py', {'a': 1, 'seed': 2})]",
@@ -79,7 +83,7 @@ def test_table1_takes_the_papers_number_of_steps(sweep, size, examples, steps):
 )
 def test_a_mistake_in_a_file_is_told(tmp_path, text, message):
     file = tmp_path / "x.py"
-    file.write_text("from sweeps.definition import Run\n" + text)
+    file.write_text("from sweeps import Run\n" + text)
     with pytest.raises(UserError, match=message) as error:
         load(str(file))
     assert "\n" not in str(error.value)
@@ -88,7 +92,7 @@ def test_a_mistake_in_a_file_is_told(tmp_path, text, message):
 def test_a_variant_is_part_of_the_name(tmp_path):
     file = tmp_path / "x.py"
     file.write_text(
-        "from sweeps.definition import Run\n"
+        "from sweeps import Run\n"
         "def get_runs(variant='a'):\n    return [Run('configs/digits.py', {'variant': variant})]"
     )
     assert load(f"{file}:b") == Sweep("x_b", (Run("configs/digits.py", {"variant": "b"}),))
@@ -111,7 +115,7 @@ def test_runs_are_selected_by_name(only, names):
 def test_the_command_lines_overrides_come_last():
     selected = select(SWEEP, "10", ["--config.epochs=3", "--config.network.widths=(4, 8)"])
     (run,) = selected.runs
-    config = configuration(run)
+    config = configure(run)
     assert (config.epochs, config.network.widths) == (3, (4, 8))
     assert run.command(pathlib.Path("runs/x/10")) == (
         "uv run src/train.py --config=configs/digits.py --workdir=runs/x/10 --config.epochs=3 "
@@ -136,4 +140,34 @@ def test_a_mistake_in_the_selection_is_told(only, argument, message):
 
 def test_an_unknown_variant_of_a_config_is_told():
     with pytest.raises(UserError, match="variants convnext and vit"):
-        configuration(Run("configs/cifar10_small.py:resnet", {"a": 1}))
+        configure(Run("configs/cifar10_small.py:resnet", {"a": 1}))
+
+
+def test_a_sweep_file_needs_no_heavy_package():
+    code = "import repository, sys, sweeps; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", check=True, capture_output=True, text=True)
+    assert not {"jax", "numpy", "sweeps.launch", "sweeps.slurm"} & set(out.stdout.split())
+
+
+def test_every_run_is_trained_by_the_command_of_an_agent(tmp_path):
+    """The file for Weights & Biases is read with wandb's own functions, its macros are filled in as wandb says."""
+    from wandb.sdk.launch.sweeps import utils
+
+    extra = ["--config.wandb.mode=online", "--config.dataset.path=a folder"]
+    arguments = ["configs/sweeps/model_comparison.py", f"--output={tmp_path}", "--only=*-2m-*", *extra]
+    assert run_script("sweep.py", *arguments, f"--wandb_file={tmp_path / 'sweep.yaml'}").returncode == 0
+    content = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    assert set(content) == {"name", "program", "method", "parameters", "command"}
+    assert content["method"] == "grid"
+    names = content["parameters"]["only"]["values"]
+    assert names == ["convnext-2m-seed0", "vit-2m-seed0"]
+    for name in names:
+        macros = utils.create_sweep_command_args({"args": {"only": {"value": name}}})
+        macros |= {"env": ["/usr/bin/env"], "program": [content["program"]]}
+        words = utils.create_sweep_command(content["command"])
+        command = [part for word in words for part in (macros[word[2:-1]] if word.startswith("${") else [word])]
+        assert command[:4] == ["/usr/bin/env", "uv", "run", "scripts/sweep.py"]
+        state, *words = shlex.split(run_script("sweep.py", *command[4:], "--dry_run").stdout)
+        assert state == "new"
+        assert f"--workdir={tmp_path}/model_comparison/{name}" in words
+        assert set(extra) <= set(words)

@@ -1,18 +1,29 @@
-"""Finished runs, read from their work directories and checked: what tables and figures are computed from."""
+"""The one reader of a run's files: config, environment, history, summary, and what scripts have left beside them.
+
+Everything is checked as it is read, so that a damaged file is one line. Reading needs neither JAX nor Matplotlib.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import base
 from errors import UserError
-from sweeps import definition
 
-Record = dict[str, Any]
+if TYPE_CHECKING:
+    from gwa.rules.rule import Record
+
+RENAMED_FIELDS = {"augment.resize": "augment.upscale"}
+"""Fields of the config that earlier versions called something else: their old names and the names of today."""
 
 _RECORD_FIELDS = ("epoch", "progress", "gwa", "train_accuracy", "test_accuracy")
 _SUMMARY_FIELDS = ("chosen_by", "rules", "last", "best_on_test", "epochs", "wrong_label_share", "seconds")
@@ -22,13 +33,13 @@ _NOT_NUMBERS = ("reasons", "estimates")
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """What a run has left, without its arrays.
+    """A finished run; its arrays stay on disk until `load_scores` is called.
 
     Attributes:
       workdir: the work directory.
-      sweep: the folder that the work directory lies in, where that is a sweep's; None for a single run.
-      config, environment, summary: the files of these names.
-      history: the records of all epochs; record i is that of epoch i + 1.
+      sweep: the name of the sweep that the run belongs to, which is the folder around it; None for a single run.
+      config, environment, summary: the contents of the files of these names; `config` has every field of today.
+      history: the records of all epochs; record i belongs to epoch i + 1.
     """
 
     workdir: pathlib.Path
@@ -44,9 +55,20 @@ class FinishedRun:
         return self.workdir.name
 
     def values(self, field: str) -> list[float]:
-        """A field of the records by epoch; NaN where it was not defined or not measured."""
+        """A field of the records by epoch; NaN where it is not defined or was not measured."""
         values = (record.get(field) for record in self.history)
         return [math.nan if value is None else float(value) for value in values]
+
+    def load_scores(self, estimator: str | None = None) -> np.ndarray:
+        """The alignments of all epochs, `[epochs, N]`, memory-mapped: the online ones, or those of an estimator.
+
+        Raises:
+          UserError: when the work directory does not hold them.
+        """
+        path = self.workdir / scores_file(estimator)
+        if not path.exists():
+            raise UserError(f"{self.workdir} holds no {path.name}; copy it there from where the run was trained")
+        return np.load(path, mmap_mode="r")
 
 
 def read_run(workdir: pathlib.Path, sweep: str | None = None) -> FinishedRun:
@@ -55,24 +77,22 @@ def read_run(workdir: pathlib.Path, sweep: str | None = None) -> FinishedRun:
     Raises:
       UserError: when the run is not finished, or a file of it is missing, half-written or malformed.
     """
-    if not (workdir / "summary.json").is_file():
-        raise UserError(f"{workdir} holds no finished run")
-    config = _object(workdir / "config.json", ("seed",))
-    environment = _object(workdir / "environment.json", _ENVIRONMENT_FIELDS)
-    summary = _object(workdir / "summary.json", _SUMMARY_FIELDS)
-    history = _history(workdir / "history.jsonl")
+    summary = read_summary(workdir)
+    config = upgrade_config(_read_object(workdir / "config.json", ("seed",)))
+    environment = _read_object(workdir / "environment.json", _ENVIRONMENT_FIELDS)
+    history = read_history(workdir)
     if len(history) != summary["epochs"]:
         raise UserError(
-            f"{workdir / 'history.jsonl'} holds {len(history)} epochs, and summary.json tells of {summary['epochs']}"
+            f"{workdir / 'history.jsonl'} holds {len(history)} epochs, but summary.json says {summary['epochs']}"
         )
     return FinishedRun(workdir, sweep, config, environment, summary, history)
 
 
 def find_runs(folder: pathlib.Path) -> list[FinishedRun]:
-    """All finished runs under a folder, sorted by path: `<folder>/<run>`, or `<folder>/<sweep>/<run>` of a sweep.
+    """All finished runs in a folder, sorted by path: `<folder>/<run>`, or `<folder>/<sweep>/<run>` of a sweep.
 
     Raises:
-      UserError: when the folder does not exist or holds none, or one of them cannot be read.
+      UserError: when the folder does not exist or holds no finished run, or one of them cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
@@ -84,28 +104,82 @@ def find_runs(folder: pathlib.Path) -> list[FinishedRun]:
     return runs
 
 
-def find_runs_in(folder: pathlib.Path) -> list[FinishedRun]:
-    """The finished run in a folder, or those in its own folders, sorted by path.
+def read_run_or_runs(folder: pathlib.Path) -> list[FinishedRun]:
+    """The finished run whose work directory `folder` is, or else all finished runs in the folder.
 
     Raises:
-      UserError: when there is none, or one of them cannot be read.
+      UserError: as `find_runs`.
     """
-    if (folder / "summary.json").exists():
-        return [read_run(folder)]
-    runs = [read_run(path.parent) for path in sorted(folder.glob("*/summary.json"))]
-    if not runs:
-        raise UserError(f"{folder} holds no finished run")
-    return runs
+    return [read_run(folder)] if (folder / "summary.json").exists() else find_runs(folder)
 
 
-def read_derived(run: FinishedRun, name: str) -> dict[str, Any] | None:
-    """What a script has computed from a run's arrays and left beside them in a JSON file; None where it has not.
+def read_config(workdir: pathlib.Path) -> ConfigDict:
+    """The config of a run, finished or not, with every field of today.
 
     Raises:
-      UserError: when the file is half-written.
+      UserError: when config.json is missing, half-written or malformed.
     """
-    path = run.workdir / name
-    return _object(path, ()) if path.exists() else None
+    return ConfigDict(upgrade_config(_read_object(workdir / "config.json", ("seed",))))
+
+
+def read_summary(workdir: pathlib.Path) -> dict[str, Any]:
+    """The summary of a finished run.
+
+    Raises:
+      UserError: when the run is not finished, or summary.json is half-written or malformed.
+    """
+    if not (workdir / "summary.json").is_file():
+        raise UserError(f"{workdir} holds no finished run")
+    return _read_object(workdir / "summary.json", _SUMMARY_FIELDS)
+
+
+def read_history(workdir: pathlib.Path) -> list[Record]:
+    """The records of a run, finished or not, one per epoch from epoch 1 on.
+
+    Raises:
+      UserError: when history.jsonl is missing, or a line of it is half-written or malformed.
+    """
+    path = workdir / "history.jsonl"
+    records: list[Record] = []
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        where = f"{path}, line {number},"
+        record = _parse_object(line, _RECORD_FIELDS, where)
+        if record["epoch"] != number:
+            raise UserError(f"{where} is about epoch {record['epoch']}, not {number}")
+        for field, value in record.items():
+            if not (field in _NOT_NUMBERS or value is None or isinstance(value, int | float)):
+                raise UserError(f"{where} says {field} = {value!r}, which is not a number")
+        records.append(record)
+    return records
+
+
+def read_derived(workdir: pathlib.Path, name: str, fields: Sequence[str] = ()) -> dict[str, Any] | None:
+    """A JSON file that a script has written into the work directory; None where there is no such file.
+
+    Raises:
+      UserError: when the file is half-written or lacks one of the fields.
+    """
+    path = workdir / name
+    return _read_object(path, fields) if path.exists() else None
+
+
+def scores_file(estimator: str | None = None) -> str:
+    """The file of the online alignments, or of those by an estimator: `scores.layers.stem.npy` for layers/stem."""
+    return f"scores.{estimator.replace('/', '.')}.npy" if estimator else "scores.npy"
+
+
+def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.json of any version with the fields of today: renamed ones moved, and defaults where it has none.
+
+    Lists stay lists, as JSON has no tuples; fields that no version of today knows stay as they are.
+    """
+    upgraded = copy.deepcopy(dict(config))
+    for old, new in RENAMED_FIELDS.items():
+        section, _, field = old.rpartition(".")
+        if field in upgraded.get(section, {}):
+            new_section, _, new_field = new.rpartition(".")
+            upgraded.setdefault(new_section, {})[new_field] = upgraded[section].pop(field)
+    return _fill(upgraded, json.loads(base.get_config().to_json_best_effort()))
 
 
 def group_by_seed(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
@@ -116,56 +190,29 @@ def group_by_seed(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
     return list(groups.values())
 
 
-def runs_by_cell(runs: Iterable[FinishedRun], sweep: str) -> list[tuple[Mapping[str, Any], FinishedRun]]:
-    """The runs of a sweep, in its order, each with the cell of the table that it fills.
-
-    Args:
-      runs: any finished runs.
-      sweep: `table1` for `configs/sweeps/table1.py`, `table1:imagenet` for a variant of it.
-
-    Raises:
-      UserError: when the sweep file cannot be read or does not list one of the runs.
-    """
-    finished = {run.name: run for run in runs if run.sweep == sweep.replace(":", "_")}
-    if not finished:
-        return []
-    file = sweep_file(sweep)
-    cells = {run.name: run.cell for run in definition.load(file).runs}
-    for name in sorted(finished.keys() - cells):
-        workdir = finished[name].workdir
-        raise UserError(f"{workdir} is a run that {file} does not list; move it out of {workdir.parent}")
-    return [(cell, finished[name]) for name, cell in cells.items() if name in finished]
-
-
-def sweep_file(sweep: str) -> str:
-    """What `scripts/sweep.py` is given for a sweep."""
-    name, colon, variant = sweep.partition(":")
-    return f"configs/sweeps/{name}.py{colon}{variant}"
-
-
-def external_accuracy(run: FinishedRun, test_set: str, rule: str) -> float | None:
-    """Accuracy, as a share, of what a rule chose on a further test set; None where it has not been evaluated.
+def read_external_accuracy(run: FinishedRun, test_set: str, rule: str) -> float | None:
+    """Accuracy, as a share, of what a rule chose on another test set; None where it has not been evaluated.
 
     Raises:
       UserError: when external.json is half-written or malformed.
     """
-    evaluation = (read_derived(run, "external.json") or {}).get(test_set)
+    evaluation = (read_derived(run.workdir, "external.json") or {}).get(test_set)
     if evaluation is None:
         return None
     try:
         accuracy = evaluation["rules"].get(rule, {}).get("accuracy")
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{run.workdir / 'external.json'} does not say the accuracy of rules on {test_set}") from None
+        raise UserError(f"{run.workdir / 'external.json'} has no accuracy of {rule} on {test_set}") from None
     return None if accuracy is None else float(accuracy)
 
 
-def corrupted_accuracy(run: FinishedRun, test_set: str, rule: str, group: str, severity: str) -> float | None:
-    """Test accuracy, as a share, of what a rule chose, on images that a group of corruptions has damaged.
+def read_corrupted_accuracy(run: FinishedRun, test_set: str, rule: str, group: str, severity: str) -> float | None:
+    """Accuracy, as a share, of what a rule chose, on test images with one group of corruptions.
 
     Args:
       run: a finished run.
       test_set: `cifar10_c` or `imagenet_c`.
-      rule: the rule whose checkpoint is asked for.
+      rule: the rule whose checkpoint was evaluated.
       group: `blur`, `digital`, `noise` or `weather`.
       severity: `1` to `5`, or `mean` over all five.
 
@@ -175,10 +222,9 @@ def corrupted_accuracy(run: FinishedRun, test_set: str, rule: str, group: str, s
     Raises:
       UserError: when robustness.json is half-written or malformed.
     """
-    path = run.workdir / "robustness.json"
-    if not path.exists():
+    evaluation = read_derived(run.workdir, "robustness.json", ("set", "severities", "rules"))
+    if evaluation is None:
         return None
-    evaluation = _object(path, ("set", "severities", "rules"))
     result = evaluation["rules"].get(rule)
     partly = severity == "mean" and evaluation["severities"] != [1, 2, 3, 4, 5]
     if evaluation["set"] != test_set or partly or not result or result["epoch"] is None:
@@ -186,38 +232,35 @@ def corrupted_accuracy(run: FinishedRun, test_set: str, rule: str, group: str, s
     try:
         accuracy = result["groups"][group].get(severity)
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} does not say the accuracy of {rule} on {group}") from None
+        raise UserError(f"{run.workdir / 'robustness.json'} has no accuracy of {rule} on {group}") from None
     return None if accuracy is None else float(accuracy)
 
 
-def _object(path: pathlib.Path, fields: Sequence[str]) -> dict[str, Any]:
+def _fill(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The config, with the defaults of the fields that it lacks."""
+    filled = {**defaults, **config}
+    for name, default in defaults.items():
+        if isinstance(default, dict) and isinstance(filled[name], dict):
+            filled[name] = _fill(filled[name], default)
+    return filled
+
+
+def _read_object(path: pathlib.Path, fields: Sequence[str]) -> dict[str, Any]:
     """A JSON file that holds an object with these fields."""
+    return _parse_object(_read_text(path), fields, str(path))
+
+
+def _read_text(path: pathlib.Path) -> str:
     if not path.is_file():
         raise UserError(f"{path} is missing")
-    return _parse(path.read_text(), fields, str(path))
+    return path.read_text()
 
 
-def _history(path: pathlib.Path) -> list[Record]:
-    if not path.is_file():
-        raise UserError(f"{path} is missing")
-    records = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        where = f"{path}, line {number},"
-        record = _parse(line, _RECORD_FIELDS, where)
-        if record["epoch"] != number:
-            raise UserError(f"{where} is of epoch {record['epoch']}, not {number}")
-        for field, value in record.items():
-            if not (field in _NOT_NUMBERS or value is None or isinstance(value, int | float)):
-                raise UserError(f"{where} says {field} = {value!r}, which is no number")
-        records.append(record)
-    return records
-
-
-def _parse(text: str, fields: Sequence[str], where: str) -> dict[str, Any]:
+def _parse_object(text: str, fields: Sequence[str], where: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where} is no JSON, half-written perhaps: {error.msg}") from None
+        raise UserError(f"{where} is not JSON, perhaps half-written: {error.msg}") from None
     if not isinstance(content, dict):
         raise UserError(f"{where} holds no JSON object")
     for field in fields:

@@ -1,16 +1,32 @@
 """Finished runs: what is found, what belongs together, and what is refused."""
 
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from finished import write_run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repository import ROOT
+
 from errors import UserError
-from training.run.reader import FinishedRun, corrupted_accuracy, find_runs, group_by_seed, read_run, runs_by_cell
+from training.run.reader import (
+    FinishedRun,
+    find_runs,
+    group_by_seed,
+    read_config,
+    read_corrupted_accuracy,
+    read_history,
+    read_run,
+    read_run_or_runs,
+    read_summary,
+    upgrade_config,
+)
 
 
 def test_single_runs_and_sweeps_are_found_sorted(tmp_path):
@@ -44,22 +60,6 @@ def test_groups_do_not_depend_on_the_order(runs):
     assert [[run.name for run in group] for group in groups] == [expected[rate] for rate in sorted(expected)]
 
 
-def test_a_run_that_the_sweep_does_not_list_is_refused(tmp_path):
-    write_run(tmp_path / "table1_small" / "mine", test=[0.5])
-    with pytest.raises(UserError, match=r"table1_small/mine is a run that configs/sweeps/table1_small\.py does not"):
-        runs_by_cell(find_runs(tmp_path), "table1_small")
-
-
-def test_runs_of_a_sweep_have_its_cells_in_its_order(tmp_path):
-    for name in ("aggre-none-0.01-seed2", "clean-crop_flip-0.1-seed0"):
-        write_run(tmp_path / "table1_small" / name, test=[0.5])
-    write_run(tmp_path / "clean-none-0.1-seed0", test=[0.5])
-    (first, _), (second, run) = runs_by_cell(find_runs(tmp_path), "table1_small")
-    assert first == {"labels": "clean", "augmentation": "crop_flip", "validation": 0.1, "seed": 0}
-    assert second == {"labels": "aggre", "augmentation": "none", "validation": 0.01, "seed": 2}
-    assert run.name == "aggre-none-0.01-seed2"
-
-
 HALF = '{"epoch": 2, "prog'
 
 DAMAGE = {
@@ -69,8 +69,8 @@ DAMAGE = {
     "a word for a number": ("history.jsonl", lambda text: text.replace("0.6", '"good"'), "test_accuracy"),
     "no field": ("history.jsonl", lambda text: text.replace("gwa", "score"), "gwa"),
     "a list": ("summary.json", lambda text: f"[{text}]", "no JSON object"),
-    "half-written summary": ("summary.json", lambda text: text[:20], "no JSON"),
-    "empty config": ("config.json", lambda text: "", "no JSON"),
+    "half-written summary": ("summary.json", lambda text: text[:20], "not JSON"),
+    "empty config": ("config.json", lambda text: "", "not JSON"),
     "no command": ("environment.json", lambda text: "{}", "command"),
 }
 
@@ -117,18 +117,63 @@ def evaluated(severities=(1, 2, 3, 4, 5), **rules):
 def test_accuracy_on_corrupted_images(tmp_path):
     write_run(tmp_path / "a", test=[0.5])
     run, path = read_run(tmp_path / "a"), tmp_path / "a" / "robustness.json"
-    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None
+    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None
     chosen = {"epoch": 1, "groups": {"blur": {"1": 0.7, "mean": 0.6}}}
     path.write_text(evaluated(max_gwa=chosen, label_wave={"epoch": None, "groups": None}))
-    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "1") == 0.7
-    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") == 0.6
-    assert corrupted_accuracy(run, "imagenet_c", "max_gwa", "blur", "mean") is None
-    assert corrupted_accuracy(run, "cifar10_c", "best_validation", "blur", "1") is None
-    assert corrupted_accuracy(run, "cifar10_c", "label_wave", "blur", "1") is None
-    with pytest.raises(UserError, match=r"robustness\.json does not say the accuracy of max_gwa on noise"):
-        corrupted_accuracy(run, "cifar10_c", "max_gwa", "noise", "mean")
+    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "1") == 0.7
+    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") == 0.6
+    assert read_corrupted_accuracy(run, "imagenet_c", "max_gwa", "blur", "mean") is None
+    assert read_corrupted_accuracy(run, "cifar10_c", "best_validation", "blur", "1") is None
+    assert read_corrupted_accuracy(run, "cifar10_c", "label_wave", "blur", "1") is None
+    with pytest.raises(UserError, match=r"robustness\.json .* max_gwa on noise"):
+        read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "noise", "mean")
     path.write_text(evaluated(severities=[1], max_gwa=chosen))
-    assert corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None  # of one severity, not of five
+    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None  # of one severity, not of five
     path.write_text(path.read_text()[:30])
-    with pytest.raises(UserError, match=r"robustness\.json is no JSON"):
-        corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean")
+    with pytest.raises(UserError, match=r"robustness\.json is not JSON"):
+        read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean")
+
+
+def test_the_run_in_a_folder_or_all_that_are_in_it(tmp_path):
+    for name in ("sweep/y", "a"):
+        write_run(tmp_path / name, test=[0.5])
+    assert [run.name for run in read_run_or_runs(tmp_path)] == ["a", "y"]
+    assert [run.name for run in read_run_or_runs(tmp_path / "a")] == ["a"]
+
+
+def test_single_files_of_a_run_that_is_not_finished(tmp_path):
+    write_run(tmp_path / "a", test=[0.5, 0.6])
+    (tmp_path / "a" / "summary.json").unlink()
+    assert read_config(tmp_path / "a").seed == 0
+    assert [record["test_accuracy"] for record in read_history(tmp_path / "a")] == [0.5, 0.6]
+    with pytest.raises(UserError, match=f"{tmp_path / 'a'} holds no finished run"):
+        read_summary(tmp_path / "a")
+
+
+def test_a_config_of_an_earlier_version_is_brought_up_to_date():
+    old = {"seed": 3, "augment": {"pad": 4, "resize": 36}, "dataset": {"classes": ["cat", "dog"]}, "gone": 1}
+    config = upgrade_config(old)
+    assert (config["seed"], config["augment"]["pad"], config["gone"]) == (3, 4, 1)
+    assert config["augment"]["upscale"] == 36  # what resize was called later
+    assert config["augment"]["flip"] is False  # a default that the file lacks
+    assert config["dataset"]["classes"] == ["cat", "dog"]
+    assert config["optimizer"]["name"] == "adamw"
+    assert old["augment"] == {"pad": 4, "resize": 36}
+
+
+def test_scores_are_read_by_estimator(tmp_path):
+    write_run(tmp_path / "a", test=[0.5, 0.6])
+    np.save(tmp_path / "a" / "scores.npy", np.zeros((2, 3)))
+    np.save(tmp_path / "a" / "scores.layers.stem.npy", np.ones((2, 3)))
+    run = read_run(tmp_path / "a")
+    assert run.load_scores().sum() == 0
+    assert run.load_scores("layers/stem").sum() == 6
+    with pytest.raises(UserError, match=r"a holds no scores\.offline\.npy"):
+        run.load_scores("offline")
+
+
+def test_reading_needs_no_heavy_package():
+    code = "import repository, sys, training.run.reader; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, cwd=ROOT / "src", check=True, capture_output=True, text=True).stdout.split()
+    assert not {"jax", "flax", "matplotlib", "scipy", "tensorflow_datasets"} & set(out)

@@ -1,0 +1,254 @@
+"""The figures of one run: its overview, what each rule reads, the alignments of single samples (the paper's Fig. 4),
+and GWA computed in other ways: other estimators (Fig. 6), other layers (Fig. 7), without the kurtosis (Fig. 9).
+
+Clean labels only sort samples here, after training.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from gwa import RULES
+from reports.judging import choose_epoch
+from reports.style import (
+    BLUE,
+    GREY,
+    LINES,
+    ORANGE,
+    draw_test_accuracy,
+    make_panels,
+    mark,
+    number_epochs,
+    put_legend_below,
+    raise_above,
+)
+from training.run.reader import FinishedRun
+
+SIGNALS = {
+    "gwa": "GWA",
+    "prediction_changes": "changed predictions",
+    "prediction_churn": "changed predictions per misfit",
+    "gradient_disparity": "gradient disparity",
+    "train_loss": "training loss",
+    "gradient_norm": "gradient norm",
+    "head_gradient_norm": "gradient norm at the head",
+    "prediction_entropy": "prediction entropy",
+    "sharpness": "sharpness",
+    "val_accuracy": "validation accuracy",
+    "val_loss": "validation loss",
+}
+"""The titles of the panels, by the field that a rule reads first."""
+
+BINS = 80
+
+
+def draw_run(run: FinishedRun) -> dict[str, Figure]:
+    """The figures that the records of a run allow, by file name."""
+    figures = {
+        "run": draw_overview(run),
+        "signals": draw_signals(run),
+        "alignments": draw_alignments(run),
+        "estimators": draw_estimators(run),
+        "layers": draw_layers(run),
+        "kurtosis": draw_kurtosis(run),
+    }
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def draw_overview(run: FinishedRun) -> Figure:
+    """GWA and accuracies by epoch and, where clean labels are known, the scores at the chosen epoch."""
+    chosen = run.summary["rules"][run.summary["chosen_by"]]["epoch"]
+    wrong = find_wrong_labels(run)
+    figure, axes = make_panels(1 if wrong is None or chosen is None else 2, columns=2, width=5.2, height=3.6)
+    _draw_epochs(axes[0], run, chosen)
+    if wrong is not None and chosen is not None:
+        _draw_histogram(axes[1], np.asarray(run.load_scores()[chosen - 1]), wrong, chosen)
+    return figure
+
+
+def _draw_epochs(axes: Axes, run: FinishedRun, chosen: int | None) -> None:
+    """GWA on the left axis, accuracies on the right one."""
+    epochs = number_epochs(run)
+    right = axes.twinx()
+    for field, label, style in (("test_accuracy", "test accuracy", "-"), ("train_accuracy", "training accuracy", ":")):
+        right.plot(epochs, run.values(field), color=GREY, linestyle=style, label=label)
+    axes.plot(epochs, run.values("gwa"), color=BLUE, label="GWA")
+    if chosen is not None:
+        axes.axvline(chosen, color=BLUE, linestyle="--", linewidth=1, label=f"chosen by {run.summary['chosen_by']}")
+    best = run.summary["best_on_test"]["epoch"]
+    if best is not None:
+        right.plot(best, run.values("test_accuracy")[best - 1], "o", color=ORANGE, label="best on test")
+    axes.set(xlabel="epoch", ylabel="GWA")
+    axes.yaxis.label.set_color(BLUE)
+    right.set(ylabel="accuracy", ylim=(0, 1.02))
+    handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+    raise_above(axes, right)
+    axes.legend(handles=handles, loc="lower right", framealpha=1)
+
+
+def _draw_histogram(axes: Axes, scores: np.ndarray, wrong: np.ndarray, epoch: int) -> None:
+    """Histograms of the alignments of samples with right and with wrong labels."""
+    bins = np.linspace(scores.min(), scores.max(), 60).tolist()
+    for part, color, hatch, label in ((~wrong, BLUE, None, "right"), (wrong, ORANGE, "///", "wrong")):
+        label = f"label {label} ({part.sum()})"
+        axes.hist(scores[part], bins=bins, color=color, alpha=0.7, hatch=hatch, label=label)
+    axes.set(xlabel=f"alignment in epoch {epoch}", ylabel="training samples")
+    axes.legend()
+
+
+def draw_signals(run: FinishedRun) -> Figure:
+    """A panel of accuracies, and one for each signal of the run with the choices of the rules that read it."""
+    signals = {field: values for field in SIGNALS if _has_values(values := _read_signal(run, field))}
+    figure, axes = make_panels(1 + len(signals), columns=3)
+    _draw_accuracies(axes[0], run)
+    for panel, (field, values) in zip(axes[1:], signals.items(), strict=True):
+        draw_test_accuracy(panel, run)
+        panel.plot(number_epochs(run), values, color=BLUE)
+        rules = [name for name, rule in RULES.items() if rule.needs[0] == field]
+        for i, (name, line) in enumerate(zip(rules, LINES, strict=False)):
+            mark(panel, RULES[name]().select(run.history), values, line, name, hollow=i > 0)
+        panel.set(xlabel="epoch", title=SIGNALS[field])
+        put_legend_below(panel)
+    figure.suptitle(f"{run.name}: what each rule reads, and the epoch it keeps", fontsize=10)
+    return figure
+
+
+def _draw_accuracies(axes: Axes, run: FinishedRun) -> None:
+    fields = {"test_accuracy": "test", "val_accuracy": "validation", "train_accuracy": "training"}
+    test = [100 * value for value in run.values("test_accuracy")]
+    for (field, label), (color, style, _) in zip(fields.items(), ((GREY, "-", ""), *LINES[2:]), strict=False):
+        values = [100 * value for value in run.values(field)]
+        if _has_values(values):
+            axes.plot(number_epochs(run), values, color=color, linestyle=style, label=label)
+    for rule, line in zip(("oracle", "last"), LINES, strict=False):
+        mark(axes, RULES[rule]().select(run.history), test, line, rule)
+    axes.set(xlabel="epoch", ylabel="accuracy in %", title="accuracies")
+    put_legend_below(axes)
+
+
+def draw_alignments(run: FinishedRun) -> Figure | None:
+    """Histograms of all epochs side by side, as a heat map; None where the work directory holds no scores."""
+    if not (run.workdir / "scores.npy").exists():
+        return None
+    scores = run.load_scores()
+    wrong = find_wrong_labels(run)
+    parts = {"all samples": np.ones(scores.shape[1], bool)}
+    if wrong is not None and wrong.any():
+        parts = {"right labels": ~wrong, "wrong labels": wrong}
+    limits = float(scores.min()), float(scores.max())
+    figure, axes = make_panels(len(parts), columns=2, width=4.4, height=3.2)
+    for panel, (label, part) in zip(axes, parts.items(), strict=True):
+        shares = np.stack([np.histogram(epoch[part], bins=BINS, range=limits)[0] for epoch in scores]) / part.sum()
+        image = panel.imshow(
+            np.where(shares > 0, 100 * shares, np.nan).T,
+            extent=(0.5, len(scores) + 0.5, *limits),
+            origin="lower",
+            aspect="auto",
+            norm=LogNorm(0.05, 50),
+            interpolation="nearest",
+        )
+        means = [epoch[part].mean() for epoch in scores]
+        panel.plot(number_epochs(run), means, color="white", linewidth=3)
+        panel.plot(number_epochs(run), means, color="black", label="mean")
+        panel.set(xlabel="epoch", ylabel="alignment", title=f"{label} ({part.sum()})")
+        panel.legend(loc="lower right", framealpha=1)
+    bar = figure.colorbar(image, ax=axes, label=f"% of the samples, in each of {BINS} bins")
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    return figure
+
+
+def draw_estimators(run: FinishedRun) -> Figure | None:
+    """GWA of the online estimator and of others by epoch, and their differences; None where there are no others."""
+    others = {name: values for name, values in _read_estimates(run).items() if not _is_layer(name)}
+    if not others:
+        return None
+    figure, axes = make_panels(2, columns=2, width=4.4, height=3.2)
+    epochs, online = number_epochs(run), run.values("gwa")
+    draw_test_accuracy(axes[0], run)
+    for i, ((name, values), line) in enumerate(zip({"online": online, **others}.items(), LINES, strict=False)):
+        axes[0].plot(epochs, values, color=line[0], linestyle=line[1])
+        mark(axes[0], choose_epoch(run.history, values), values, line, f"{name}, maximum", hollow=i > 0)
+        if name != "online":
+            differences = [first - second for first, second in zip(online, values, strict=True)]
+            axes[1].plot(epochs, differences, color=line[0], linestyle=line[1], label=f"online − {name}")
+    axes[1].axhline(0, color="black", linewidth=0.6)
+    axes[0].set(xlabel="epoch", ylabel="GWA", title="estimators of GWA")
+    axes[1].set(xlabel="epoch", ylabel="difference in GWA", title="difference to the online estimator")
+    for panel in axes:
+        put_legend_below(panel)
+    return figure
+
+
+def draw_layers(run: FinishedRun) -> Figure | None:
+    """GWA at the head, at other layers and over the full network by epoch; None where only the head was scored."""
+    layers = {name.removeprefix("layers/"): values for name, values in _read_estimates(run).items() if _is_layer(name)}
+    if not layers:
+        return None
+    curves = {"head": run.values("gwa"), **layers}
+    figure, axes = make_panels(len(curves), columns=3)
+    for panel, (name, values), line in zip(axes, curves.items(), itertools.cycle(LINES), strict=False):
+        draw_test_accuracy(panel, run)
+        panel.plot(number_epochs(run), values, color=line[0])
+        mark(panel, choose_epoch(run.history, values), values, line, "maximum after warm-up")
+        panel.set(xlabel="epoch", ylabel="GWA", title=name)
+        put_legend_below(panel)
+    return figure
+
+
+def draw_kurtosis(run: FinishedRun) -> Figure:
+    """GWA and the plain mean of the alignments, each with the epoch of its maximum, and the excess kurtosis."""
+    fields = {
+        "gwa": "GWA: mean / (excess kurtosis + 1.2)",
+        "alignment_mean": "mean alignment",
+        "excess_kurtosis": "excess kurtosis",
+    }
+    figure, axes = make_panels(3, columns=3, height=3.0)
+    for panel, (field, title), line in zip(axes, fields.items(), LINES, strict=False):
+        values = run.values(field)
+        draw_test_accuracy(panel, run)
+        panel.plot(number_epochs(run), values, color=line[0])
+        if field != "excess_kurtosis":
+            mark(panel, choose_epoch(run.history, values), values, line, "maximum after warm-up")
+            put_legend_below(panel)
+        panel.set(xlabel="epoch", title=title)
+    return figure
+
+
+def find_wrong_labels(run: FinishedRun) -> np.ndarray | None:
+    """Which labels are wrong, bool `[N]`; None where clean labels are unknown or the arrays were not kept."""
+    path = run.workdir / "labels.npz"
+    if not path.exists() or not (run.workdir / "scores.npy").exists():
+        return None
+    labels = np.load(path)
+    return labels["labels"] != labels["clean_labels"] if "clean_labels" in labels else None
+
+
+def _read_signal(run: FinishedRun, field: str) -> list[float]:
+    """The values by epoch that the rules compare which read `field` first."""
+    values = run.values(field)
+    if field != "prediction_churn":
+        return values
+    misfits = [1 - accuracy for accuracy in run.values("train_accuracy")]
+    return [churn / misfit if misfit > 0 else math.nan for churn, misfit in zip(values, misfits, strict=True)]
+
+
+def _has_values(values: Sequence[float]) -> bool:
+    return not all(math.isnan(value) for value in values)
+
+
+def _read_estimates(run: FinishedRun) -> Mapping[str, list[float]]:
+    """GWA by epoch of each further estimate in the records; NaN where it was not taken."""
+    estimates = [record.get("estimates") or {} for record in run.history]
+    values = {name: [each.get(name, {}).get("gwa") for each in estimates] for each in estimates for name in each}
+    return {name: [math.nan if gwa is None else gwa for gwa in column] for name, column in values.items()}
+
+
+def _is_layer(name: str) -> bool:
+    return name == "full" or name.startswith("layers/")

@@ -1,0 +1,141 @@
+"""The finished runs of a sweep, by the cell of the table that they fill: only runs with the sweep's own config do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from errors import UserError
+from reports import judging
+from reports.judging import Mean
+from sweeps import definition
+from training.run.reader import FinishedRun, read_external_accuracy
+
+MAY_DIFFER = {
+    "dataset.path": "says where the data lie",
+    "evaluate_path": "says where further test sets lie",
+    "evaluate": "is about test sets that are evaluated after training",
+    "wandb": "is about where a run is shown",
+    "eval_batch_size": "each image of a test set counts once, however many are evaluated at a time",
+    "steps_per_dispatch": "is about speed",
+    "checkpoint_steps": "is about what a crash may cost",
+    "sharding": "is about which device holds what",
+    "dataset.stream.threads": "is about speed",
+    "dataset.stream.workers": "is about speed",
+    "dataset.stream.buffer": "is about speed",
+}
+"""Fields, or sections, in which a run may differ from its sweep, as they cannot change what it records; and why.
+
+Nor may the path in `pretrained`, but it matters whether there is one.
+"""
+
+Cell = Mapping[str, Any]
+
+
+def find_sweep_runs(runs: Iterable[FinishedRun], sweep: str) -> list[tuple[Cell, FinishedRun]]:
+    """The runs of a sweep, in its order, each with the cell of the table that it fills.
+
+    Args:
+      runs: any finished runs.
+      sweep: `table1` for `configs/sweeps/table1.py`, `table1:imagenet` for a variant of it.
+
+    Raises:
+      UserError: when the sweep file cannot be read, does not list one of the runs, or gives it another config.
+    """
+    finished = {run.name: run for run in runs if run.sweep == sweep.replace(":", "_")}
+    if not finished:
+        return []
+    file = name_sweep_file(sweep)
+    listed = {run.name: run for run in definition.load(file).runs}
+    for name in sorted(finished.keys() - listed):
+        workdir = finished[name].workdir
+        raise UserError(f"{workdir} is a run that {file} does not list; move it out of {workdir.parent}")
+    found = [(run, finished[name]) for name, run in listed.items() if name in finished]
+    for run, result in found:
+        _check_config(result, run, file)
+    return [(run.cell, result) for run, result in found]
+
+
+def _check_config(finished: FinishedRun, run: definition.Run, file: str) -> None:
+    """Refuses a run that was trained otherwise than the sweep says."""
+    config = json.loads(definition.configure(run).to_json_best_effort())
+    expected, actual = _flatten(config), _flatten(finished.config)
+    different = [
+        f"{field} = {json.dumps(actual.get(field))} where {file} says {json.dumps(value)}"
+        for field, value in expected.items()
+        if actual.get(field) != value and not any(field == name or field.startswith(f"{name}.") for name in MAY_DIFFER)
+    ]
+    if different:
+        raise UserError(
+            f"{finished.workdir}/config.json has {'; '.join(different)}; "
+            f"move the run out of {finished.workdir.parent}, or train it anew: {run.command(finished.workdir)}"
+        )
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of all sections, as `--config.` spells them; of `pretrained`, whether it is set."""
+    fields: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            fields |= _flatten(value, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = value is not None if prefix + name == "pretrained" else value
+    return fields
+
+
+def name_sweep_file(sweep: str) -> str:
+    """The argument of `scripts/sweep.py` for a sweep."""
+    name, colon, variant = sweep.partition(":")
+    return f"configs/sweeps/{name}.py{colon}{variant}"
+
+
+def name_condition(cell: Cell) -> str:
+    """What the runs of a cell share, whatever their seed and share of validation data: `clean, crop_flip`."""
+    return ", ".join(str(value) for key, value in cell.items() if key not in ("validation", "seed"))
+
+
+def note_missing_choices(chose: int, runs: int) -> str:
+    """A footnote where a rule chose an epoch in some of the runs only, or in none."""
+    if chose == 0:
+        return f"chose no epoch in the {runs} runs" if runs else ""
+    return "" if chose == runs else f"chose an epoch in {chose} of {runs} runs, and is judged by those alone"
+
+
+def note_missing_evaluation(run: FinishedRun, test_set: str) -> str:
+    """A footnote for a run that has not been evaluated on another test set."""
+    path = "" if test_set == "cifar10_c" else " --path=DATA"
+    command = f"uv run scripts/evaluate.py runs/{run.sweep}/{run.name} --on={test_set}{path}"
+    return f"not evaluated: `{command}`, and its other seeds"
+
+
+class SweepRuns:
+    """The finished runs of a sweep, by the cell of the table that they fill."""
+
+    def __init__(self, runs: Iterable[FinishedRun], sweep: str):
+        """Finds the runs; `sweep` is that of `find_sweep_runs`."""
+        self.sweep = sweep
+        self.by_cell = find_sweep_runs(runs, sweep)
+
+    def where(self, **values: Any) -> list[FinishedRun]:
+        """The runs whose cells have these values."""
+        return [run for cell, run in self.by_cell if all(cell[key] == value for key, value in values.items())]
+
+    def judge(self, rule: str, **values: Any) -> tuple[Mean | None, str]:
+        """The mean test accuracy of what a rule chose in the runs of a cell, and a note where it left some out."""
+        runs = self.where(**values)
+        judgements = [judgement for run in runs if (judgement := judging.judge(run, rule))]
+        mean = Mean.of(judgement.accuracy for judgement in judgements)
+        return mean, note_missing_choices(len(judgements), len(runs))
+
+    def judge_on(self, test_set: str, rule: str, **values: Any) -> tuple[Mean | None, str]:
+        """The mean accuracy on another test set of what a rule chose, and a note where it has not been evaluated."""
+        runs = self.where(**values)
+        accuracies = (read_external_accuracy(run, test_set, rule) for run in runs)
+        mean = Mean.of(100 * accuracy for accuracy in accuracies if accuracy is not None)
+        return mean, "" if mean else note_missing_evaluation(runs[0], test_set)
+
+    def note_not_run(self, values: Sequence[Any]) -> str:
+        """A footnote with the command that makes the runs of a cell; its values are in the order of the sweep."""
+        pattern = "-".join(map(str, values))
+        return f"not run: `uv run scripts/sweep.py {name_sweep_file(self.sweep)} --only='{pattern}-*'`"
