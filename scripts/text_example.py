@@ -27,7 +27,7 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 from errors import UserError
 from gwa import RULES, MaxGWA, Moments, gwa_score, head_alignment
-from reports.figures.style import BLUE, GREY, RED, save_both
+from reports.style import BLUE, GREY, RED, save_all
 from training.run.records import nan_to_null, write_text
 
 SENTENCE_LINE = 64  # characters in a line of the coloured text
@@ -199,7 +199,7 @@ def run(arguments: argparse.Namespace) -> None:
     shown = windows([sentence], alphabet, arguments.context)
     _, alignment = jax.jit(score, static_argnums=0)(model, params, shown)
     figure = draw(history, sentence, np.asarray(alignment)[shown.mask])
-    save_both([("text", figure)], arguments.workdir)
+    save_all({"text": figure}, arguments.workdir)
 
 
 def main() -> None:

@@ -171,7 +171,7 @@ def make_plan(
     parts = devices * config.optimizer.accumulation_steps
     if devices < 1 or config.batch_size % parts:
         raise UserError(f"batch_size is {config.batch_size}; it must be a multiple of the {parts} parts it is split in")
-    steps = config.epochs * -(-data.train_examples // config.batch_size)
+    steps = count_steps(config, data)
     program = count_program(config, data, steps)
     shards = devices if config.sharding == "fsdp" else 1
     memory = (2 * program.parameter_bytes + program.optimizer_bytes) / shards
@@ -190,6 +190,11 @@ def make_plan(
         images_per_second / crops_per_core,
         config.epochs * data.train_examples / images_per_second / 86_400,
     )
+
+
+def count_steps(config: Any, data: DataSet) -> int:
+    """Updates of a whole run; the last batch of an epoch may be a part of one."""
+    return config.epochs * -(-data.train_examples // config.batch_size)
 
 
 def recipe_of(config: Any, data: DataSet, steps: int) -> Recipe:

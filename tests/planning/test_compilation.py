@@ -6,7 +6,7 @@ import pytest
 
 from configs import imagenet_vit
 from errors import UserError
-from planning.compilation import _slice, compile_train_block
+from planning.compilation import compile_train_block, name_slice
 from planning.cost import DataSet, recipe_of
 
 DATA = DataSet(train_examples=1000, classes=40, side=64)
@@ -52,10 +52,10 @@ def test_fully_sharded_devices_hold_an_eighth_of_the_state():
     [("tpu_v5e", 4, "v5e:2x2"), ("tpu_v5e", 8, "v5e:2x4"), ("tpu_v5p", 8, "v5p:2x2x2"), ("tpu_v5p", 32, "v5p:2x4x4")],
 )
 def test_slices_are_nearly_square(accelerator, count, name):
-    assert _slice(accelerator, count) == name
+    assert name_slice(accelerator, count) == name
 
 
 @pytest.mark.parametrize("count", [1, 2, 6, 12])
 def test_slices_that_are_not_made_are_refused(count):
     with pytest.raises(UserError, match=rf"--devices is {count}; slices of tpu_v5e have 4, 8, 16"):
-        _slice("tpu_v5e", count)
+        name_slice("tpu_v5e", count)

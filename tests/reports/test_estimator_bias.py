@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from finished import list_runs, write_run
-from run_scripts import check_refusal, run_script, start_script
+from run_scripts import run_script, start_script
 
 from errors import UserError
 from reports.estimator_bias import compute_biases, measure_bias

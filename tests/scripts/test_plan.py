@@ -1,27 +1,16 @@
-"""What a config will cost, as a user asks: counts against published ones and against those made by hand."""
+"""What a config will cost: counts against published ones and against those made by hand."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
-
-from repository import ROOT
+from run_scripts import check_refusal, run_script, start_script
 
 import networks
-from planning.cost import PUBLISHED, measure
+from planning.cost import PUBLISHED, count_steps, find_data_set, measure_network
+from sweeps.definition import Run, configure
 
 
-def start(*arguments):
-    """Without an accelerator and without data, wherever a user may have them."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TFDS_DATA_DIR": "/nowhere"}
-    command = [sys.executable, "scripts/plan.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-
-
-def figures(*arguments):
-    result = start(*arguments)
+def read_figures(result):
     assert (result.returncode, result.stderr) == (0, "")
     return {name: text.strip() for name, _, text in (line.partition(":") for line in result.stdout.splitlines())}
 
@@ -32,7 +21,7 @@ def number(text):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_counts(name):
-    size = measure(networks.build({"name": name}, 1000), (224, 224, 3))
+    size = measure_network(networks.build({"name": name}, 1000), (224, 224, 3))
     assert (size.parameters, size.multiply_adds) == pytest.approx(PUBLISHED[name], rel=0.03)
 
 
@@ -43,12 +32,11 @@ def test_published_counts(name):
         # 49 − 25 entries less of the filters than in the published 0.78 G, at each place of each channel.
         ("imagenet_convnext.py", 5.18, 0.78 - 24e-9 * 2 * 48 * (56**2 + 28**2 * 2 + 14**2 * 3 * 4 + 7**2 * 8), 112_680),
         ("finetune_vit_b16.py:imagenet", 86.57, 17.6, 25_030),
-        ("finetune_vit_b16.py:inat2018", 92.06, 17.6, 25_650),
-        ("finetune_vit_b16.py:places365", 86.08, 17.6, 24_661),
     ],
 )
 def test_configs_of_imagenet_size(config, parameters, multiply_adds, steps):
-    plan = figures(f"configs/{config}", "--accelerator=h100", "--utilisation=0.5", "--crops_per_core=100")
+    options = "--accelerator=h100", "--utilisation=0.5", "--crops_per_core=100"
+    plan = read_figures(run_script("plan.py", f"configs/{config}", *options))
     assert number(plan["parameters"]) == parameters
     assert number(plan["multiply-adds per image, forward"]) == pytest.approx(multiply_adds, rel=0.03)
     assert len(re.findall(r"published, [+-][0-2]\.\d %", plan["published form of this network"])) == 2
@@ -66,40 +54,54 @@ def test_configs_of_imagenet_size(config, parameters, multiply_adds, steps):
     assert number(plan["cores that decode as many"]) == pytest.approx(images / 100, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("variant", "parameters", "steps"), [("inat2018", 92.06, 25_650), ("places365", 86.08, 24_661)]
+)
+def test_fine_tuning_on_other_sets(variant, parameters, steps):
+    """Where only the head and the number of steps differ."""
+    config = configure(Run(f"configs/finetune_vit_b16.py:{variant}", {"data": variant}))
+    data = find_data_set(config, None, None)
+    assert count_steps(config, data) == steps
+    size = measure_network(networks.build(config.network, data.classes), data.image_shape)
+    assert size.parameters / 1e6 == pytest.approx(parameters, abs=0.005)
+    assert size.multiply_adds == pytest.approx(17.6e9, rel=0.03)
+
+
 def test_a_field_and_the_number_of_devices_change_the_plan():
-    config = ["configs/cifar10_vit.py", "--accelerator=tpu_v4"]
-    one = figures(*config, "--devices=1")
-    many = figures(*config, "--devices=4", "--config.batch_size=512", "--config.sharding=fsdp")
+    config = ["configs/cifar10_vit.py", "--config.network.depth=2", "--accelerator=tpu_v4"]
+    # As a user starts it, without an accelerator and without data, wherever a user may have them.
+    environment = {"JAX_PLATFORMS": "cpu", "TFDS_DATA_DIR": "/nowhere"}
+    one = read_figures(start_script("plan.py", *config, "--devices=1", environment=environment))
+    changed = "--devices=4", "--config.batch_size=512", "--config.sharding=fsdp"
+    many = read_figures(run_script("plan.py", *config, *changed))
     assert one["steps"].endswith("256 images, 256 per device")
     assert many["steps"].endswith("512 images, 128 per device")
-    assert number(many["images/s to keep devices busy"]) == pytest.approx(
-        4 * number(one["images/s to keep devices busy"]), rel=0.01
-    )
+    images, of_many = (number(plan["images/s to keep devices busy"]) for plan in (one, many))
+    assert of_many == pytest.approx(4 * images, rel=0.01)
     assert number(many["memory per device, estimated"]) < number(one["memory per device, estimated"])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "says"),
     [
-        (["--accelerator=h1000"], "there is no accelerator 'h1000'; there are a6000, a100, h100, h200, tpu_v4"),
+        (["--accelerator=h1000"], "'h1000'; there are a6000, a100, h100, h200, tpu_v4"),
         (["--accelerator=h100", "--devices=3"], "batch_size is 1024; it must be a multiple of the 3 parts"),
-        (
-            ["--accelerator=tpu_v4", "--compile"],
-            "knows a6000, a100, h100, h200, tpu_v5e, tpu_v5p, not tpu_v4",
-        ),
-        (["--accelerator=h100", "--utilisation=30"], "--utilisation is 30.0; it must be a share"),
-        (["--accelerator=h100", "--config.epoch=3"], "the config has no field epoch; did you mean epochs?"),
-        (["--accelerator=h100", "--config.dataset.name=mine"], "known of the data set 'mine'; say --classes=N"),
+        (["--accelerator=h100", "--utilisation=30"], "--utilisation is 30.0"),
+        (["--accelerator=h100", "--crops_per_core=0"], "--crops_per_core is 0.0"),
+        (["--accelerator=h100", "--config.epoch=3"], "no field epoch; did you mean epochs?"),
+        (["--accelerator=h100", "--config.dataset.name=mine"], "'mine' is not known; give --classes=N"),
+        (["--accelerator=h100", "--device=3"], "--device=3"),
+        ([], "--accelerator"),
     ],
 )
-def test_a_mistake_is_one_line(arguments, message):
-    result = start("configs/imagenet_vit.py", *arguments)
-    assert (result.returncode, result.stdout) == (2, "")
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("plan.py: ")
-    assert message in line
+def test_a_mistake_is_one_line(arguments, says):
+    check_refusal(run_script("plan.py", "configs/imagenet_vit.py", *arguments), "plan.py: ", says)
+
+
+def test_what_cannot_be_compiled_is_one_line():
+    result = run_script("plan.py", "configs/digits.py", "--accelerator=tpu_v4", "--compile")
+    check_refusal(result, "--compile knows a6000, a100, h100, h200, tpu_v5e, tpu_v5p, not tpu_v4")
 
 
 def test_a_config_that_does_not_exist_is_one_line():
-    result = start("configs/none.py", "--accelerator=h100")
-    assert (result.returncode, result.stderr) == (2, "plan.py: there is no config configs/none.py\n")
+    check_refusal(run_script("plan.py", "configs/none.py", "--accelerator=h100"), "plan.py: ", "configs/none.py")

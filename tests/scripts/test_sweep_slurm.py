@@ -108,7 +108,7 @@ def slurm():
 
 
 DIGITS = """
-from sweeps.definition import Run
+from sweeps import Run
 
 def get_runs():
     small = {"dataset.train_examples": 100, "network.depths": (1,), "network.widths": (8,), "stopping.warmup": 0.0}

@@ -40,12 +40,10 @@ def write_run(workdir, test, gwa=None, config=None, rules=("max_gwa",), summary=
 
 
 def swept_config(workdir):
-    name, _, variant = workdir.parent.name.partition("_imagenet")
+    name, imagenet, _ = workdir.parent.name.partition("_imagenet")
     file = f"configs/sweeps/{name}.py"
-    if not pathlib.Path(file).exists():
-        return {}
-    sweep = definition.load(f"{file}:imagenet" if workdir.parent.name.endswith("_imagenet") else file)
-    return next((json.loads(definition.configure(run).to_json()) for run in sweep.runs if run.name == workdir.name), {})
+    runs = definition.load(f"{file}:imagenet" if imagenet else file).runs if pathlib.Path(file).exists() else ()
+    return next((json.loads(definition.configure(run).to_json()) for run in runs if run.name == workdir.name), {})
 
 
 def list_runs(monkeypatch, cells):

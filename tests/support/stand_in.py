@@ -59,6 +59,7 @@ class StandIns:
         (self.folder / "x.py").write_text(SWEEP.format(script=script, seconds=seconds, modes=modes))
 
     def start(self, *arguments, environment=None):
+        """In its own process, as training forks and this process holds JAX."""
         command = [sys.executable, "scripts/sweep.py", str(self.folder / "x.py"), f"--output={self.folder}"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen([*command, *arguments], cwd=ROOT, env=environment, **pipes)

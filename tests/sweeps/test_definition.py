@@ -18,6 +18,7 @@ from sweeps.definition import Sweep, configure, load, select
 
 FILES = sorted(path.name for path in (ROOT / "configs" / "sweeps").glob("*.py"))
 
+
 @pytest.fixture(autouse=True)
 def root(monkeypatch):
     monkeypatch.chdir(ROOT)
