@@ -16,19 +16,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from gwa import RULES
+from reports import style
 from reports.judging import choose_epoch
-from reports.style import (
-    BLUE,
-    GREY,
-    LINES,
-    ORANGE,
-    draw_test_accuracy,
-    make_panels,
-    mark,
-    number_epochs,
-    put_legend_below,
-    raise_above,
-)
 from training.run.reader import FinishedRun
 
 SIGNALS = {
@@ -66,7 +55,7 @@ def draw_overview(run: FinishedRun) -> Figure:
     """GWA and accuracies by epoch and, where clean labels are known, the scores at the chosen epoch."""
     chosen = run.summary["rules"][run.summary["chosen_by"]]["epoch"]
     wrong = find_wrong_labels(run)
-    figure, axes = make_panels(1 if wrong is None or chosen is None else 2, columns=2, width=5.2, height=3.6)
+    figure, axes = style.make_panels(1 if wrong is None or chosen is None else 2, columns=2, width=5.2, height=3.6)
     _draw_epochs(axes[0], run, chosen)
     if wrong is not None and chosen is not None:
         _draw_histogram(axes[1], np.asarray(run.load_scores()[chosen - 1]), wrong, chosen)
@@ -75,28 +64,30 @@ def draw_overview(run: FinishedRun) -> Figure:
 
 def _draw_epochs(axes: Axes, run: FinishedRun, chosen: int | None) -> None:
     """GWA on the left axis, accuracies on the right one."""
-    epochs = number_epochs(run)
+    epochs = style.number_epochs(run)
     right = axes.twinx()
-    for field, label, style in (("test_accuracy", "test accuracy", "-"), ("train_accuracy", "training accuracy", ":")):
-        right.plot(epochs, run.values(field), color=GREY, linestyle=style, label=label)
-    axes.plot(epochs, run.values("gwa"), color=BLUE, label="GWA")
+    for field, label, dash in (("test_accuracy", "test accuracy", "-"), ("train_accuracy", "training accuracy", ":")):
+        right.plot(epochs, run.values(field), color=style.GREY, linestyle=dash, label=label)
+    axes.plot(epochs, run.values("gwa"), color=style.BLUE, label="GWA")
     if chosen is not None:
-        axes.axvline(chosen, color=BLUE, linestyle="--", linewidth=1, label=f"chosen by {run.summary['chosen_by']}")
+        axes.axvline(
+            chosen, color=style.BLUE, linestyle="--", linewidth=1, label=f"chosen by {run.summary['chosen_by']}"
+        )
     best = run.summary["best_on_test"]["epoch"]
     if best is not None:
-        right.plot(best, run.values("test_accuracy")[best - 1], "o", color=ORANGE, label="best on test")
+        right.plot(best, run.values("test_accuracy")[best - 1], "o", color=style.ORANGE, label="best on test")
     axes.set(xlabel="epoch", ylabel="GWA")
-    axes.yaxis.label.set_color(BLUE)
+    axes.yaxis.label.set_color(style.BLUE)
     right.set(ylabel="accuracy", ylim=(0, 1.02))
     handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-    raise_above(axes, right)
+    style.raise_above(axes, right)
     axes.legend(handles=handles, loc="lower right", framealpha=1)
 
 
 def _draw_histogram(axes: Axes, scores: np.ndarray, wrong: np.ndarray, epoch: int) -> None:
     """Histograms of the alignments of samples with right and with wrong labels."""
     bins = np.linspace(scores.min(), scores.max(), 60).tolist()
-    for part, color, hatch, label in ((~wrong, BLUE, None, "right"), (wrong, ORANGE, "///", "wrong")):
+    for part, color, hatch, label in ((~wrong, style.BLUE, None, "right"), (wrong, style.ORANGE, "///", "wrong")):
         label = f"label {label} ({part.sum()})"
         axes.hist(scores[part], bins=bins, color=color, alpha=0.7, hatch=hatch, label=label)
     axes.set(xlabel=f"alignment in epoch {epoch}", ylabel="training samples")
@@ -106,16 +97,16 @@ def _draw_histogram(axes: Axes, scores: np.ndarray, wrong: np.ndarray, epoch: in
 def draw_signals(run: FinishedRun) -> Figure:
     """A panel of accuracies, and one for each signal of the run with the choices of the rules that read it."""
     signals = {field: values for field in SIGNALS if _has_values(values := _read_signal(run, field))}
-    figure, axes = make_panels(1 + len(signals), columns=3)
+    figure, axes = style.make_panels(1 + len(signals), columns=3)
     _draw_accuracies(axes[0], run)
     for panel, (field, values) in zip(axes[1:], signals.items(), strict=True):
-        draw_test_accuracy(panel, run)
-        panel.plot(number_epochs(run), values, color=BLUE)
+        style.draw_test_accuracy(panel, run)
+        panel.plot(style.number_epochs(run), values, color=style.BLUE)
         rules = [name for name, rule in RULES.items() if rule.needs[0] == field]
-        for i, (name, line) in enumerate(zip(rules, LINES, strict=False)):
-            mark(panel, RULES[name]().select(run.history), values, line, name, hollow=i > 0)
+        for i, (name, line) in enumerate(zip(rules, style.LINES, strict=False)):
+            style.mark(panel, RULES[name]().select(run.history), values, line, name, hollow=i > 0)
         panel.set(xlabel="epoch", title=SIGNALS[field])
-        put_legend_below(panel)
+        style.put_legend_below(panel)
     figure.suptitle(f"{run.name}: what each rule reads, and the epoch it keeps", fontsize=10)
     return figure
 
@@ -123,14 +114,15 @@ def draw_signals(run: FinishedRun) -> Figure:
 def _draw_accuracies(axes: Axes, run: FinishedRun) -> None:
     fields = {"test_accuracy": "test", "val_accuracy": "validation", "train_accuracy": "training"}
     test = [100 * value for value in run.values("test_accuracy")]
-    for (field, label), (color, style, _) in zip(fields.items(), ((GREY, "-", ""), *LINES[2:]), strict=False):
+    lines = (style.GREY, "-", ""), *style.LINES[2:]
+    for (field, label), (color, dash, _) in zip(fields.items(), lines, strict=False):
         values = [100 * value for value in run.values(field)]
         if _has_values(values):
-            axes.plot(number_epochs(run), values, color=color, linestyle=style, label=label)
-    for rule, line in zip(("oracle", "last"), LINES, strict=False):
-        mark(axes, RULES[rule]().select(run.history), test, line, rule)
+            axes.plot(style.number_epochs(run), values, color=color, linestyle=dash, label=label)
+    for rule, line in zip(("oracle", "last"), style.LINES, strict=False):
+        style.mark(axes, RULES[rule]().select(run.history), test, line, rule)
     axes.set(xlabel="epoch", ylabel="accuracy in %", title="accuracies")
-    put_legend_below(axes)
+    style.put_legend_below(axes)
 
 
 def draw_alignments(run: FinishedRun) -> Figure | None:
@@ -143,7 +135,7 @@ def draw_alignments(run: FinishedRun) -> Figure | None:
     if wrong is not None and wrong.any():
         parts = {"right labels": ~wrong, "wrong labels": wrong}
     limits = float(scores.min()), float(scores.max())
-    figure, axes = make_panels(len(parts), columns=2, width=4.4, height=3.2)
+    figure, axes = style.make_panels(len(parts), columns=2, width=4.4, height=3.2)
     for panel, (label, part) in zip(axes, parts.items(), strict=True):
         shares = np.stack([np.histogram(epoch[part], bins=BINS, range=limits)[0] for epoch in scores]) / part.sum()
         image = panel.imshow(
@@ -155,8 +147,8 @@ def draw_alignments(run: FinishedRun) -> Figure | None:
             interpolation="nearest",
         )
         means = [epoch[part].mean() for epoch in scores]
-        panel.plot(number_epochs(run), means, color="white", linewidth=3)
-        panel.plot(number_epochs(run), means, color="black", label="mean")
+        panel.plot(style.number_epochs(run), means, color="white", linewidth=3)
+        panel.plot(style.number_epochs(run), means, color="black", label="mean")
         panel.set(xlabel="epoch", ylabel="alignment", title=f"{label} ({part.sum()})")
         panel.legend(loc="lower right", framealpha=1)
     bar = figure.colorbar(image, ax=axes, label=f"% of the samples, in each of {BINS} bins")
@@ -169,12 +161,12 @@ def draw_estimators(run: FinishedRun) -> Figure | None:
     others = {name: values for name, values in _read_estimates(run).items() if not _is_layer(name)}
     if not others:
         return None
-    figure, axes = make_panels(2, columns=2, width=4.4, height=3.2)
-    epochs, online = number_epochs(run), run.values("gwa")
-    draw_test_accuracy(axes[0], run)
-    for i, ((name, values), line) in enumerate(zip({"online": online, **others}.items(), LINES, strict=False)):
+    figure, axes = style.make_panels(2, columns=2, width=4.4, height=3.2)
+    epochs, online = style.number_epochs(run), run.values("gwa")
+    style.draw_test_accuracy(axes[0], run)
+    for i, ((name, values), line) in enumerate(zip({"online": online, **others}.items(), style.LINES, strict=False)):
         axes[0].plot(epochs, values, color=line[0], linestyle=line[1])
-        mark(axes[0], choose_epoch(run.history, values), values, line, f"{name}, maximum", hollow=i > 0)
+        style.mark(axes[0], choose_epoch(run.history, values), values, line, f"{name}, maximum", hollow=i > 0)
         if name != "online":
             differences = [first - second for first, second in zip(online, values, strict=True)]
             axes[1].plot(epochs, differences, color=line[0], linestyle=line[1], label=f"online − {name}")
@@ -182,7 +174,7 @@ def draw_estimators(run: FinishedRun) -> Figure | None:
     axes[0].set(xlabel="epoch", ylabel="GWA", title="estimators of GWA")
     axes[1].set(xlabel="epoch", ylabel="difference in GWA", title="difference to the online estimator")
     for panel in axes:
-        put_legend_below(panel)
+        style.put_legend_below(panel)
     return figure
 
 
@@ -192,13 +184,13 @@ def draw_layers(run: FinishedRun) -> Figure | None:
     if not layers:
         return None
     curves = {"head": run.values("gwa"), **layers}
-    figure, axes = make_panels(len(curves), columns=3)
-    for panel, (name, values), line in zip(axes, curves.items(), itertools.cycle(LINES), strict=False):
-        draw_test_accuracy(panel, run)
-        panel.plot(number_epochs(run), values, color=line[0])
-        mark(panel, choose_epoch(run.history, values), values, line, "maximum after warm-up")
+    figure, axes = style.make_panels(len(curves), columns=3)
+    for panel, (name, values), line in zip(axes, curves.items(), itertools.cycle(style.LINES), strict=False):
+        style.draw_test_accuracy(panel, run)
+        panel.plot(style.number_epochs(run), values, color=line[0])
+        style.mark(panel, choose_epoch(run.history, values), values, line, "maximum after warm-up")
         panel.set(xlabel="epoch", ylabel="GWA", title=name)
-        put_legend_below(panel)
+        style.put_legend_below(panel)
     return figure
 
 
@@ -209,14 +201,14 @@ def draw_kurtosis(run: FinishedRun) -> Figure:
         "alignment_mean": "mean alignment",
         "excess_kurtosis": "excess kurtosis",
     }
-    figure, axes = make_panels(3, columns=3, height=3.0)
-    for panel, (field, title), line in zip(axes, fields.items(), LINES, strict=False):
+    figure, axes = style.make_panels(3, columns=3, height=3.0)
+    for panel, (field, title), line in zip(axes, fields.items(), style.LINES, strict=False):
         values = run.values(field)
-        draw_test_accuracy(panel, run)
-        panel.plot(number_epochs(run), values, color=line[0])
+        style.draw_test_accuracy(panel, run)
+        panel.plot(style.number_epochs(run), values, color=line[0])
         if field != "excess_kurtosis":
-            mark(panel, choose_epoch(run.history, values), values, line, "maximum after warm-up")
-            put_legend_below(panel)
+            style.mark(panel, choose_epoch(run.history, values), values, line, "maximum after warm-up")
+            style.put_legend_below(panel)
         panel.set(xlabel="epoch", title=title)
     return figure
 

@@ -16,18 +16,9 @@ from matplotlib.transforms import ScaledTranslation
 
 from training.run.reader import FinishedRun
 
-BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
-"""From the palette of Okabe and Ito, which colour-blind readers can tell apart."""
-
-GREY = "#777777"
+# From the palette of Okabe and Ito, which colour-blind readers can tell apart.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, RED, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#777777"
 
 Line = tuple[str, Any, str]
 
@@ -42,16 +33,8 @@ LINES: tuple[Line, ...] = (
 )
 """Colour, line style and marker of the curves of a panel: no two differ in colour alone."""
 
-matplotlib.rcParams.update(
-    {
-        "font.size": 9,
-        "axes.titlesize": 9,
-        "legend.fontsize": 8,
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
-        "svg.hashsalt": "gwa",
-    }
-)
+matplotlib.rcParams.update({"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "gwa"})
+matplotlib.rcParams.update(dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8))
 
 
 def make_panels(count: int, columns: int, width: float = 3.6, height: float = 2.6) -> tuple[Figure, list[Axes]]:
