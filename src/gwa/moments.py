@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+BETA = 1.2  # the offset β of the paper: minus the excess kurtosis of the uniform distribution
+
 
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=["count", "mean", "sums", "mean_error", "sums_error"], meta_fields=[]
@@ -82,7 +84,7 @@ class Moments:
         return self.count * fourth / jnp.square(second) - 3
 
 
-def gwa_score(moments: Moments, beta: float = 1.2) -> jax.Array:
+def gwa_score(moments: Moments, beta: float = BETA) -> jax.Array:
     """Gradient-Weight Alignment of an epoch: mean / (excess kurtosis + beta); float32, higher is better.
 
     beta = 1.2 offsets the excess kurtosis of the uniform distribution. Two-peaked scores fall below it, down to −2,

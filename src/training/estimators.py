@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import UserError
-from gwa import Moments, gwa_score
+from gwa.moments import BETA
 
 TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, LAYERS = "textbook", "offline", "offline_train", "full", "layers"
 NAMES = (TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, f"{LAYERS}=<pattern>")
 
 
-def check(names: Iterable[str]) -> tuple[str, ...]:
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
     """The names, if each is one of NAMES.
 
     Raises:
@@ -48,13 +48,20 @@ def layer_pattern(name: str) -> str | None:
 
 
 def summarize_alignments(alignments: np.ndarray) -> dict[str, float]:
-    """GWA of an epoch's alignments `[N]`, and what it is made of."""
-    moments = jax.device_get(jax.jit(Moments.of)(alignments))
+    """GWA of an epoch's alignments `[N]` and what it is made of, as `gwa.Moments` has them, on the host in float64.
+
+    `excess_kurtosis` is NaN where all alignments are equal, and `gwa` where excess kurtosis + 1.2 is not positive.
+    """
+    alignments = alignments.astype(np.float64)
+    mean = alignments.mean()
+    squares = np.square(alignments - mean)
+    variance = squares.mean()
+    kurtosis = np.square(squares).mean() / variance**2 - 3 if variance else np.nan
     return {
-        "gwa": float(gwa_score(moments)),
-        "alignment_mean": float(moments.mean),
-        "alignment_variance": float(moments.variance),
-        "excess_kurtosis": float(moments.excess_kurtosis),
+        "gwa": float(mean / (kurtosis + BETA)) if kurtosis + BETA > 0 else float("nan"),
+        "alignment_mean": float(mean),
+        "alignment_variance": float(variance),
+        "excess_kurtosis": float(kurtosis),
     }
 
 

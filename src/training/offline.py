@@ -22,8 +22,16 @@ from datasets.feeds.order import cut_into_blocks, cut_into_one_block, shuffle_ro
 from errors import UserError
 from gwa import head_alignment
 from parallel import devices
-from training import estimators
-from training.estimators import FULL, LAYERS, OFFLINE, OFFLINE_TRAIN, TEXTBOOK, layer_pattern, summarize_alignments
+from training.estimators import (
+    FULL,
+    LAYERS,
+    OFFLINE,
+    OFFLINE_TRAIN,
+    TEXTBOOK,
+    check_names,
+    layer_pattern,
+    summarize_alignments,
+)
 from training.state import TrainState
 from training.step import Recipe, cross_entropy, forward, prepare_training_batch, train_step
 
@@ -66,7 +74,7 @@ class OfflineEstimators:
         """
         self._seed, self._mesh = config.seed, mesh
         self._passes = {}
-        for name in estimators.check(names):
+        for name in check_names(names):
             pattern = layer_pattern(name)
             if name == OFFLINE:
                 scores, batch_size = functools.partial(evaluation_scores, recipe), config.eval_batch_size

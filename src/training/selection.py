@@ -1,4 +1,4 @@
-"""The rules of a run: which epochs they keep, when the first of them stops training, and what came of it."""
+"""The rules of a run: which epochs they keep, when the first of them stops training, and the summary of a run."""
 
 from __future__ import annotations
 

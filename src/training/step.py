@@ -1,6 +1,7 @@
 """One training step, one evaluation, and the blocks of steps that are dispatched together: pure functions."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -8,11 +9,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
+import networks
 from datasets.feeds.augment import Augmentation, augment_images, mix, normalize
 from datasets.feeds.batches import Batch, Batches
+from errors import UserError
 from gwa import Moments, gwa_score, head_alignment, head_gradient_norm
+from parallel import devices
 from training.estimators import TEXTBOOK, textbook_alignment
+from training.optimizer import build_optimizer
 from training.state import TrainState
 
 # Training draws from four streams of the run's key; initialisation is the first.
@@ -44,8 +50,32 @@ class Recipe:
     textbook_dtype: str | None = None
 
 
+def build_recipe(config: Any, num_classes: int, total_steps: int) -> Recipe:
+    """The recipe that a config describes.
+
+    Args:
+      config: of the run.
+      num_classes: of the data set.
+      total_steps: updates that the whole run will make; the learning rate's schedule ends there.
+
+    Raises:
+      UserError: a field has an impossible value, or two contradict each other.
+    """
+    if not 0 <= config.loss.label_smoothing < 1:
+        raise UserError(f"loss.label_smoothing is {config.loss.label_smoothing}; it must be a share in [0, 1)")
+    return Recipe(
+        model=networks.build(config.network, num_classes),
+        optimizer=build_optimizer(config.optimizer, total_steps),
+        augmentation=Augmentation.from_config(config.augment),
+        num_classes=num_classes,
+        label_smoothing=config.loss.label_smoothing,
+        accumulation_steps=config.optimizer.accumulation_steps,
+        textbook_dtype=config.network.compute_dtype if TEXTBOOK in config.estimators else None,
+    )
+
+
 class Running(NamedTuple):
-    """What an epoch has shown so far: the moments of its scores and how many predictions were right."""
+    """The moments of an epoch's alignments so far, and how many predictions were right."""
 
     moments: Moments
     correct: jax.Array
@@ -61,7 +91,7 @@ class Running(NamedTuple):
         return Running(self.moments + Moments.of(metrics["alignment"], where=mask), self.correct + right)
 
     def summary(self) -> Metrics:
-        """The epoch's GWA and training accuracy so far."""
+        """GWA and training accuracy of the epoch so far."""
         return {"gwa": gwa_score(self.moments), "train_accuracy": self.correct / self.moments.count}
 
 
@@ -157,6 +187,13 @@ def train_block(
     stacked = jax.tree.map(lambda shape: jnp.zeros((len(batches), *shape.shape), shape.dtype), shapes)
     state, running, stacked = jax.lax.fori_loop(0, count, step, (state, running, stacked))
     return state, running, running.summary(), stacked
+
+
+def jit_train_block(recipe: Recipe, state_shardings: Any, mesh: Mesh) -> Any:
+    """`train_block`, to be compiled for the devices of a mesh; state and running moments are donated."""
+    everywhere = devices.replicated_sharding(mesh)
+    outputs = (state_shardings, everywhere, everywhere, None)
+    return jax.jit(functools.partial(train_block, recipe), donate_argnums=(0, 1), out_shardings=outputs)
 
 
 def evaluate(model: nn.Module, params: Any, batches: Batches) -> Metrics:

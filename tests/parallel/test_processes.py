@@ -118,7 +118,7 @@ def test_a_killed_process_ends_the_job_which_goes_on_when_started_again(tmp_path
     options = ["--config.dataset.name=digits", "--config.dataset.train_examples=203", "--config.sharding=fsdp"]
     options += ["--config.steps_per_dispatch=1", "--config.checkpoint_steps=5"]
     job = start(tmp_path / "killed", options, 2)
-    latest = tmp_path / "killed" / "checkpoints" / "latest"
+    latest = tmp_path / "killed" / "checkpoints" / "resume"
     while not (latest / "18").exists():  # 13 steps are an epoch
         assert job[1].poll() is None
         time.sleep(0.01)

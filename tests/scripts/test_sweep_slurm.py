@@ -131,7 +131,7 @@ def test_slurm_gives_what_training_here_gives(tmp_path, slurm):
     options = ["--launcher=slurm", "--max_parallel=2", "--time_limit=60", "--cpus_per_task=1", f"--output={there}"]
     process = subprocess.Popen([*command, *options], cwd=ROOT, env=slurm, stdout=subprocess.PIPE, text=True)
     array = process.stdout.readline().split()[4].rstrip(";")
-    wait_for((there / "x" / "seed0" / "checkpoints" / "latest" / "6").exists, 300)
+    wait_for((there / "x" / "seed0" / "checkpoints" / "resume" / "6").exists, 300)
     subprocess.run(["scancel", "--signal=USR2", f"{array}_0"], env=slurm, check=True)
     out, _ = process.communicate(timeout=600)
     assert process.returncode == 0, out

@@ -14,12 +14,16 @@ _MODES = ("disabled", "offline", "online")
 _SECONDS_TO_CONNECT = 30
 
 
+def check_mode(mode: str) -> None:
+    """Refuses a mode that Weights & Biases does not have."""
+    if mode not in _MODES:
+        raise UserError(f"wandb.mode is {mode!r}; it must be one of {', '.join(_MODES)}")
+
+
 class Tracking:
     """Logs one record per epoch to the project that `config.wandb` names; a context manager."""
 
     def __init__(self, config: Any, workdir: pathlib.Path):
-        if config.wandb.mode not in _MODES:
-            raise UserError(f"wandb.mode is {config.wandb.mode!r}; it must be one of {', '.join(_MODES)}")
         self._config, self._workdir = config, workdir
         self._run: Any = None
 
