@@ -159,13 +159,13 @@ class AlignmentMonitor:
             **fields,
         }
         self._epoch, self.samples = self._new_epoch(), samples
-        self.judge(record)
+        self._judge(record)
         return record
 
     def resume(self, history: Iterable[Mapping[str, Any]]) -> None:
         """Goes on after the epochs of an earlier start, whose records these are."""
         for record in history:
-            self.judge(dict(record))
+            self._judge(dict(record))
 
     def remove(self) -> None:
         """Leaves the model as it was; history and verdict stay."""
@@ -194,7 +194,7 @@ class AlignmentMonitor:
         device = self._head.weight.device
         return Stream(device) if self._num_examples is None else Rows(self._num_examples, device)
 
-    def judge(self, record: Record) -> None:
+    def _judge(self, record: Record) -> None:
         self.history.append(record)
         self._rule_state, self.verdict = self.rule.update(self._rule_state, record)
 
