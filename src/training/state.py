@@ -1,4 +1,4 @@
-"""The state of training, and how it begins: at random, or with pretrained weights."""
+"""The state of training, and how it is initialised: at random, or with pretrained weights."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ class TrainState:
       params: the network's parameters, float32.
       opt_state: of the optax chain.
       step: int32, how many updates have been made.
-      rng: the run's key. It stays as it is: whatever is random is drawn from it by epoch, step and row.
+      rng: the run's key. It never changes: everything random is drawn from it by epoch, step and row.
     """
 
     params: Any
@@ -52,7 +52,7 @@ def create_state(
 
 
 def state_shapes(model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...]) -> TrainState:
-    """Shapes and dtypes of a state, without making one."""
+    """Shapes and dtypes of a state, without computing one."""
     return jax.eval_shape(_initial(model, optimizer, image_shape), jax.random.key(0))
 
 

@@ -1,4 +1,4 @@
-"""One training step, one evaluation, and the blocks of steps that are dispatched together: pure functions."""
+"""The training step, evaluation, and blocks of steps that are dispatched together: pure functions."""
 
 import dataclasses
 import functools
@@ -34,11 +34,11 @@ class Recipe:
     Attributes:
       model: a network that sows `latent_embeddings` before its layer `head`.
       optimizer: an optax chain.
-      augmentation: what training images go through.
-      num_classes: how many classes there are.
-      label_smoothing: share of each target spread evenly over all classes.
-      accumulation_steps: parts that a batch is computed in.
-      textbook_dtype: compute dtype of the estimator `textbook`, None without it.
+      augmentation: random changes of the training images.
+      num_classes: of the data set.
+      label_smoothing: share of each target that is spread evenly over all classes.
+      accumulation_steps: number of parts in which a batch is computed.
+      textbook_dtype: compute dtype of the estimator `textbook`; None if the run does not record it.
     """
 
     model: nn.Module
@@ -96,17 +96,17 @@ class Running(NamedTuple):
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> tuple[TrainState, Metrics]:
-    """One update, and the alignment of every sample under the very parameters that produced its gradient.
+    """One update, and the alignment of every sample with the same parameters that produced its gradient.
 
     Args:
       recipe: static under jit.
       state: before the update.
       batch: `image` uint8 `[B, H, W, C]`, `label` int32 `[B]`, `index` int32 `[B]` (rows of the training set) and
-        `mask` float32 `[B]`, 0 for rows that only fill the batch up.
-      epoch: from 1; with the row and the run's key it decides how an image is augmented.
+        `mask` float32 `[B]`, 0 for rows that only fill up the batch.
+      epoch: from 1; an image's augmentation depends on it, on the row, and on the run's key.
 
     Returns:
-      The state after the update, and the metrics: `alignment` float32 `[B]` and `prediction` int32 `[B]`, of no meaning
+      The state after the update, and the metrics: `alignment` float32 `[B]` and `prediction` int32 `[B]`, meaningless
       where the mask is 0; means over the batch: `loss`, `prediction_entropy` (nats) and `head_gradient_norm`; and
       `gradient_norm`, of the batch's mean gradient over all parameters, before any clipping.
     """
@@ -144,7 +144,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
 def prepare_training_batch(
     recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
 ) -> tuple[Batch, jax.Array]:
-    """What training makes of a batch: `images`, `targets` and `weight` (0 for padding, sum 1); and dropout's key."""
+    """Augments and mixes a batch: `images`, `targets` and `weight` (0 for padding, sum 1); and the key for dropout."""
     epoch_key = jax.random.fold_in(jax.random.fold_in(state.rng, _AUGMENT), epoch)
     keys = jax.vmap(lambda row: jax.random.fold_in(epoch_key, row))(batch["index"])
     images = normalize(augment_images(batch["image"], keys, recipe.augmentation))
@@ -156,7 +156,7 @@ def prepare_training_batch(
 def forward(
     recipe: Recipe, params: Any, images: jax.Array, dropout_key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Logits and embeddings of a forward pass: that of training, or of evaluation where dropout has no key."""
+    """Logits and embeddings of a forward pass: as in training, or as in evaluation if there is no key for dropout."""
     mode = {"train": False} if dropout_key is None else {"train": True, "rngs": {"dropout": dropout_key}}
     logits, variables = recipe.model.apply({"params": params}, images, mutable=["latent_embeddings"], **mode)
     (embeddings,) = jax.tree.leaves(variables["latent_embeddings"])
@@ -171,9 +171,9 @@ def train_block(
     count: jax.Array,
     epoch: jax.Array,
 ) -> tuple[TrainState, Running, Metrics, Metrics]:
-    """The first `count` of the batches in one dispatch.
+    """Trains on the first `count` of the batches, in one dispatch.
 
-    Returns the state, what the epoch has shown so far with its summary, and each step's metrics, stacked.
+    Returns the state, the running moments and their summary, and the metrics of the steps, stacked.
     """
 
     def step(i: jax.Array, carry: tuple[TrainState, Running, Metrics]) -> tuple[TrainState, Running, Metrics]:
@@ -213,7 +213,7 @@ def evaluate(model: nn.Module, params: Any, batches: Batches) -> Metrics:
 def _mix_examples(
     recipe: Recipe, images: jax.Array, batch: Batch, key: jax.Array, step: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Images and targets after mixup, cutmix and label smoothing; without any of them the labels stay integers."""
+    """Images and targets after mixup, cutmix and label smoothing; without any of these the labels stay integers."""
     mixes = recipe.augmentation.mixup or recipe.augmentation.cutmix
     if not mixes and not recipe.label_smoothing:
         return images, batch["label"]
@@ -238,9 +238,9 @@ def _entropy(logits: jax.Array) -> jax.Array:
 def _accumulate_gradient(
     gradient_of: Callable, params: Any, examples: Batch, key: jax.Array, parts: int
 ) -> tuple[Any, Metrics]:
-    """Gradient and metrics of the whole batch, computed in parts one after another."""
+    """Gradient and metrics of the whole batch, computed part by part."""
 
-    # Part i takes every parts-th sample from i on, so that each part lies on all devices as the batch does.
+    # Part i takes every parts-th sample from i on, so that each part is spread over all devices as the batch is.
     def split(x: jax.Array) -> jax.Array:
         return jnp.swapaxes(x.reshape(len(x) // parts, parts, *x.shape[1:]), 0, 1)
 
@@ -250,7 +250,7 @@ def _accumulate_gradient(
 
     zeros = jax.tree.map(jnp.zeros_like, params)
     gradient, metrics = jax.lax.scan(add_part, zeros, (jax.tree.map(split, examples), jax.random.split(key, parts)))
-    # Of a single number per part, the parts' shares add up; what each sample has goes back to its place.
+    # The shares of single numbers add up; values of samples go back to their places in the batch.
     return gradient, {
         name: jnp.sum(value) if value.ndim == 1 else jnp.swapaxes(value, 0, 1).ravel()
         for name, value in metrics.items()

@@ -142,7 +142,7 @@ def test_a_mistake_ends_all_processes_with_one_line(tmp_path):
     job = start(tmp_path, ["--config.dataset.name=digits"], 2)
     errors = [process.communicate(timeout=120)[1] for process in job]
     lines = [line for error in errors for line in error.splitlines() if line.startswith("train.py")]
-    assert lines == [f"train.py: --workdir: {tmp_path} is not empty and holds no run; choose another"]
+    assert lines == [f"train.py: --workdir: {tmp_path} is not empty and holds no run; choose another directory"]
     assert [process.returncode for process in job] == [2, 2]
 
 
