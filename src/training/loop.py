@@ -17,7 +17,6 @@ from datasets import Splits, StreamedExamples
 from datasets.feeds import ResidentFeed, open_feed
 from datasets.feeds.augment import Augmentation
 from errors import UserError
-from evaluation import external, robustness
 from gwa import Rule
 from gwa.moments import reasons_of_nan
 from parallel import devices
@@ -51,7 +50,11 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
     mesh = devices.make_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     splits = datasets.build(config.dataset)
-    corrupted_sets, external_sets = robustness.requested(config, splits), external.requested(config, splits)
+    test_sets: dict[str, Any] = {}
+    if config.evaluate:  # what evaluation imports is not needed otherwise
+        from evaluation.evaluate import evaluate_checkpoints, open_requested
+
+        test_sets = open_requested(config, splits)
     selection = Selection(config.stopping, splits)
     trainer = Trainer(config, splits, mesh, selection.rules)
     tracking = Tracking(config, workdir)
@@ -95,10 +98,8 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                 collector = Collector()
 
         summary = summarize(config, selection, records.history, trainer.facts(state, records.last_predictions()))
-        for name, corrupted in corrupted_sets.items():
-            robustness.measure(workdir, config, summary["rules"], splits, name, corrupted)
-        for name, test_set in external_sets.items():
-            external.measure(workdir, config, summary["rules"], splits, name, test_set)
+        if test_sets:
+            evaluate_checkpoints(workdir, config, summary["rules"], splits, test_sets)
         tracking.summarize(summary)
         records.write_summary(summary)
     return summary
