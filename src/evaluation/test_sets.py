@@ -34,15 +34,15 @@ class TestSet:
     """Images to judge checkpoints on, as they are or with several corruptions.
 
     Attributes:
-      answers: int32 `[N, most]`, the right classes of each image; -1 fills up where there are fewer.
-      read: the examples at some of the N places, in a condition.
-      conditions: in which all images are judged.
-      at_once: how many images are read at once, so that they fit on the device; None for all, as they are streamed.
+      answers: int32 `[N, most]`, the right classes of each image, padded with -1.
+      read: gives the examples at some of the N places under a condition.
+      conditions: every image is judged under each.
+      at_once: how many images fit on the device; None where they are streamed.
       resize: side that images are resized to before their central crop; None for `dataset.stream.resize`.
       facts: what the results say of the set besides its accuracies.
     """
 
-    __test__ = False  # pytest takes the name for that of a test
+    __test__ = False  # or pytest takes the class for a test
 
     answers: np.ndarray
     read: Callable[[Condition, np.ndarray], Examples | StreamedExamples]
@@ -53,7 +53,7 @@ class TestSet:
 
     @classmethod
     def of(cls, examples: Examples | StreamedExamples, answers: np.ndarray | None = None) -> TestSet:
-        """Images as they are; right is their label, unless there are other answers."""
+        """Images as they are; their labels are right unless other answers are given."""
         return cls(examples.labels[:, None] if answers is None else answers, lambda condition, places: examples)
 
 
