@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.results import read_accuracy
 from reports import paper
 from reports.judging import Mean
 from reports.paper import Published
 from reports.tables.layout import Cell, Line, Table
 from reports.tables.selections import LABELS, Row, SweepRuns, not_evaluated, rows
-from training.run.reader import FinishedRun, corrupted_accuracy
+from training.run.reader import FinishedRun
 
 NETWORKS = {"vit": "ViT", "convnext": "ConvNeXt"}
 FURTHER_SETS = ("imagenet_v2", "imagenet_real")
@@ -101,7 +102,7 @@ def _table2_cell(
     runs = sweep.where(**cell)
     if not runs:
         return Cell(paper=published, note=f"not run: {sweep.command(*cell.values())}")
-    measured = (corrupted_accuracy(run, data, row.rule, group, severity) for run in runs)
+    measured = (read_accuracy(run.workdir, data, row.rule, group, severity) for run in runs)
     accuracies = [100 * accuracy for accuracy in measured if accuracy is not None]
     return Cell(Mean.of(accuracies), published, "" if accuracies else not_evaluated(runs[0], data))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from evaluation.results import read_accuracy
 from gwa import RULES
 from reports import judging
 from reports.judging import Mean
-from training.run.reader import FinishedRun, external_accuracy, runs_by_cell, sweep_file
+from training.run.reader import FinishedRun, runs_by_cell, sweep_file
 
 LABELS = {"clean": "clean labels", "aggre": "9 % wrong", "random1": "17 % wrong"}
 """The labels of CIFAR-10-N that sweeps use, in the paper's order."""
@@ -85,7 +86,7 @@ class SweepRuns:
     def elsewhere(self, test_set: str, rule: str, **values: Any) -> tuple[Mean | None, str]:
         """The mean accuracy on a further test set of what a rule chose, and a note where it has not been evaluated."""
         runs = self.where(**values)
-        measured = (external_accuracy(run, test_set, rule) for run in runs)
+        measured = (read_accuracy(run.workdir, test_set, rule) for run in runs)
         accuracies = [100 * accuracy for accuracy in measured if accuracy is not None]
         note = "" if accuracies else not_evaluated(runs[0], test_set)
         return Mean.of(accuracies), note

@@ -143,53 +143,6 @@ def sweep_file(sweep: str) -> str:
     return f"configs/sweeps/{name}.py{colon}{variant}"
 
 
-def external_accuracy(run: FinishedRun, test_set: str, rule: str) -> float | None:
-    """Accuracy, as a share, of what a rule chose on a further test set; None where it has not been evaluated.
-
-    Raises:
-      UserError: when external.json is half-written or malformed.
-    """
-    evaluation = (read_derived(run, "external.json") or {}).get(test_set)
-    if evaluation is None:
-        return None
-    try:
-        accuracy = evaluation["rules"].get(rule, {}).get("accuracy")
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{run.workdir / 'external.json'} does not say the accuracy of rules on {test_set}") from None
-    return None if accuracy is None else float(accuracy)
-
-
-def corrupted_accuracy(run: FinishedRun, test_set: str, rule: str, group: str, severity: str) -> float | None:
-    """Test accuracy, as a share, of what a rule chose, on images that a group of corruptions has damaged.
-
-    Args:
-      run: a finished run.
-      test_set: `cifar10_c` or `imagenet_c`.
-      rule: the rule whose checkpoint is asked for.
-      group: `blur`, `digital`, `noise` or `weather`.
-      severity: `1` to `5`, or `mean` over all five.
-
-    Returns:
-      None where it has not been evaluated.
-
-    Raises:
-      UserError: when robustness.json is half-written or malformed.
-    """
-    path = run.workdir / "robustness.json"
-    if not path.exists():
-        return None
-    evaluation = _object(path, ("set", "severities", "rules"))
-    result = evaluation["rules"].get(rule)
-    partly = severity == "mean" and evaluation["severities"] != [1, 2, 3, 4, 5]
-    if evaluation["set"] != test_set or partly or not result or result["epoch"] is None:
-        return None
-    try:
-        accuracy = result["groups"][group].get(severity)
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} does not say the accuracy of {rule} on {group}") from None
-    return None if accuracy is None else float(accuracy)
-
-
 def _object(path: pathlib.Path, fields: Sequence[str]) -> dict[str, Any]:
     """A JSON file that holds an object with these fields."""
     if not path.is_file():
