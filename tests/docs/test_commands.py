@@ -7,7 +7,6 @@ import itertools
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 
 import pytest
@@ -45,12 +44,16 @@ def flags_of(script):
     """The long options of a script: those of its --help, or those that train.py defines."""
     if script == "src/train.py":
         return {"--config"} | {f"--{name}" for name in re.findall(r'DEFINE_\w+\("(\w+)"', (ROOT / script).read_text())}
+    return set(re.findall(r"--[\w-]+", output_of(script, "--help")))  # --help among them
+
+
+def output_of(script, *arguments):
+    """What a script prints, in this process."""
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as page:
-        patch.setattr(sys, "argv", [script, "--help"])
-        with pytest.raises(SystemExit) as end:
+        patch.setattr(sys, "argv", [script, *arguments])
+        with contextlib.suppress(SystemExit):
             runpy.run_path(script, run_name="__main__")
-    assert end.value.code == 0
-    return set(re.findall(r"--[\w-]+", page.getvalue()))  # --help among them
+    return page.getvalue()
 
 
 def check(script, arguments):
@@ -159,6 +162,5 @@ def test_every_rule_is_in_the_table(name):
 
 
 def test_results_are_those_of_the_records():
-    command = [sys.executable, "scripts/tables.py", "results"]
-    page = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    page = output_of("scripts/tables.py", "results")
     assert page == (ROOT / "results" / "README.md").read_text()
