@@ -35,10 +35,10 @@ import datasets
 from configs import base
 from datasets.feeds.order import shuffle_rows
 from errors import UserError
-from training.peaks import two_peakedness
 from training.run.records import Records, write_json
 from training.run.workdir import claim, find_summary
 from training.selection import Selection, summarize
+from training.signals import two_peakedness
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -25,6 +25,7 @@ from planning import cost
 from planning.accelerators import ACCELERATORS
 from planning.compilation import compile_train_block
 from sweeps.definition import Run, Sweep, configuration, select
+from training.step import build_recipe
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
         )
         figures = describe(config, data, plan, arguments)
         if arguments.compile:
-            recipe = cost.recipe_of(config, data, plan.steps)
+            recipe = build_recipe(config, data.classes, plan.steps)
             program = compile_train_block(config, recipe, data.image_shape, arguments.accelerator, arguments.devices)
             memory = ACCELERATORS[arguments.accelerator].memory
             figures["memory per device, compiled"] = f"{program.memory / 1e9:.1f} of {memory:g} GB"

@@ -14,10 +14,8 @@ import optax
 from ml_collections import ConfigDict
 
 import datasets
-import networks
 from datasets import Examples, Splits
 from datasets.feeds import resident
-from datasets.feeds.augment import Augmentation
 from errors import UserError
 from parallel import devices
 from training.estimators import TEXTBOOK
@@ -25,7 +23,7 @@ from training.offline import OfflineEstimators
 from training.run.checkpoints import load_params
 from training.run.records import Records
 from training.state import TrainState
-from training.step import Recipe
+from training.step import build_recipe
 
 FIELDS = ("gwa", "alignment_mean", "excess_kurtosis")
 
@@ -56,12 +54,18 @@ def estimate(workdir: pathlib.Path, estimators: Sequence[str], rules: Sequence[s
     mesh = devices.make_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     everywhere = devices.replicated_sharding(mesh)
-    measure = OfflineEstimators(estimators, _recipe(config, splits), config, splits.train.image_shape, mesh).measure
+    steps_per_epoch = -(-len(splits.train) // config.batch_size)
+    measure = OfflineEstimators(
+        estimators,
+        build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch),
+        config,
+        splits.train.image_shape,
+        mesh,
+    ).measure
     if not isinstance(splits.train, Examples):
         raise UserError(f"the training data of {workdir} are streamed; estimates need dataset.feed=resident")
     data = jax.device_put(resident.arrays(splits.train), everywhere)
     history = Records(workdir).history
-    steps_per_epoch = -(-len(splits.train) // config.batch_size)
     results = {}
     for rule, epoch in epochs.items():
         params = load_params(workdir / "checkpoints" / rule / str(epoch))
@@ -88,15 +92,3 @@ def _check_data(workdir: pathlib.Path, splits: Splits) -> None:
         np.array_equal(stored["labels"], splits.train.labels) and np.array_equal(stored["rows"], splits.train.rows)
     ):
         raise UserError(f"the training data that {workdir}/config.json names are no longer those of its labels.npz")
-
-
-def _recipe(config: ConfigDict, splits: Splits) -> Recipe:
-    num_classes = len(splits.class_names)
-    return Recipe(
-        model=networks.build(config.network, num_classes),
-        optimizer=optax.set_to_zero(),
-        augmentation=Augmentation.from_config(config.augment),
-        num_classes=num_classes,
-        label_smoothing=config.loss.label_smoothing,
-        accumulation_steps=config.optimizer.accumulation_steps,
-    )

@@ -6,7 +6,6 @@ XLA needs only a description of the devices, and the libraries of their kind, wh
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import os
 from collections.abc import Iterator
@@ -23,8 +22,8 @@ from datasets.feeds.batches import Stacked
 from errors import UserError
 from parallel import devices
 from planning.accelerators import ACCELERATORS, GPUS, TPUS
-from training.state import shardings, state_shapes
-from training.step import Recipe, Running, train_block
+from training.state import state_shapes, state_shardings
+from training.step import Recipe, Running, jit_train_block
 
 _LIBTPU = {
     "TPU_SKIP_MDS_QUERY": "1",
@@ -79,17 +78,13 @@ def compile_train_block(
         return jax.ShapeDtypeStruct((1, config.batch_size, *rest), dtype, sharding=spread)
 
     with trace_for("gpu" if accelerator in GPUS else "tpu"):
-        state_sharding = shardings(recipe.model, recipe.optimizer, shape, mesh, config.sharding)
-        step = jax.jit(
-            functools.partial(train_block, recipe),
-            donate_argnums=(0, 1),
-            out_shardings=(state_sharding, everywhere, everywhere, None),
-        )
+        sharding = state_shardings(recipe.model, recipe.optimizer, shape, mesh, config.sharding)
+        step = jit_train_block(recipe, sharding, mesh)
         label = of_batch(jnp.int32)
         batch: Any = {"image": of_batch(jnp.uint8, *shape), "label": label, "index": label}
         number = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
         lowered = step.lower(
-            jax.tree.map(struct, state_shapes(recipe.model, recipe.optimizer, shape), state_sharding),
+            jax.tree.map(struct, state_shapes(recipe.model, recipe.optimizer, shape), sharding),
             jax.tree.map(struct, jax.eval_shape(Running.start)),
             Stacked(batch | {"mask": of_batch(jnp.float32)}),
             number,

@@ -21,6 +21,7 @@ from gwa.rules.baselines import (
 from gwa.rules.gwa_rules import MaxGWA, MinThenMaxGWA
 from gwa.rules.rule import BestValidation, Last, LowestValidationLoss, Oracle, Record, Rule, TrainingSignal, Verdict
 
+#: The class of every rule by its name, as it stands in a config and in `summary.json`.
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
     for rule in (

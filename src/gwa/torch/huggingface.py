@@ -20,6 +20,27 @@ class AlignmentCallback(TrainerCallback):
 
     Attributes:
       monitor: the AlignmentMonitor of the run, from its start on.
+
+    Example:
+      >>> import torch, transformers
+      >>> from gwa.torch.huggingface import AlignmentCallback
+      >>> class Classifier(torch.nn.Module):
+      ...     def __init__(self):
+      ...         super().__init__()
+      ...         self.classifier = torch.nn.Linear(4, 3)
+      ...     def forward(self, images, labels):
+      ...         logits = self.classifier(images)
+      ...         return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+      >>> dataset = [{"images": torch.randn(4), "labels": row % 3} for row in range(30)]
+      >>> arguments = transformers.TrainingArguments(
+      ...     num_train_epochs=2, save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True
+      ... )
+      >>> alignment = AlignmentCallback(head="classifier")
+      >>> trainer = transformers.Trainer(Classifier(), arguments, train_dataset=dataset, callbacks=[alignment])
+      >>> _ = trainer.train()  # doctest: +ELLIPSIS
+      {...}
+      >>> [entry["epoch"] for entry in trainer.state.log_history if "gwa" in entry]
+      [1, 2]
     """
 
     monitor: AlignmentMonitor

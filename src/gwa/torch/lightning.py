@@ -13,7 +13,13 @@ from gwa.torch.monitor import AlignmentMonitor, Record
 
 
 def labels_of(batch: Any) -> tuple[Any, Any]:
-    """The labels of a batch (images, labels) or {"labels": ...}, and no row numbers."""
+    """The labels of a batch (images, labels) or {"labels": ...}, and no row numbers.
+
+    Example:
+      >>> from gwa.torch.lightning import labels_of
+      >>> labels_of({"images": ..., "labels": [2, 0]})
+      ([2, 0], None)
+    """
     return (batch["labels"] if isinstance(batch, Mapping) else batch[1]), None
 
 
@@ -25,6 +31,28 @@ class AlignmentCallback(Callback):
 
     Attributes:
       monitor: the AlignmentMonitor of the run, from its start on.
+
+    Example:
+      >>> import lightning, torch
+      >>> from gwa.torch.lightning import AlignmentCallback
+      >>> class Classifier(lightning.LightningModule):
+      ...     def __init__(self):
+      ...         super().__init__()
+      ...         self.fc = torch.nn.Linear(4, 3)
+      ...     def training_step(self, batch, batch_idx):
+      ...         images, labels = batch
+      ...         return torch.nn.functional.cross_entropy(self.fc(images), labels)
+      ...     def configure_optimizers(self):
+      ...         return torch.optim.SGD(self.parameters(), lr=0.1)
+      >>> dataset = torch.utils.data.TensorDataset(torch.randn(30, 4), torch.arange(30) % 3)
+      >>> alignment = AlignmentCallback(head="fc")
+      >>> trainer = lightning.Trainer(
+      ...     max_epochs=2, callbacks=[alignment], accelerator="cpu", logger=False, enable_checkpointing=False,
+      ...     enable_progress_bar=False, enable_model_summary=False,
+      ... )
+      >>> trainer.fit(Classifier(), torch.utils.data.DataLoader(dataset, batch_size=10))
+      >>> [record["epoch"] for record in alignment.monitor.history]
+      [1, 2]
     """
 
     monitor: AlignmentMonitor

@@ -43,6 +43,21 @@ class AlignmentMonitor:
       verdict: of the rule after the latest epoch: `best_epoch` (None before any is eligible) and `stop`.
       samples: with `num_examples`, the latest epoch's `alignment` float32 `[N]` and `prediction` int32 `[N]` by row; a
         row that did not occur has NaN and −1.
+
+    Example:
+      >>> import torch
+      >>> from gwa.torch import AlignmentMonitor
+      >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+      >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+      >>> images, labels = torch.randn(30, 4), torch.arange(30) % 3
+      >>> monitor = AlignmentMonitor(model, head="2", epochs=2)
+      >>> for epoch in range(2):
+      ...     torch.nn.functional.cross_entropy(model(images), labels).backward()
+      ...     optimizer.step()
+      ...     monitor.update(labels)
+      ...     record = monitor.end_epoch()
+      >>> [record["epoch"] for record in monitor.history], monitor.verdict.stop
+      ([1, 2], False)
     """
 
     def __init__(
@@ -118,10 +133,10 @@ class AlignmentMonitor:
           fields: more of the record, such as `train_loss` or `test_accuracy`.
 
         Returns:
-          The epoch's line in history.jsonl: `epoch` (from 1), `progress`, `train_accuracy`, `gwa`, `alignment_mean`,
-          `alignment_variance`, `excess_kurtosis`, `prediction_changes` and `prediction_churn` since the epoch before
-          (both with `num_examples` only) and `fields`. What is not known is None; what is not defined is None with its
-          reason under `reasons`.
+          The epoch's line in history.jsonl, with `epoch` (from 1), `progress`, `train_accuracy`, `gwa`,
+          `alignment_mean`, `alignment_variance`, `excess_kurtosis`, `prediction_changes` and `prediction_churn` since
+          the epoch before (both with `num_examples` only) and `fields`. What is not known is None; what is not defined
+          is None with its reason under `reasons`.
 
         Raises:
           ValueError: when no sample was scored, or a forward pass was not followed by an update.
