@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import pathlib
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -19,6 +21,7 @@ import numpy as np
 
 from errors import UserError
 from parallel import devices
+from parallel.processes import is_main
 
 if TYPE_CHECKING:
     from training.state import TrainState
@@ -27,32 +30,33 @@ if TYPE_CHECKING:
 logging.getLogger("absl").setLevel(logging.ERROR)
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 RESUME = "resume"
+EPOCHS = "epochs"  # the latest epoch that any rule kept; the directories of the rules link to its files
 
 
 class Checkpoints:
-    """The checkpoints of a work directory; a context manager."""
+    """The checkpoints of a work directory; a context manager.
 
-    def __init__(self, workdir: pathlib.Path, names: tuple[str, ...]):
+    Several rules often keep the same epoch. Its parameters are written once, and each rule's directory holds links.
+    """
+
+    def __init__(self, workdir: pathlib.Path):
         import orbax.checkpoint as ocp
 
         self._ocp = ocp
+        self._folder = (workdir / "checkpoints").absolute()
         # Synchronous: an asynchronous save that is pending when the process ends is lost.
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-        self._managers = {
-            name: ocp.CheckpointManager(
-                (workdir / "checkpoints" / name).absolute(),
-                options=options,
-                item_handlers=ocp.StandardCheckpointHandler(),
-            )
-            for name in (RESUME, *names)
-        }
+        self._resume, self._epochs = (
+            ocp.CheckpointManager(self._folder / name, options=options, item_handlers=ocp.StandardCheckpointHandler())
+            for name in (RESUME, EPOCHS)
+        )
 
     def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for manager in self._managers.values():
-            manager.close()
+        self._resume.close()
+        self._epochs.close()
 
     def save_resume(self, step: int, state: TrainState, started: Mapping[str, Any] | None = None) -> None:
         """Saves the state after a step, and removes the one before when this one is complete.
@@ -62,11 +66,15 @@ class Checkpoints:
           state: after it.
           started: within an epoch, what its steps have shown, as `Collector.fetch` returns it.
         """
-        self._save(RESUME, step, {"state": state} | ({"begun": started} if started else {}))
+        self._save(self._resume, step, {"state": state} | ({"begun": started} if started else {}))
 
-    def save_best(self, rule: str, epoch: int, params: Any) -> None:
-        """Saves the parameters that a rule would keep now."""
-        self._save(rule, epoch, params)
+    def save_best(self, rules: Sequence[str], epoch: int, params: Any) -> None:
+        """Saves the parameters after an epoch, which these rules would keep now."""
+        if rules:
+            self._save(self._epochs, epoch, params)
+        if is_main():
+            for rule in rules:
+                _link(self._folder / EPOCHS / str(epoch), self._folder / rule / str(epoch))
 
     def resume(self, template: TrainState, steps_per_epoch: int) -> tuple[int, TrainState, Mapping[str, Any] | None]:
         """Restores where training continues.
@@ -84,23 +92,26 @@ class Checkpoints:
         Raises:
           UserError: when the checkpoint is damaged.
         """
-        step = self._managers[RESUME].latest_step() or 0
+        step = self._resume.latest_step() or 0
         epoch = step // steps_per_epoch
-        for name, manager in self._managers.items():
-            for later in [saved for saved in manager.all_steps() if name != RESUME and saved > epoch]:
-                manager.delete(later)
+        for later in [saved for saved in self._epochs.all_steps() if saved > epoch]:
+            self._epochs.delete(later)
+        if is_main():
+            for path in self._folder.glob("*/*"):
+                if path.parent.name not in (RESUME, EPOCHS) and path.name.isdigit() and int(path.name) > epoch:
+                    shutil.rmtree(path)
         if not step:
             return 0, template, None
         saved = self._restore(step, template)
         return epoch, saved["state"], saved.get("begun")
 
-    def _save(self, name: str, step: int, tree: Any) -> None:
+    def _save(self, manager: Any, step: int, tree: Any) -> None:
         args = self._ocp.args.StandardSave({"tree": tree, "digest": _digest(tree)})
-        if not self._managers[name].save(step, args=args):
-            raise RuntimeError(f"the checkpoint {name}/{step} was not written")
+        if not manager.save(step, args=args):
+            raise RuntimeError(f"the checkpoint {manager.directory / str(step)} was not written")
 
     def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
-        manager = self._managers[RESUME]
+        manager = self._resume
         damaged = UserError(f"checkpoint {manager.directory / str(step)} is damaged; --overwrite starts the run anew")
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
@@ -142,6 +153,24 @@ def load_params(directory: str | pathlib.Path) -> Any:
     if not np.array_equal(restored["digest"], _digest(tree)):
         raise UserError(f"checkpoint {directory} is damaged")
     return tree
+
+
+def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Makes `target` the same checkpoint as `source`, and removes what lay beside it."""
+    scratch = target.with_name(f"{target.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(source, scratch, copy_function=_link_file)
+    scratch.rename(target)
+    for other in target.parent.iterdir():
+        if other != target:
+            shutil.rmtree(other)
+
+
+def _link_file(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def _zeros(array: Any) -> np.ndarray:

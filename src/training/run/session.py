@@ -33,7 +33,7 @@ def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[S
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(claim(workdir, setup.config, overwrite))
-        checkpoints = stack.enter_context(Checkpoints(workdir, setup.selection.names))
+        checkpoints = stack.enter_context(Checkpoints(workdir))
         tracking = stack.enter_context(Tracking(setup.config, workdir))
         progress = stack.enter_context(Progress(setup.config.epochs, setup.steps_per_epoch))
         yield Session(setup, Records(workdir), checkpoints, tracking, progress)
@@ -94,8 +94,7 @@ class Session:
           improved: names of the rules for which the epoch is the best so far.
         """
         epoch = record["epoch"]
-        for rule in improved:
-            self.checkpoints.save_best(rule, epoch, state.params)
+        self.checkpoints.save_best(improved, epoch, state.params)
         self._records.append(record, samples)
         self.checkpoints.save_resume(record["step"], state)
         self._tracking.log(self.history[-1])
