@@ -11,7 +11,7 @@ from repository import ROOT
 PAGE = PAGES["docs/architecture.md"]
 ROWS = [row.split() for row in re.findall(r"^    ((?:[a-z]+ +)+) {3,}\S", PAGE, re.MULTILINE)][::-1]
 LEVEL = {room: level for level, rooms in enumerate(ROWS) for room in rooms}
-WITHIN_A_ROW = {("training", "evaluation"), ("evaluation", "training"), ("datasets", "parallel")}
+WITHIN_A_ROW = {("training", "evaluation"), ("evaluation", "training"), ("datasets", "parallel"), ("reports", "sweeps")}
 
 
 def imports(file):
