@@ -13,13 +13,14 @@ from gwa.torch.monitor import AlignmentMonitor
 
 
 class AlignmentCallback(TrainerCallback):
-    """Adds each epoch's record to `state.log_history`, and stops training where the rule says so.
+    """Adds each epoch's record to `state.log_history`, and stops training when the rule says so.
 
-    The labels are those that the model's forward pass receives as `labels`. A Trainer with `label_smoothing_factor` or
-    `compute_loss_func` keeps them to itself: there, call `monitor.update` in the loss. Resumes with the checkpoint.
+    The labels are those that the forward pass of the model receives as `labels`. A Trainer with
+    `label_smoothing_factor` or `compute_loss_func` does not pass them on: then call `monitor.update` in the loss. The
+    records are part of the Trainer's checkpoint.
 
     Attributes:
-      monitor: the AlignmentMonitor of the run, from its start on.
+      monitor: the AlignmentMonitor of the run, once it has started.
 
     Example:
       >>> import torch, transformers

@@ -1,4 +1,4 @@
-"""Gradient-Weight Alignment in a Lightning run: `Trainer(callbacks=[AlignmentCallback(head="model.fc")])`."""
+"""Gradient-Weight Alignment with Lightning: `Trainer(callbacks=[AlignmentCallback(head="model.fc")])`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def labels_of(batch: Any) -> tuple[Any, Any]:
 
 
 class AlignmentCallback(Callback):
-    """Logs `gwa` and `alignment_mean` of each epoch, and stops training where the rule says so.
+    """Logs `gwa` and `alignment_mean` of each epoch, and stops training when the rule says so.
 
     The weights to keep are those of `verdict.best_epoch`; `ModelCheckpoint(monitor="gwa", mode="max")` keeps them.
-    Resumes with the Trainer's checkpoint.
+    The state is part of the Trainer's checkpoint.
 
     Attributes:
-      monitor: the AlignmentMonitor of the run, from its start on.
+      monitor: the AlignmentMonitor of the run, once it has started.
 
     Example:
       >>> import lightning, torch
@@ -69,8 +69,8 @@ class AlignmentCallback(Callback):
         Args:
           head: dotted name of the head in the LightningModule.
           rule: which epoch to keep.
-          num_examples: size of the training set, where `unpack` finds row numbers.
-          unpack: a batch's labels, and row numbers or None.
+          num_examples: size of the training set, if `unpack` returns row numbers.
+          unpack: returns the labels of a batch, and row numbers or None.
         """
         self._head, self._rule, self._num_examples, self._unpack = head, rule, num_examples, unpack
         self._history: list[Record] = []
@@ -96,7 +96,7 @@ class AlignmentCallback(Callback):
         trainer.should_stop = trainer.should_stop or self.monitor.verdict.stop
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leaves the model as it was."""
+        """Removes the hook from the model."""
         self.monitor.remove()
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,5 +104,5 @@ class AlignmentCallback(Callback):
         return {"history": self._history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The records of an earlier start."""
+        """Takes the records of an earlier start."""
         self._history = state_dict["history"]
