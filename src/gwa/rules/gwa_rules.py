@@ -6,7 +6,8 @@ import dataclasses
 import math
 from typing import ClassVar, NamedTuple
 
-from gwa.rules.rule import Record, Rule, TrainingSignal, Verdict
+from gwa.rules.rule import Record, Rule, Verdict
+from gwa.rules.training_signals import TrainingSignal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

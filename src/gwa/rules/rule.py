@@ -110,25 +110,6 @@ def follow(state: Any, epoch: int, value: float | None) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingSignal(Rule):
-    """A rule on what training itself shows, which skips the start of it as the paper's rule does.
-
-    Example:
-      >>> from gwa.rules import TrainingSignal
-      >>> class SmallestLearningRate(TrainingSignal):
-      ...     name = "smallest_learning_rate"
-      ...     needs = ("learning_rate", "progress")
-      ...     smallest = True
-      >>> rates = [0.0, 0.3, 0.1, 0.2]
-      >>> history = [{"epoch": i + 1, "progress": (i + 1) / 10, "learning_rate": rates[i]} for i in range(4)]
-      >>> SmallestLearningRate().select(history)  # epoch 1 is warm-up
-      3
-    """
-
-    warmup: float = 0.1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class BestValidation(Rule):
     """The epoch of the highest accuracy on held-out training data, the first one where several are equal.
 
