@@ -1,7 +1,9 @@
-"""CIFAR-10 on 10,000 images, sized for two CPU cores: a small ConvNeXt V2 or, as `:vit`, a small ViT.
+"""10,000 images of CIFAR-10, small enough for two CPU cores: a small ConvNeXt V2 or, with `:vit`, a small ViT.
 
 uv run src/train.py --config=configs/cifar10_small.py
 uv run src/train.py --config=configs/cifar10_small.py:vit
+
+9 to 16 minutes on 2 CPU cores. Results: docs/results.md.
 """
 
 from ml_collections import ConfigDict

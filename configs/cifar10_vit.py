@@ -2,10 +2,10 @@
 
 uv run src/train.py --config=configs/cifar10_vit.py
 
-For an accelerator. 179 epochs of 196 steps are 35,084 of the paper's 35,000 steps. Holding out validation data shortens
-an epoch: with --config.dataset.val_fraction=0.1 set --config.epochs=200, with 0.01 --config.epochs=181. For the label
-noise of its Table 1 add --config.dataset.name=cifar10_n --config.dataset.label_key=aggre_label (9 %) or random_label1
-(17 %).
+For an accelerator. 179 epochs of 196 steps are 35,084 steps, where the paper has 35,000. Held-out validation data makes
+an epoch shorter: with --config.dataset.val_fraction=0.1 set --config.epochs=200, with 0.01 set --config.epochs=181. For
+the label noise of the paper's Table 1, add --config.dataset.name=cifar10_n and --config.dataset.label_key=aggre_label
+(9 %) or random_label1 (17 %).
 
 Published for GWA: test accuracy 81.57 % clean, 78.93 % at 9 %, 75.70 % at 17 % (n = 3). Not yet reproduced here.
 """

@@ -1,6 +1,9 @@
-"""Handwritten digits of 8×8 pixels, a fifth of the labels wrong: a whole run in well under a minute on two cores.
+"""Handwritten digits of 8×8 pixels, a fifth of the labels wrong: the shortest run.
 
 uv run src/train.py --config=configs/digits.py
+
+About 35 s on 2 CPU cores. Test accuracy at the epoch that GWA chose: 92.85 ± 2.27 % (n = 3); at the last epoch 89.69 ±
+0.74 %.
 """
 
 from ml_collections import ConfigDict

@@ -4,21 +4,20 @@ uv run src/train.py --config=configs/finetune_vit_b16.py:imagenet
 uv run src/train.py --config=configs/finetune_vit_b16.py:inat2018
 uv run src/train.py --config=configs/finetune_vit_b16.py:places365
 
-For accelerators. The run starts from ViT-B_16.npz in the working directory, or what --config.pretrained names: one of
-Google's weights, which you download yourself,
-https://storage.googleapis.com/vit_models/imagenet21k/ViT-B_16.npz (Dosovitskiy et al.), or from
-https://storage.googleapis.com/vit_models/augreg (Steiner et al.) the file
-B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0.npz; which of them the paper used is not known.
+For accelerators. The run starts from ViT-B_16.npz in the working directory, or from the file that --config.pretrained
+names. Download one of Google's weights yourself: https://storage.googleapis.com/vit_models/imagenet21k/ViT-B_16.npz
+(Dosovitskiy et al.), or from https://storage.googleapis.com/vit_models/augreg (Steiner et al.) the file
+B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0.npz. It is not known which of them the paper used.
 
-The epochs below come nearest to the paper's 26,000 steps: 10 (25,030 steps), 30 (25,650) and 7 (24,661). Holding out
-validation data shortens an epoch: with --config.dataset.val_fraction=0.1 set --config.epochs to 12 for ImageNet, 34 for
-iNaturalist, 8 for Places365; with 0.01, to 10, 31 and 7. The repository's recipe neither mixes nor
-RandAugments; its files of iNaturalist and Places365 contradict it with RandAugment(2, 10) and mixup 0.1:
+The numbers of epochs below come closest to the paper's 26,000 steps: 10 (25,030 steps), 30 (25,650) and 7 (24,661).
+Held-out validation data makes an epoch shorter: with --config.dataset.val_fraction=0.1 set --config.epochs to 12 for
+ImageNet, 34 for iNaturalist and 8 for Places365; with 0.01 set it to 10, 31 and 7. The repository's recipe uses neither
+mixup nor RandAugment. Its files for iNaturalist and Places365 contradict this with RandAugment(2, 10) and mixup 0.1:
 --config.augment.randaugment_ops=2 --config.augment.randaugment_magnitude=10 --config.augment.mixup=0.1.
 
-For 8 H100 (uv run --extra cuda scripts/plan.py configs/finetune_vit_b16.py:imagenet --accelerator=h100 --compile; the
-other two differ by 0.1): 8.0 GB on each, as XLA compiles it; estimated, and not measured, 0.2 hours of training at
-best, if 22,500 images a second can be decoded.
+On 8 H100 it takes 8.0 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py
+configs/finetune_vit_b16.py:imagenet --accelerator=h100 --compile; the other two differ by 0.1). Estimated, not
+measured: at best 0.2 hours of training, if 22,500 images per second can be decoded.
 
 Published for GWA: ImageNet 84.15 % (V2 74.32 %, ReaL 89.05 %), iNaturalist 2018 73.73 %, Places365 58.78 %, on the
 validation sets (n = 3). Not yet reproduced here.

@@ -2,12 +2,12 @@
 
 uv run src/train.py --config=configs/imagenet_convnext.py
 
-For accelerators. Data, epochs and what shortens them are those of configs/imagenet_vit.py. The paper's accuracies of
-this network are not known. Not yet reproduced here.
+For accelerators. Data and epochs are those of configs/imagenet_vit.py, also with held-out validation data. The paper's
+accuracies of this network are not known. Not yet reproduced here.
 
-For 8 H100 (uv run --extra cuda scripts/plan.py configs/imagenet_convnext.py --accelerator=h100 --compile): 4.1 GB on
-each, as XLA compiles it; estimated, and not measured, 0.2 hours of training at best, if 145,000 images a second can be
-decoded.
+On 8 H100 it takes 4.1 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py configs/imagenet_convnext.py
+--accelerator=h100 --compile). Estimated, not measured: at best 0.2 hours of training, if 145,000 images per second can
+be decoded.
 """
 
 from ml_collections import ConfigDict

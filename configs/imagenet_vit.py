@@ -2,16 +2,16 @@
 
 uv run src/train.py --config=configs/imagenet_vit.py
 
-For accelerators; the data are tfds' `imagenet2012`, prepared, or image folders with --config.dataset.name=folder and
---config.dataset.path. 90 epochs of 1,252 steps are 112,680 of the paper's 112,650 steps. Holding out validation data
-shortens an epoch: with --config.dataset.val_fraction=0.1 set --config.epochs=100, with 0.01 --config.epochs=91.
+For accelerators. The data are tfds' `imagenet2012`, prepared, or image folders with --config.dataset.name=folder and
+--config.dataset.path. 90 epochs of 1,252 steps are 112,680 steps, where the paper has 112,650. Held-out validation data
+makes an epoch shorter: with --config.dataset.val_fraction=0.1 set --config.epochs=100, with 0.01 --config.epochs=91.
 
-For 8 H100 (uv run --extra cuda scripts/plan.py configs/imagenet_vit.py --accelerator=h100 --compile): 6.6 GB on each,
-as XLA compiles it; estimated, and not measured, 0.4 hours of training at best, if 85,000 images a second can be
-decoded.
+On 8 H100 it takes 6.6 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py configs/imagenet_vit.py
+--accelerator=h100 --compile). Estimated, not measured: at best 0.4 hours of training, if 85,000 images per second can
+be decoded.
 
-Published for GWA: 73.28 % on the validation set, which is the test set here, 60.53 % on ImageNet-V2, 79.95 % on ReaL (n
-= 3). Not yet reproduced here.
+Published for GWA: 73.28 % on the validation set, which is the test set here, 60.53 % on ImageNet-V2, 79.95 % on ReaL
+(n = 3). Not yet reproduced here.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""One run of `configs/sweeps/table1_small.py`: 10,000 images of CIFAR-10, followed by every rule.
+"""One run of `configs/sweeps/table1_small.py`: 10,000 images of CIFAR-10, with every rule.
 
 uv run src/train.py --config=configs/table1_small.py
 uv run src/train.py --config=configs/table1_small.py:validation --config.dataset.val_fraction=0.1
 
-About 5 minutes alone on 2 CPU cores.
+About 5 minutes on 2 CPU cores that run nothing else.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from gwa import RULES
 
 
 def get_config(variant: str = "training") -> ConfigDict:
-    """`training`, or `validation` with the rules that read held-out data as well."""
+    """`training`, or `validation`, which adds the rules that read held-out data."""
     if variant not in ("training", "validation"):
         raise UserError(f"--config: table1_small has the variants training and validation, not {variant!r}")
     config = cifar10_small.get_config()

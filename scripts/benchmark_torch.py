@@ -1,8 +1,8 @@
-"""What gwa.torch.AlignmentMonitor costs: training steps with and without it, in alternating pairs, as a ratio of times.
+"""Measures what gwa.torch.AlignmentMonitor costs: training steps with and without it, in alternating pairs.
 
 uv run --with torch --with transformers scripts/benchmark_torch.py [--pairs=30] [--threads=2]
 
-On a machine that others use too, look at CPU time on one thread.
+It prints the ratio of their times. On a machine that others use too, look at CPU time on one thread.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SIZES = {"image_size": IMAGE, "num_labels": CLASSES}
 
 
 def models() -> dict[str, nn.Module]:
-    """A small ConvNeXt V2 and a small ViT for images of 32×32."""
+    """Builds a small ConvNeXt V2 and a small ViT for images of 32×32 pixels."""
     convnext = ConvNextV2Config(**SIZES, patch_size=2, depths=[2, 2, 2, 2], hidden_sizes=[32, 64, 128, 256])
     vit = ViTConfig(
         **SIZES,
@@ -37,7 +37,7 @@ def models() -> dict[str, nn.Module]:
 
 
 def main() -> None:
-    """Prints a line per network."""
+    """Prints the ratios for each network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=64)
@@ -75,7 +75,7 @@ class Steps:
         self.optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
 
     def seconds(self) -> tuple[float, float]:
-        """Wall and CPU time of one step, its update of the monitor included."""
+        """Runs one step, with the update of the monitor; returns its wall time and its CPU time."""
         started = time.perf_counter(), time.process_time()
         logits = self.model(self.images).logits
         nn.functional.cross_entropy(logits, self.labels).backward()

@@ -2,7 +2,7 @@
 
 uv run scripts/estimate.py runs/digits --estimator=offline --estimator='layers=.*kernel' [--checkpoint=max_gwa]
 
-The estimators are those of src/training/estimators.py. The figures go to WORKDIR/estimates.json too.
+src/training/estimators.py lists the estimators. The numbers are also written to WORKDIR/estimates.json.
 """
 
 import argparse
@@ -12,8 +12,6 @@ import sys
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 from errors import UserError
-from evaluation.estimates import estimate
-from training.run.records import nan_to_null, write_json
 
 
 def main() -> None:
@@ -23,24 +21,26 @@ def main() -> None:
     parser.add_argument("--estimator", action="append", required=True, help="may be given several times")
     parser.add_argument("--checkpoint", action="append", default=[], help="a rule of the run; all of them by default")
     arguments = parser.parse_args()
+    from evaluation.estimates import estimate  # takes seconds, which --help need not wait for
+    from training.run.records import nan_to_null, write_json
+
     try:
-        results = estimate(arguments.workdir, arguments.estimator, arguments.checkpoint)
+        results = nan_to_null(estimate(arguments.workdir, arguments.estimator, arguments.checkpoint))
     except UserError as error:
         print(f"estimate.py: {error}", file=sys.stderr)
         sys.exit(2)
-    results = nan_to_null(results)
     for rule, result in results.items():
         for name, values in result["estimates"].items():
             parts = (
-                f"{title} {number(values[field])} (online {number(result['online'][field])})"
+                f"{title} {format_number(values[field])} (online {format_number(result['online'][field])})"
                 for field, title in (("gwa", "GWA"), ("alignment_mean", "mean"), ("excess_kurtosis", "excess kurtosis"))
             )
             print(f"{rule}  epoch {result['epoch']}  {name}:  {'  '.join(parts)}")
     write_json(arguments.workdir / "estimates.json", results)
 
 
-def number(value: float | None) -> str:
-    """Four decimals; what JSON has as null is not defined."""
+def format_number(value: float | None) -> str:
+    """Four decimals, or `undefined` for what JSON has as null."""
     return "undefined" if value is None else f"{value:.4f}"
 
 

@@ -2,7 +2,7 @@
 
 uv run --with torch scripts/gwa_torch.py [--dataset=digits] [--network=convnext] [--workdir=runs/torch_digits]
 
-What is GWA's in it are the three lines with `monitor`. tables.py and figures.py read the work directory.
+The three lines with `monitor` are all that GWA adds. tables.py and figures.py can read the work directory.
 """
 
 import argparse
@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).parents[1]
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # here JAX only reads data and keeps records: the GPU is PyTorch's
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX only reads data and keeps records here; the GPU is for PyTorch
 
 try:
     from gwa.torch import AlignmentMonitor
@@ -36,18 +35,18 @@ import datasets
 from configs import base
 from datasets.feeds.order import shuffle_rows
 from errors import UserError
-from training.peaks import two_peakedness
 from training.run.records import Records, write_json
 from training.run.workdir import claim, find_summary
 from training.selection import Selection, summarize
+from training.signals import two_peakedness
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def main() -> None:
-    """Runs what the command line says and reports what came of it."""
+    """Trains as the command line says, and prints the choice."""
     arguments = parse()
-    config = config_of(arguments)
+    config = make_config(arguments)
     workdir = arguments.workdir or pathlib.Path("runs", "torch_" + pathlib.Path(arguments.dataset).stem)
     try:
         summary = find_summary(workdir, config, arguments.overwrite) or train(config, workdir, arguments.overwrite)
@@ -64,8 +63,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.error = refuse  # type: ignore[method-assign]
     parser.add_argument("--dataset", default="digits", help="digits, an .npz file, or a tfds name such as cifar10_n")
-    parser.add_argument("--data-dir", help="tfds: its data folder")
-    parser.add_argument("--label-key", default="label", help="tfds: the feature trained on, such as random_label1")
+    parser.add_argument("--data-dir", help="tfds: the data folder")
+    parser.add_argument("--label-key", default="label", help="tfds: the feature to train on, such as random_label1")
     parser.add_argument("--train-examples", type=int, default=0, help="a stratified subset of this many; 0 for all")
     parser.add_argument("--val-fraction", type=float, default=0.0, help="share held out for validation")
     parser.add_argument("--label-noise", type=float, help="share of wrong labels; 0.2 on digits, elsewhere 0")
@@ -73,21 +72,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--patience", type=int, default=0, help="epochs without a better one until it stops; 0: never")
+    parser.add_argument("--patience", type=int, default=0, help="epochs without a better one before it stops; 0: never")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workdir", type=pathlib.Path, help="runs/torch_DATASET by default")
-    parser.add_argument("--overwrite", action="store_true", help="start anew in a work directory that holds a run")
+    parser.add_argument("--overwrite", action="store_true", help="delete the run in the work directory and start again")
     return parser.parse_args()
 
 
 def refuse(error: object) -> NoReturn:
-    """Ends the program with one line."""
+    """Prints one line and ends the program."""
     print(f"gwa_torch.py: {error}", file=sys.stderr)
     sys.exit(2)
 
 
-def config_of(arguments: argparse.Namespace) -> ConfigDict:
-    """The arguments as fields of configs/base.py, which data, rules and records go by."""
+def make_config(arguments: argparse.Namespace) -> ConfigDict:
+    """Returns the arguments as fields of configs/base.py, which data, rules and records use."""
     config = base.get_config()
     config.seed, config.epochs, config.batch_size = arguments.seed, arguments.epochs, arguments.batch_size
     config.network.name = f"pytorch/{arguments.network}"
@@ -106,7 +105,7 @@ def config_of(arguments: argparse.Namespace) -> ConfigDict:
 
 
 def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[str, Any]:
-    """The loop; returns the summary."""
+    """Trains and returns the summary."""
     if min(config.epochs, config.batch_size) < 1:
         raise UserError("--epochs and --batch-size must be at least 1")
     splits = datasets.build(config.dataset)
@@ -116,13 +115,13 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
     steps = -(-len(splits.train) // config.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), config.optimizer.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * steps)
-    images, labels = on_device(splits.train)
+    images, labels = put_on_device(splits.train)
     head = "head" if isinstance(getattr(model, "head", None), nn.Linear) else None
     monitor = AlignmentMonitor(model, head, selection.rules[0], num_examples=len(labels), epochs=config.epochs)
     with claim(workdir, config, overwrite):
         add_to_environment(workdir / "environment.json")
         records = Records(workdir)
-        records.truncate(0)  # of a run that was cut off
+        records.truncate(0)  # a run that was interrupted starts again
         records.write_labels(splits)
         for epoch in range(1, config.epochs + 1):
             started, losses = time.perf_counter(), []
@@ -140,8 +139,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
                 step=epoch * steps,
                 train_loss=float(torch.stack(losses).mean()),
                 learning_rate=learning_rate,
-                **evaluated(model, "val", splits.val, config.eval_batch_size),
-                **evaluated(model, "test", splits.test, config.eval_batch_size),
+                **evaluate(model, "val", splits.val, config.eval_batch_size),
+                **evaluate(model, "test", splits.test, config.eval_batch_size),
             )
             record["two_peakedness"] = two_peakedness(monitor.samples["alignment"])
             record["seconds"] = time.perf_counter() - started
@@ -153,13 +152,13 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
             print(*(f"{name} {record[name]}" for name in ("epoch", "gwa", "train_accuracy")), sep="   ", flush=True)
             if monitor.verdict.stop:
                 break
-        summary = summarize(config, selection, records.history, facts(model, splits))
+        summary = summarize(config, selection, records.history, describe(model, splits))
         records.write_summary(summary)
     return summary
 
 
 def build(name: str, shape: tuple[int, ...], num_classes: int) -> nn.Module:
-    """The network of that name for images `[height, width, channels]`, on the device."""
+    """Builds the named network for images `[height, width, channels]`, on the device."""
     library, _, model_name = name.rpartition("/")
     if name == "mlp":
         model = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 128), nn.GELU())
@@ -183,7 +182,7 @@ def build(name: str, shape: tuple[int, ...], num_classes: int) -> nn.Module:
 
 
 def convnext(channels: int, patch_size: int, num_classes: int) -> nn.Sequential:
-    """Two stages of two ConvNeXt blocks, 32 and 64 channels wide."""
+    """Builds two stages of two ConvNeXt blocks, with 32 and 64 channels."""
     stem, down = nn.Conv2d(channels, 32, patch_size, patch_size), nn.Conv2d(32, 64, 2, 2)
     blocks = (Block(32), Block(32), down, Block(64), Block(64))
     model = nn.Sequential(stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(64))
@@ -192,7 +191,7 @@ def convnext(channels: int, patch_size: int, num_classes: int) -> nn.Sequential:
 
 
 class Block(nn.Module):
-    """Depthwise convolution, then per pixel a layer norm and a hidden layer, around a shortcut."""
+    """A residual block: depthwise convolution, then a layer norm and a hidden layer at every pixel."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -205,19 +204,19 @@ class Block(nn.Module):
         return x + self.pointwise(self.depthwise(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def on_device(examples: datasets.Examples) -> tuple[Tensor, Tensor]:
-    """Images uint8 `[N, channels, height, width]` and labels int64 `[N]`; networks see pixels in [-1, 1]."""
+def put_on_device(examples: datasets.Examples) -> tuple[Tensor, Tensor]:
+    """Returns images uint8 `[N, channels, height, width]` and labels int64 `[N]`, on the device."""
     images = torch.from_numpy(np.ascontiguousarray(examples.images.transpose(0, 3, 1, 2)))
     return images.to(DEVICE), torch.from_numpy(examples.labels).long().to(DEVICE)
 
 
 @torch.no_grad()
-def evaluated(model: nn.Module, split: str, examples: datasets.Examples | None, batch_size: int) -> dict[str, Any]:
-    """Loss and accuracy on a split; None where there is none."""
+def evaluate(model: nn.Module, split: str, examples: datasets.Examples | None, batch_size: int) -> dict[str, Any]:
+    """Returns loss and accuracy on a split, or None if the data set has no such split."""
     if examples is None:
         return {f"{split}_loss": None, f"{split}_accuracy": None}
     model.eval()
-    images, labels = on_device(examples)
+    images, labels = put_on_device(examples)
     logits = torch.cat([model(batch / 127.5 - 1) for batch in images.split(batch_size)])
     model.train()
     right = (logits.argmax(-1) == labels).double()
@@ -225,14 +224,14 @@ def evaluated(model: nn.Module, split: str, examples: datasets.Examples | None, 
 
 
 def save(model: nn.Module, folder: pathlib.Path, epoch: int) -> None:
-    """Keeps the parameters of this epoch instead of those before."""
+    """Saves the parameters of this epoch in place of earlier ones."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / str(epoch)).mkdir(parents=True)
     torch.save(model.state_dict(), folder / str(epoch) / "model.pt")
 
 
-def facts(model: nn.Module, splits: datasets.Splits) -> dict[str, Any]:
-    """What the summary says of data and network."""
+def describe(model: nn.Module, splits: datasets.Splits) -> dict[str, Any]:
+    """Returns what the summary says about data and network."""
     clean = splits.train.clean_labels
     wrong = None if clean is None else float(np.mean(splits.train.labels != clean))
     sizes = {f"{name}_examples": len(getattr(splits, name) or ()) for name in ("train", "val", "test")}
@@ -240,7 +239,7 @@ def facts(model: nn.Module, splits: datasets.Splits) -> dict[str, Any]:
 
 
 def add_to_environment(file: pathlib.Path) -> None:
-    """PyTorch's version and device, in place of JAX's."""
+    """Writes PyTorch's version and device in place of JAX's."""
     environment = json.loads(file.read_text())
     environment["packages"]["torch"] = torch.__version__
     environment["devices"] = [torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"]

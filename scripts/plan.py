@@ -20,9 +20,10 @@ import command_line
 from errors import UserError
 from planning.accelerators import ACCELERATORS
 from planning.compilation import compile_train_block
-from planning.cost import CROPS_PER_CORE, UTILISATION, find_data_set, make_plan, recipe_of
+from planning.cost import CROPS_PER_CORE, UTILISATION, find_data_set, make_plan
 from planning.description import describe
 from sweeps.definition import Run, Sweep, configure, select
+from training.step import build_recipe
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
     plan = make_plan(config, data, accelerator, devices, arguments.utilisation, crops)
     figures = describe(config, data, plan, accelerator, devices, crops)
     if arguments.compile:
-        recipe = recipe_of(config, data, plan.steps)
+        recipe = build_recipe(config, data.classes, plan.steps)
         program = compile_train_block(config, recipe, data.image_shape, accelerator, devices)
         memory = ACCELERATORS[accelerator].memory
         figures["memory per device, compiled"] = f"{program.memory / 1e9:.1f} of {memory:g} GB"

@@ -1,9 +1,9 @@
-"""Gradient-Weight Alignment of a small causal language model, every character a sample; docs/text.md shows the outcome.
+"""Gradient-Weight Alignment of a small causal language model whose samples are characters; docs/text.md has results.
 
-uv run scripts/text_example.py               history.jsonl, text.png and text.svg, into runs/text
-uv run scripts/text_example.py --untied      the same with a head of its own instead of the transposed embedding
+uv run scripts/text_example.py               writes history.jsonl, text.png and text.svg into runs/text
+uv run scripts/text_example.py --untied      gives the head its own kernel instead of the transposed embedding
 
-The text is the language reference that ships with Python, paragraph by paragraph; every fourth is held out to judge by.
+The text is the language reference that comes with Python. Every fourth paragraph is held out to judge the choice.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SENTENCE_LINE = 64  # characters in a line of the coloured text
 
 
 class Windows(NamedTuple):
-    """Tokens and the tokens that follow them, int32 `[N, context]`; `mask` is false where a window is padding."""
+    """Tokens and the tokens that follow them, int32 `[N, context]`; `mask` is false for padding."""
 
     tokens: np.ndarray
     targets: np.ndarray
@@ -42,7 +42,7 @@ class Windows(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """A pre-norm transformer over characters; tied, its head is the transposed embedding, else a kernel of its own."""
+    """A pre-norm transformer over characters. If tied, the kernel of the head is the transposed embedding."""
 
     vocabulary: int
     width: int = 128
@@ -51,7 +51,7 @@ class LanguageModel(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Array) -> tuple[Array, Array, Array]:
-        """Logits `[batch, time, vocabulary]`, the head's input `[batch, time, width]`, the kernel of the head."""
+        """Returns logits `[batch, time, vocabulary]`, embeddings `[batch, time, width]`, and the kernel of the head."""
         table = nn.Embed(self.vocabulary, self.width, name="embedding")
         positions = self.param("positions", nn.initializers.normal(0.02), (tokens.shape[1], self.width))
         x = table(tokens) + positions[None]
@@ -68,14 +68,14 @@ class LanguageModel(nn.Module):
 
 
 def score(model: LanguageModel, params, batch: Windows) -> tuple[Array, Array]:
-    """Mean loss over the unmasked characters of a batch, and the alignment of every character `[batch, time]`."""
+    """Returns the mean loss of the characters that are not masked, and the alignment of each, `[batch, time]`."""
     logits, embeddings, kernel = model.apply({"params": params}, batch.tokens)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
     return jnp.mean(losses, where=batch.mask), head_alignment(logits, batch.targets, embeddings, kernel)
 
 
 def train(model: LanguageModel, text: Windows, held_out: Windows, arguments: argparse.Namespace):
-    """Trains, printing a record per epoch; returns the records and the parameters of the epoch that MaxGWA chooses."""
+    """Trains and prints a record per epoch; returns the records and the parameters that MaxGWA chooses."""
     rng = np.random.default_rng(arguments.seed)
     params = jax.jit(model.init)(jax.random.key(arguments.seed), text.tokens[:1])["params"]
     optimizer = optax.adamw(arguments.learning_rate)
@@ -93,7 +93,7 @@ def train(model: LanguageModel, text: Windows, held_out: Windows, arguments: arg
     state, history, chosen = rule.init(), [], params
     for epoch in range(1, arguments.epochs + 1):
         moments, losses = Moments.of([]), []
-        for batch in batches(text, arguments.batch_size, rng):
+        for batch in draw_batches(text, arguments.batch_size, rng):
             params, optimizer_state, moments, loss = train_step(params, optimizer_state, moments, batch)
             losses.append(loss)
         loss, weight = np.array(jax.device_get(losses)).T
@@ -113,8 +113,8 @@ def train(model: LanguageModel, text: Windows, held_out: Windows, arguments: arg
     return history, chosen
 
 
-def batches(text: Windows, size: int, rng: np.random.Generator) -> Iterator[Windows]:
-    """Every window once, in random order; the last batch is filled up with windows that are masked altogether."""
+def draw_batches(text: Windows, size: int, rng: np.random.Generator) -> Iterator[Windows]:
+    """Yields every window once, in random order; the last batch is filled with windows that are masked completely."""
     count = len(text.tokens)
     order = np.append(rng.permutation(count), np.zeros(-count % size, int))
     mask = text.mask[order]
@@ -124,15 +124,15 @@ def batches(text: Windows, size: int, rng: np.random.Generator) -> Iterator[Wind
         yield Windows(*(array[start : start + size] for array in shuffled))
 
 
-def paragraphs() -> list[str]:
-    """The paragraphs of the language reference, without their layout; what several topics repeat counts once."""
+def read_paragraphs() -> list[str]:
+    """Returns the paragraphs of the language reference, without layout and without repetitions."""
     pages = (page for _, page in sorted(pydoc_data.topics.topics.items()))
     blocks = (" ".join(block.split()) for page in pages for block in page.split("\n\n"))
     return list(dict.fromkeys(block for block in blocks if len(block) >= SENTENCE_LINE))
 
 
-def windows(texts: list[str], alphabet: str, context: int) -> Windows:
-    """Cuts paragraphs into windows, the last of each padded; every character but a paragraph's first is a target."""
+def cut_windows(texts: list[str], alphabet: str, context: int) -> Windows:
+    """Cuts paragraphs into windows and pads the last one; every character except a paragraph's first is a target."""
     index = {character: i for i, character in enumerate(alphabet)}
     cut = [text[start : start + context + 1] for text in texts for start in range(0, len(text) - 1, context)]
     tokens = np.zeros((len(cut), context + 1), np.int32)
@@ -144,7 +144,7 @@ def windows(texts: list[str], alphabet: str, context: int) -> Windows:
 
 
 def draw(history: list[dict], sentence: str, alignment: np.ndarray) -> Figure:
-    """GWA above the losses by epoch, and the characters of a held-out paragraph in the colour of their alignment."""
+    """Draws GWA and losses by epoch, and the characters of a held-out paragraph, coloured by alignment."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     panels = figure.subplot_mosaic([["gwa", "loss"], ["text", "text"]], height_ratios=(2.6, 1.2))
     left, right = panels["gwa"], panels["loss"]
@@ -165,7 +165,7 @@ def draw(history: list[dict], sentence: str, alignment: np.ndarray) -> Figure:
 
 
 def draw_sentence(axes: Axes, sentence: str, alignment: np.ndarray) -> None:
-    """One coloured cell per character; the first, which nothing predicts, has none."""
+    """Draws one coloured cell per character; the first character is not predicted and has no colour."""
     lines = -(-len(sentence) // SENTENCE_LINE)
     cells = np.full(lines * SENTENCE_LINE, np.nan)
     cells[1 : len(sentence)] = alignment
@@ -181,14 +181,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Trains, and writes the records and the figure.
 
     Raises:
-      UserError: when nothing would be held out.
+      UserError: if no paragraph would be held out.
     """
-    texts = paragraphs()[: arguments.paragraphs]
+    texts = read_paragraphs()[: arguments.paragraphs]
     training, held_out = [text for i, text in enumerate(texts) if i % 4 != 3], texts[3::4]
     if not held_out:
-        raise UserError(f"--paragraphs={arguments.paragraphs} leaves none to hold out; give at least 4")
+        raise UserError(f"--paragraphs={arguments.paragraphs} leaves no paragraph to hold out; it must be at least 4")
     alphabet = "".join(sorted(set("".join(texts))))
-    text, held_out_text = (windows(part, alphabet, arguments.context) for part in (training, held_out))
+    text, held_out_text = (cut_windows(part, alphabet, arguments.context) for part in (training, held_out))
     print(f"{text.mask.sum()} characters to train on, {held_out_text.mask.sum()} held out, {len(alphabet)} different")
     model = LanguageModel(len(alphabet), arguments.width, arguments.layers, not arguments.untied)
     history, params = train(model, text, held_out_text, arguments)
@@ -196,17 +196,17 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     write_text(arguments.workdir / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history))
     sentence = held_out[0][: 2 * SENTENCE_LINE]
-    shown = windows([sentence], alphabet, arguments.context)
+    shown = cut_windows([sentence], alphabet, arguments.context)
     _, alignment = jax.jit(score, static_argnums=0)(model, params, shown)
     figure = draw(history, sentence, np.asarray(alignment)[shown.mask])
     save_all({"text": figure}, arguments.workdir)
 
 
 def main() -> None:
-    """Reads the command line; a mistake of the user's is one line and exit code 2."""
+    """Reads the command line; a user's mistake gives one line and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/text"), help="runs/text by default")
-    parser.add_argument("--untied", action="store_true", help="a head of its own instead of the embedding")
+    parser.add_argument("--untied", action="store_true", help="give the head its own kernel instead of the embedding")
     sizes = {"epochs": 20, "paragraphs": 100, "context": 64, "batch_size": 8, "width": 128, "layers": 2, "seed": 0}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{default} by default")

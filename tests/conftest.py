@@ -3,20 +3,22 @@
 import os
 import tempfile
 
-import jax
-import pytest
-
 from repository import ROOT, cache_root
 
-from parallel.devices import enable_compilation_cache
-
-# Set before anything compiles. Tests neither read nor fill the user's caches; what they compile is shared by all
+# Set before JAX is imported. Tests neither read nor fill the user's caches; what they compile is shared by all of their
 # processes and kept for the next session.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="gwa-tests-")
-(ROOT / ".pytest_cache" / "xla").mkdir(parents=True, exist_ok=True)
+programs = ROOT / ".pytest_cache" / "xla"
+programs.mkdir(parents=True, exist_ok=True)
 cache_root().mkdir()
-(cache_root() / "xla").symlink_to(ROOT / ".pytest_cache" / "xla")
-enable_compilation_cache()
+(cache_root() / "xla").symlink_to(programs)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
@@ -32,8 +34,22 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_make_collect_report(collector):
+    """A file that is skipped as a whole for want of PyTorch holds tests of the mark `torch` alone."""
     outcome = yield
-    _promise(outcome.get_result(), collector.config)
+    report = outcome.get_result()
+    if "could not import 'torch'" not in str(report.longrepr) or _selects(collector.config, "torch"):
+        _promise(report, collector.config)
+
+
+class _Marks(dict):
+    def __missing__(self, mark):
+        return False
+
+
+def _selects(config, mark):
+    """Whether this session runs a test that has this mark and no other."""
+    expression = config.getoption("markexpr")
+    return not expression or eval(expression, {}, _Marks({mark: True}))
 
 
 def _promise(report, config):

@@ -120,14 +120,14 @@ def test_a_damaged_checkpoint_is_refused(finished_run, tmp_path, damage):
     workdir = tmp_path / "run"
     shutil.copytree(finished_run[0], workdir)
     (workdir / "summary.json").unlink()  # as if it had been cut off just before its end
-    for path in (workdir / "checkpoints" / "latest").rglob("d/*"):  # Orbax does not read all of them
+    for path in (workdir / "checkpoints" / "resume").rglob("d/*"):  # Orbax does not read all of them
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data if damage == "a flipped bit" else data[: len(data) // 2])
     result = train(*SMALL, f"--workdir={workdir}", check=False)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert "checkpoints/latest/8 is damaged; --overwrite starts the run anew" in line
+    assert "checkpoints/resume/8 is damaged; --overwrite starts the run anew" in line
     assert len((workdir / "history.jsonl").read_text().splitlines()) == 2
 
 

@@ -1,4 +1,4 @@
-"""What the kurtosis and β of GWA are worth: digits with more and more wrong labels (the paper's Fig. 9).
+"""How much the kurtosis and β of GWA matter: digits with more and more wrong labels (the paper's Fig. 9).
 
 uv run scripts/sweep.py configs/sweeps/beta.py
 uv run scripts/ablate.py runs/beta

@@ -2,8 +2,8 @@
 
 uv run scripts/sweep.py configs/sweeps/cancellation.py
 
-18 runs of 1 to 2 minutes on 2 CPU cores. Each records the scores of `gwa.head_alignment` and, as the estimator
-`textbook`, those of the formula as it stands.
+18 runs of 1 to 2 minutes on 2 CPU cores. Each records the alignments of `gwa.head_alignment` and, as the estimator
+`textbook`, those of the formula as it is written. Results: docs/cancellation.md.
 """
 
 import itertools
@@ -14,7 +14,7 @@ CLEAN = {"dataset.label_noise.kind": "none", "dataset.label_noise.rate": 0.0}
 CONDITIONS = {
     "clean": CLEAN,
     "symmetric20": {},
-    "clean_constant": CLEAN | {"optimizer.schedule": "constant"},  # margins go on growing
+    "clean_constant": CLEAN | {"optimizer.schedule": "constant"},  # margins continue to grow
 }
 
 

@@ -1,11 +1,11 @@
-"""How far the online scores lie from those at fixed parameters: the digits by SGD at three constant learning rates.
+"""How far online alignments are from those at fixed parameters: digits, SGD at three constant learning rates.
 
 uv run scripts/sweep.py configs/sweeps/estimators.py
 
 9 runs of well under a minute on 2 CPU cores. The digits are not augmented and the network has no dropout, so the
-estimator `offline` after one epoch is the score at the parameters with which the next one begins. The network is half
-as deep as that of configs/digits.py and its patches are 2 pixels wide: on single pixels, SGD with momentum 0.9 stayed
-at chance (30 epochs at learning rate 0.1, 17 at 0.01), where Adam learns.
+estimator `offline` after an epoch measures the parameters with which the next epoch begins. The network is half as deep
+as that of configs/digits.py, and its patches are 2 pixels wide: on single pixels, SGD with momentum 0.9 stayed at
+chance (30 epochs at learning rate 0.1, 17 at 0.01), where Adam learns.
 """
 
 import itertools
@@ -17,7 +17,7 @@ SEEDS = (0, 1, 2)
 
 
 def get_runs() -> list[Run]:
-    """Learning rate × seed, without momentum, which would make the largest one ten times as large."""
+    """Learning rate × seed, without momentum, which would multiply the largest learning rate by ten."""
     return [
         Run(
             "configs/digits.py",

@@ -2,12 +2,13 @@
 
 uv run scripts/sweep.py configs/sweeps/model_comparison.py
 
-16 runs, small to large, the families in turn: about two hours on 2 CPU cores, reckoned from single epochs.
+16 runs, from small to large, alternating between the families: about two hours on 2 CPU cores, estimated from single
+epochs.
 """
 
 from sweeps import Run
 
-WIDTHS = {  # by about how many parameters: ConvNeXt V2's first stage of three, ViT
+WIDTHS = {  # by the approximate number of parameters: ConvNeXt V2 (the first of three stages), ViT
     "10k": (5, 16),
     "20k": (7, 24),
     "50k": (11, 36),
@@ -20,7 +21,7 @@ WIDTHS = {  # by about how many parameters: ConvNeXt V2's first stage of three, 
 
 
 def get_runs() -> list[Run]:
-    """Size × family, one seed: both families cut an image into patches of 4×4 and see it cropped and flipped."""
+    """Size × family, one seed. Both families use patches of 4×4 pixels, with crops and flips."""
     runs = []
     for size, (convnext, vit) in WIDTHS.items():
         networks = {

@@ -3,9 +3,10 @@
 uv run scripts/sweep.py configs/sweeps/table1.py
 uv run scripts/sweep.py configs/sweeps/table1.py:imagenet --config.evaluate_path=DATA
 
-On CIFAR-10 with three sets of labels 54 runs, on ImageNet 18, which are judged on V2 and ReaL in DATA as well: for
-accelerators; how long they take there has not been measured. Every cell is run once before any is run twice. Epochs
-follow the share of the data that is left for training, so that all runs take the same number of steps.
+54 runs on CIFAR-10 with three sets of labels, or 18 on ImageNet, which are evaluated on V2 and ReaL in DATA too. They
+need accelerators; how long they take there has not been measured. Every cell is run once before any is run twice. The
+number of epochs depends on the share of the data that is left for training, so that all runs take the same number of
+steps.
 """
 
 import itertools
@@ -16,7 +17,7 @@ from gwa import RULES
 from sweeps import Run
 
 LABELS = {"clean": "label", "aggre": "aggre_label", "random1": "random_label1"}
-EPOCHS = {  # by share of validation data: 35,000 steps of 256 samples, 9,000 of 512
+EPOCHS = {  # by share of validation data, for 35,000 steps of 256 samples and 9,000 of 512
     "vit": {0.0: 179, 0.1: 200, 0.01: 181},
     "convnext": {0.0: 92, 0.1: 103, 0.01: 93},
 }
@@ -25,7 +26,7 @@ SEEDS = (0, 1, 2)
 
 
 def get_runs(variant: str = "cifar10") -> list[Run]:
-    """Network × labels (CIFAR-10) × share of validation data × seed; without validation data its rules are left out."""
+    """Network × labels (CIFAR-10) × share of validation data × seed. Rules that validate need such data."""
     if variant not in ("cifar10", "imagenet"):
         raise UserError(f"table1 has the variants cifar10 and imagenet, not {variant!r}")
     return _imagenet() if variant == "imagenet" else _cifar10()

@@ -1,4 +1,4 @@
-"""Table 1 of the paper in small: 10,000 images of CIFAR-10, three sets of labels, every rule from each run.
+"""A small version of the paper's Table 1: 10,000 images of CIFAR-10, three sets of labels, every rule in each run.
 
 uv run scripts/sweep.py configs/sweeps/table1_small.py
 

@@ -1,8 +1,8 @@
-"""Table 2 of the paper on CIFAR-10: the runs of table 1 with clean labels, judged on corrupted test images as well.
+"""Table 2 of the paper on CIFAR-10: the runs of Table 1 with clean labels, evaluated on corrupted test images too.
 
 uv run scripts/sweep.py configs/sweeps/table2.py
 
-18 runs, for an accelerator; how long they take there has not been measured.
+18 runs. They need an accelerator; how long they take there has not been measured.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""Table 3 of the paper: a ViT-B/16, pre-trained on ImageNet-21k, fine-tuned on three sets.
+"""Table 3 of the paper: a ViT-B/16, pre-trained on ImageNet-21k and fine-tuned on three sets.
 
 uv run scripts/sweep.py configs/sweeps/table3.py --config.pretrained=ViT-B_16.npz --config.evaluate_path=DATA
 
-9 runs, for accelerators; how long they take there has not been measured. Those on ImageNet are judged on V2 and ReaL in
-DATA as well. Where the weights come from: configs/finetune_vit_b16.py.
+9 runs. They need accelerators; how long they take there has not been measured. Those on ImageNet are evaluated on V2
+and ReaL in DATA too. configs/finetune_vit_b16.py says where to get the weights.
 """
 
 import itertools

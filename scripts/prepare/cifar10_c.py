@@ -14,7 +14,7 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 from datasets import archives
 from datasets.archives import Archive
 from errors import UserError
-from evaluation.corrupted import CifarFiles
+from evaluation.corrupted_sets import CifarFiles
 from evaluation.corruptions import CORRUPTIONS, SEVERITIES
 
 CIFAR10_C = Archive(

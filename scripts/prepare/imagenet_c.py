@@ -15,7 +15,7 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 from datasets import archives
 from datasets.archives import Archive
 from errors import UserError
-from evaluation.corruptions import CORRUPTIONS, GROUPS, SEVERITIES
+from evaluation.corruptions import EXTRA, GROUPS, SEVERITIES
 
 PAGE = "https://zenodo.org/record/2235448"
 ARCHIVES = {
@@ -37,7 +37,7 @@ def prepare(
     """Unpacks the benchmark's four groups, and the fifth where it is there."""
     for group, archive in published.items():
         folder = out / "imagenet_c" / group
-        names = [name for name, corruption in CORRUPTIONS.items() if corruption.group == group]
+        names = GROUPS.get(group, EXTRA)
         expected = {f"{name}/{severity}": counts for name in names for severity in SEVERITIES}
         if group not in GROUPS and not (source / archive.name).exists():
             continue
@@ -48,7 +48,7 @@ def prepare(
         print(f"{folder}: {', '.join(names)}, each {counts[1]:,} images at {len(SEVERITIES)} severities")
 
 
-def _place(folder: pathlib.Path, names: list[str], name: str) -> pathlib.Path:
+def _place(folder: pathlib.Path, names: tuple[str, ...], name: str) -> pathlib.Path:
     """Whatever comes before the corruption, the severity, the class and the file goes."""
     parts = pathlib.PurePosixPath(name).parts[-4:]
     if len(parts) < 4 or parts[0] not in names:

@@ -1,8 +1,7 @@
-"""Estimates of the alignments at the checkpoints of a finished run, on the data that its config names."""
+"""Further estimates of the alignments at the checkpoints of a finished run, on the data that its config names."""
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,89 +13,72 @@ import optax
 from ml_collections import ConfigDict
 
 import datasets
-import networks
-from datasets import Examples, Splits
+from datasets import Examples
 from datasets.feeds import resident
-from datasets.feeds.augment import Augmentation
 from errors import UserError
 from parallel import devices
 from training.estimators import TEXTBOOK
 from training.offline import OfflineEstimators
 from training.run.checkpoints import load_params
-from training.run.records import Records
+from training.run.reader import FinishedRun, read_run
 from training.state import TrainState
-from training.step import Recipe
+from training.step import build_recipe
 
 FIELDS = ("gwa", "alignment_mean", "excess_kurtosis")
 
 
 def estimate(workdir: pathlib.Path, estimators: Sequence[str], rules: Sequence[str] = ()) -> dict[str, Any]:
-    """What further estimators give at the parameters that rules have kept.
+    """Takes further estimates at the parameters that a run's rules keep.
 
     Args:
       workdir: of a finished run.
-      estimators: names of `training.estimators`, without `textbook`.
+      estimators: names from `training.estimators`, without `textbook`.
       rules: whose checkpoints; all that the run has kept if none is named.
 
     Returns:
       For each rule, `epoch`, `online` (FIELDS of that epoch in the history) and `estimates`, by name as in a history.
 
     Raises:
-      UserError: when the run, a checkpoint or an estimator does not exist, or the data are no longer those of the run.
+      UserError: when the run, a checkpoint or an estimator does not exist, or the data have changed since the run.
     """
-    if not (workdir / "summary.json").exists():
-        raise UserError(f"{workdir} holds no finished run")
+    run = read_run(workdir)
     if TEXTBOOK in estimators:
         raise UserError(f"{TEXTBOOK} is taken in the steps of training alone; name it in config.estimators")
-    config = ConfigDict(json.loads((workdir / "config.json").read_text()))
-    epochs = _kept_epochs(workdir, rules)
+    config = ConfigDict(run.config)
+    epochs = _find_epochs(run, rules)
     splits = datasets.build(config.dataset)
-    _check_data(workdir, splits)
+    if not isinstance(splits.train, Examples):
+        raise UserError(f"the training data of {workdir} are streamed; estimates need dataset.feed=resident")
+    _check_data(workdir, splits.train)
     devices.enable_compilation_cache()
     mesh = devices.make_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     everywhere = devices.replicated_sharding(mesh)
-    measure = OfflineEstimators(estimators, _recipe(config, splits), config, splits.train.image_shape, mesh).measure
-    if not isinstance(splits.train, Examples):
-        raise UserError(f"the training data of {workdir} are streamed; estimates need dataset.feed=resident")
-    data = jax.device_put(resident.arrays(splits.train), everywhere)
-    history = Records(workdir).history
     steps_per_epoch = -(-len(splits.train) // config.batch_size)
+    recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
+    measure = OfflineEstimators(estimators, recipe, config, splits.train.image_shape, mesh).measure
+    data = jax.device_put(resident.arrays(splits.train), everywhere)
     results = {}
     for rule, epoch in epochs.items():
         params = load_params(workdir / "checkpoints" / rule / str(epoch))
         step, rng = jnp.int32(epoch * steps_per_epoch), jax.random.key(config.seed)
         state = jax.device_put(TrainState(params, optax.EmptyState(), step, rng), everywhere)
         _, estimates = measure(state, data, epoch)
-        online = {field: history[epoch - 1][field] for field in FIELDS}
+        online = {field: run.history[epoch - 1][field] for field in FIELDS}
         results[rule] = {"epoch": epoch, "online": online, "estimates": estimates}
     return results
 
 
-def _kept_epochs(workdir: pathlib.Path, rules: Sequence[str]) -> dict[str, int]:
-    choices = json.loads((workdir / "summary.json").read_text())["rules"]
-    kept = {rule: choice["epoch"] for rule, choice in choices.items() if choice["checkpoint"]}
+def _find_epochs(run: FinishedRun, rules: Sequence[str]) -> dict[str, int]:
+    """The epoch of each rule's checkpoint."""
+    kept = {rule: choice["epoch"] for rule, choice in run.summary["rules"].items() if choice["checkpoint"]}
     for rule in rules:
         if rule not in kept:
-            raise UserError(f"{workdir} has no checkpoint {rule!r}; it has {', '.join(kept) or 'none'}")
+            raise UserError(f"{run.workdir} has no checkpoint {rule!r}; it has {', '.join(kept) or 'none'}")
     return {rule: kept[rule] for rule in rules or kept}
 
 
-def _check_data(workdir: pathlib.Path, splits: Splits) -> None:
+def _check_data(workdir: pathlib.Path, train: Examples) -> None:
     stored = np.load(workdir / "labels.npz")
-    if not (
-        np.array_equal(stored["labels"], splits.train.labels) and np.array_equal(stored["rows"], splits.train.rows)
-    ):
+    if not (np.array_equal(stored["labels"], train.labels) and np.array_equal(stored["rows"], train.rows)):
         raise UserError(f"the training data that {workdir}/config.json names are no longer those of its labels.npz")
-
-
-def _recipe(config: ConfigDict, splits: Splits) -> Recipe:
-    num_classes = len(splits.class_names)
-    return Recipe(
-        model=networks.build(config.network, num_classes),
-        optimizer=optax.set_to_zero(),
-        augmentation=Augmentation.from_config(config.augment),
-        num_classes=num_classes,
-        label_smoothing=config.loss.label_smoothing,
-        accumulation_steps=config.optimizer.accumulation_steps,
-    )

@@ -16,12 +16,12 @@ def head_alignment(
 
     The loss is the cross-entropy of `logits = embeddings @ kernel + bias`; its negative gradient with respect to the
     kernel W is the outer product of the embedding z and the negative residual, y − softmax(logits). With u = logits −
-    bias = z·W the cosine needs neither that gradient nor another product with W (Hölzl et al., arXiv 2510.25480):
+    bias = z·W the cosine needs neither that gradient nor another product with W (Hölzl et al., arXiv 2510.25480)::
 
         γ = Σ_j (y_j − p_j) u_j / (‖z‖ ‖y − p‖ ‖W‖)
 
     For integer labels the residual is divided by 1 − p_y, which the cosine does not notice. What remains is free of
-    cancellation however well a sample is fitted; q is the softmax over the wrong classes alone:
+    cancellation however well a sample is fitted; q is the softmax over the wrong classes alone::
 
         γ = Σ_{j≠y} q_j (u_y − u_j) / (‖z‖ ‖W‖ √(1 + Σ_{j≠y} q_j²))
 
@@ -41,6 +41,17 @@ def head_alignment(
 
     Raises:
       ValueError: when the shapes do not fit together.
+
+    Example:
+      Two samples with the same embedding, which the head takes for class 0. The second one is labelled 1:
+
+      >>> import jax.numpy as jnp
+      >>> from gwa import head_alignment
+      >>> kernel = jnp.eye(2)
+      >>> embeddings = jnp.array([[2.0, 0.0], [2.0, 0.0]])
+      >>> alignment = head_alignment(embeddings @ kernel, jnp.array([0, 1]), embeddings, kernel)
+      >>> [f"{score:.2f}" for score in alignment]
+      ['0.50', '-0.50']
     """
     logits, embeddings, kernel = (jnp.asarray(x, jnp.float32) for x in (logits, embeddings, kernel))
     labels = jnp.asarray(labels)
@@ -64,6 +75,15 @@ def head_gradient_norm(logits: ArrayLike, labels: ArrayLike, embeddings: ArrayLi
 
     Returns:
       float32 `[...]`, at least 0; small = well fitted.
+
+    Example:
+      The first sample is fitted, the second one is labelled otherwise:
+
+      >>> import jax.numpy as jnp
+      >>> from gwa import head_gradient_norm
+      >>> embeddings = logits = jnp.array([[2.0, 0.0], [2.0, 0.0]])
+      >>> [f"{norm:.2f}" for norm in head_gradient_norm(logits, jnp.array([0, 1]), embeddings)]
+      ['0.34', '2.49']
     """
     logits, embeddings, labels = (
         jnp.asarray(logits, jnp.float32),

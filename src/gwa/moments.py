@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+BETA = 1.2  # the offset β of the paper: minus the excess kurtosis of the uniform distribution
+
 
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=["count", "mean", "sums", "mean_error", "sums_error"], meta_fields=[]
@@ -27,8 +29,15 @@ class Moments:
       count: float32 scalar, how many scores.
       mean: float32 scalar.
       sums: float32 `[3]`, the central sums of second, third and fourth order.
-      mean_error, sums_error: what rounding took from `mean` and `sums` as sets were joined, so that millions of small
-        sets join as precisely as one large one (Neumaier's summation).
+      mean_error: what rounding took from `mean` as sets were joined, so that millions of small sets join as precisely
+        as one large one (Neumaier's summation).
+      sums_error: the same for `sums`.
+
+    Example:
+      >>> from gwa import Moments
+      >>> moments = Moments.of([0.1, 0.2]) + Moments.of([0.3, 0.4])
+      >>> print(f"{moments.count:.0f} scores, mean {moments.mean:.2f}, variance {moments.variance:.4f}")
+      4 scores, mean 0.25, variance 0.0125
     """
 
     count: Any
@@ -82,11 +91,18 @@ class Moments:
         return self.count * fourth / jnp.square(second) - 3
 
 
-def gwa_score(moments: Moments, beta: float = 1.2) -> jax.Array:
+def gwa_score(moments: Moments, beta: float = BETA) -> jax.Array:
     """Gradient-Weight Alignment of an epoch: mean / (excess kurtosis + beta); float32, higher is better.
 
     beta = 1.2 offsets the excess kurtosis of the uniform distribution. Two-peaked scores fall below it, down to −2,
     where the quotient would blow up or turn its sign: the score is NaN unless excess kurtosis + beta > 0.
+
+    Example:
+      A mean of 0.2 and an excess kurtosis of −1 give 0.2 / (−1 + 1.2):
+
+      >>> from gwa import Moments, gwa_score
+      >>> print(f"{gwa_score(Moments.of([0.1, 0.2, 0.2, 0.3])):.2f}")
+      1.00
     """
     denominator = moments.excess_kurtosis + beta
     return jnp.where(denominator > 0, moments.mean / jnp.where(denominator > 0, denominator, 1), jnp.nan)

@@ -1,4 +1,4 @@
-"""The devices of all processes: one mesh, how arrays lie on it, and where compiled programs are kept."""
+"""The devices of all processes: one mesh, how arrays are laid out on it, and the cache of compiled programs."""
 
 import hashlib
 import pathlib
@@ -13,7 +13,7 @@ from repository import cache_root
 
 from errors import UserError
 
-_LEAST_CUT = 1024  # numbers in an array that is worth being spread over the devices
+_LEAST_CUT = 1024  # numbers; a smaller array is not worth spreading over the devices
 
 
 def make_mesh() -> Mesh:
@@ -32,13 +32,13 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def parameter_shardings(tree: Any, mesh: Mesh, kind: str) -> Any:
-    """How parameters and the optimiser's moments lie on the devices.
+    """How parameters and the optimiser's moments are laid out on the devices.
 
     Args:
       tree: arrays or their shapes.
       mesh: of the devices.
-      kind: `data`, each array whole on every device, or `fsdp`, each cut along the largest of its dimensions that the
-        devices can share; what is small, or has no such dimension, stays whole.
+      kind: `data`, every array whole on every device; or `fsdp`, every array cut along the largest dimension that the
+        devices can share equally. Small arrays, and those without such a dimension, stay whole.
 
     Raises:
       UserError: for another kind.
@@ -57,7 +57,7 @@ def parameter_shardings(tree: Any, mesh: Mesh, kind: str) -> Any:
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:
-    """On the devices, what every process holds alike on its host."""
+    """Puts on the devices what every process holds on its host; all processes hold the same."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
@@ -69,14 +69,14 @@ def place(tree: Any, sharding: NamedSharding) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """On the host of every process, as numpy arrays, what lies on the devices of all; with several, all must call."""
+    """Fetches to every process, as numpy arrays, what is on the devices of all; every process must call this."""
     if jax.process_count() > 1:
         tree = jax.jit(lambda tree: tree, out_shardings=replicated_sharding(make_mesh()))(tree)
     return jax.device_get(tree)
 
 
 def describe_batch(batch_size: int, mesh: Mesh) -> str:
-    """How a batch is spread, such as `batch of 1024: 128 on each of 8 devices of 2 processes`."""
+    """How a batch is shared, such as `batch of 1024: 128 on each of 8 devices of 2 processes`."""
     if mesh.size == 1:
         return f"batch of {batch_size} on 1 device"
     processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
@@ -84,7 +84,7 @@ def describe_batch(batch_size: int, mesh: Mesh) -> str:
 
 
 def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> None:
-    """Refuses a batch that the devices and the parts it is computed in cannot share equally."""
+    """Refuses a batch that cannot be divided equally among the devices and the parts it is computed in."""
     if accumulation_steps < 1:
         raise UserError(f"optimizer.accumulation_steps is {accumulation_steps}; it must be at least 1")
     parts = mesh.size * accumulation_steps
@@ -96,14 +96,14 @@ def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> No
 
 
 def enable_compilation_cache() -> None:
-    """Keeps every compiled program in the user's cache directory: the next run starts in a third of the time."""
+    """Keeps compiled programs in the user's cache directory, so that the next run starts in a third of the time."""
     jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla" / _instruction_set()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _instruction_set() -> str:
-    """Tells processors apart, which JAX's own key does not; what one compiled may crash another on a shared home."""
+    """Tells processors apart, as JAX's key does not: on a shared home, what one compiled may crash another."""
     info = pathlib.Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -1,4 +1,4 @@
-"""Several processes that train one network: how they meet, what the first one decides for all, and how they end."""
+"""Several processes that train one network: how they meet, how process 0 decides for all, and how they end."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from parallel.stderr_relay import LOST
 
 T = TypeVar("T")
 
-_SECONDS_SILENT = 30  # a process that has not been heard of for so long has ended
-_SECONDS_TO_END = 2  # which the others are given before process 0 ends: they would take it for lost
+_SECONDS_SILENT = 30  # a process that has been silent for so long has ended
+_SECONDS_TO_END = 2  # process 0 ends so much later than the others, which would otherwise report it as lost
 _IS_LOSS = re.compile("gloo|nccl|connection|heartbeat|coordination|barrier", re.IGNORECASE)
 
 
 class Placement(NamedTuple):
-    """Which of how many processes this is, and whether it is alone on its machine."""
+    """The number of this process, how many there are, and whether this one is alone on its machine."""
 
     process_id: int
     num_processes: int
@@ -34,19 +34,19 @@ class Placement(NamedTuple):
 
 
 def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Joins the other processes of the job, if there are any; to be called before JAX has looked for devices.
+    """Joins the other processes of the job, if there are any. Call it before JAX looks for devices.
 
-    A process that `srun` or `mpirun` has started beside others, or that runs on a Cloud TPU, finds them by itself.
+    A process that `srun` or `mpirun` started together with others, or that runs on a Cloud TPU, finds them by itself.
 
     Args:
-      coordinator: host and port of process 0; None where the launcher tells.
-      num_processes: of the job; None where the launcher tells.
-      process_id: of this process, from 0; None where the launcher tells.
+      coordinator: host and port of process 0; None if the launcher tells it.
+      num_processes: of the job; None if the launcher tells it.
+      process_id: of this process, from 0; None if the launcher tells it.
 
     Raises:
-      UserError: when it cannot be known where the others are.
+      UserError: when the other processes cannot be found.
     """
-    launched = _launched()
+    launched = _read_placement()
     if num_processes is not None and process_id is not None:
         launched = Placement(process_id, num_processes, alone=True)
     elif num_processes is not None or process_id is not None or (coordinator and launched is None):
@@ -73,7 +73,7 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
         )
     except ValueError as error:  # a TPU without the metadata of a pod
         raise UserError(
-            f"the other processes cannot be found ({error}); say --coordinator, --num_processes and --process_id"
+            f"the other processes cannot be found ({error}); set --coordinator, --num_processes and --process_id"
         ) from None
 
 
@@ -85,17 +85,17 @@ def is_multiprocess() -> bool:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this process is the one that writes files and prints."""
     import jax
 
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def run_on_main(action: Callable[[], T]) -> T:
-    """What the action, which only process 0 runs, returns; the other processes wait and get it too, through JSON.
+    """Runs an action on process 0 alone; all processes wait for its result and return it, sent as JSON.
 
     Raises:
-      UserError: on process 0, when the action does; the others then end, as one line of error is enough.
+      UserError: on process 0, if the action raises it. The other processes then exit with code 2 and say nothing.
     """
     if not is_multiprocess():
         return action()
@@ -114,7 +114,7 @@ def run_on_main(action: Callable[[], T]) -> T:
 
 
 def gather_from_all(value: T) -> list[T]:
-    """What each process has, in their order and through JSON; all must call."""
+    """The values of all processes in their order, sent as JSON; every process must call this."""
     if not is_multiprocess():
         return [value]
     import numpy as np
@@ -128,9 +128,9 @@ def gather_from_all(value: T) -> list[T]:
 
 @contextmanager
 def end_together() -> Iterator[None]:
-    """Where one of several processes ends with an error, it ends at once, and the others notice.
+    """Lets one of several processes that fails exit at once, so that the others notice.
 
-    An ordinary exit would wait for the others, who wait for this one.
+    An ordinary exit would wait for the others, which wait for this process.
     """
     try:
         yield
@@ -149,29 +149,29 @@ def end_together() -> Iterator[None]:
         os._exit(code)
 
 
-def _launched() -> Placement | None:
-    """What Open MPI or Slurm says; None for a process that neither has started beside others."""
+def _read_placement() -> Placement | None:
+    """The placement that Open MPI or Slurm tells; None if neither started this process together with others."""
     environment = os.environ
     if int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1:
         rank, size, beside = (int(environment[f"OMPI_COMM_WORLD_{name}"]) for name in ("RANK", "SIZE", "LOCAL_SIZE"))
         return Placement(rank, size, alone=beside == 1)
-    # Of the step, which srun starts: a batch script that starts one process may have been given more tasks.
+    # Slurm's step, not its job: a batch script that starts one process may have been given more tasks.
     if (size := int(environment.get("SLURM_STEP_NUM_TASKS", 1))) > 1 and "OMPI_COMM_WORLD_SIZE" not in environment:
         return Placement(int(environment["SLURM_PROCID"]), size, alone=environment["SLURM_STEP_NUM_NODES"] == str(size))
     return None
 
 
 def _launcher_tells_coordinator() -> bool:
-    """Open MPI 4 and Slurm do, in what JAX reads; Open MPI 5 does not."""
+    """Whether JAX can read the coordinator from the launcher: from Open MPI 4 and Slurm, not from Open MPI 5."""
     return "OMPI_MCA_orte_hnp_uri" in os.environ or (
         "OMPI_COMM_WORLD_SIZE" not in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ
     )
 
 
 def _relay_stderr() -> None:
-    """From here on, stderr says in one line why JAX's runtime has aborted this process."""
+    """Makes stderr say in one line why JAX's runtime aborts this process, from here on."""
     command = [sys.executable, stderr_relay.__file__]
-    # In a session of its own it outlives the interrupt or the kill of the process group and still says why.
+    # In its own session it outlives the interrupt or the kill of the process group, and still says why.
     relay = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     assert relay.stdin is not None
     os.dup2(relay.stdin.fileno(), sys.stderr.fileno())

@@ -1,20 +1,20 @@
-"""BatchOrder on one process's stderr, up to the report with which JAX's runtime aborts a process whose others are gone.
+"""Passes on the stderr of a process, and shortens the report of JAX's runtime when it aborts because others are gone.
 
-That happens in C++, where Python cannot come in between, and takes a hundred lines; here it takes one. Run by
-`parallel.processes` as a program that reads stdin.
+The runtime aborts in C++, where Python cannot intervene, and prints a hundred lines; this program prints one.
+`parallel.processes` starts it, and it reads stdin.
 """
 
 import re
 import sys
 from typing import TextIO
 
-LOST = "another process of the job has ended; the same command, started again, goes on from its latest checkpoint"
+LOST = "another process of the job has ended; start the same command again to continue from the latest checkpoint"
 NOT_MET = "not all processes of the job have met; start all of them together, with the same --coordinator"
 _BEGINS = re.compile(r"[EF]\d{4} .*(coordination_service|preemption_sync_manager|client\.h)")
 
 
 def relay(source: TextIO, target: TextIO) -> None:
-    """Reads lines to the end, and says in one what begins with a report of JAX's coordination service."""
+    """Copies lines to the end; a report of JAX's coordination service becomes one line."""
     for line in source:
         if _BEGINS.match(line):
             report = line + source.read()

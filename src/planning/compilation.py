@@ -6,7 +6,6 @@ XLA needs only a description of the devices and the libraries for them, which th
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import os
 from collections.abc import Iterator
@@ -23,8 +22,8 @@ from datasets.feeds.batches import Stacked
 from errors import UserError
 from parallel import devices
 from planning.accelerators import ACCELERATORS, GPUS, TPUS
-from training.state import shardings, state_shapes
-from training.step import Recipe, Running, train_block
+from training.state import state_shapes, state_shardings
+from training.step import Recipe, Running, jit_train_block
 
 _LIBTPU = {
     "TPU_SKIP_MDS_QUERY": "1",
@@ -86,7 +85,7 @@ def compile_train_block(
 def _lower(config: Any, recipe: Recipe, shape: tuple[int, int, int], mesh: Mesh) -> Any:
     """The training program for one batch, lowered for the devices of the mesh."""
     everywhere, spread = devices.replicated_sharding(mesh), devices.batch_sharding(mesh)
-    state_sharding = shardings(recipe.model, recipe.optimizer, shape, mesh, config.sharding)
+    sharding = state_shardings(recipe.model, recipe.optimizer, shape, mesh, config.sharding)
 
     def replicated(leaf: Any, sharding: Any = everywhere) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -94,17 +93,12 @@ def _lower(config: Any, recipe: Recipe, shape: tuple[int, int, int], mesh: Mesh)
     def of_batch(dtype: Any, *rest: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((1, config.batch_size, *rest), dtype, sharding=spread)
 
-    state = jax.tree.map(replicated, state_shapes(recipe.model, recipe.optimizer, shape), state_sharding)
+    state = jax.tree.map(replicated, state_shapes(recipe.model, recipe.optimizer, shape), sharding)
     running = jax.tree.map(replicated, jax.eval_shape(Running.start))
     label = of_batch(jnp.int32)
     batch: Any = {"image": of_batch(jnp.uint8, *shape), "label": label, "index": label, "mask": of_batch(jnp.float32)}
     number = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
-    step = jax.jit(
-        functools.partial(train_block, recipe),
-        donate_argnums=(0, 1),
-        out_shardings=(state_sharding, everywhere, everywhere, None),
-    )
-    return step.lower(state, running, Stacked(batch), number, number)
+    return jit_train_block(recipe, sharding, mesh).lower(state, running, Stacked(batch), number, number)
 
 
 def _describe_devices(accelerator: str, num_devices: int) -> list[Any]:

@@ -13,14 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-import networks
-from datasets.feeds.augment import Augmentation, normalize
+from datasets.feeds.augment import normalize
 from errors import UserError
 from planning.accelerators import ACCELERATORS
 from planning.compilation import trace_for
-from training import optimizer
 from training.state import TrainState, state_shapes
-from training.step import Recipe, cross_entropy, forward, train_step
+from training.step import Recipe, build_recipe, cross_entropy, forward, train_step
 
 
 class DataSet(NamedTuple):
@@ -197,26 +195,13 @@ def count_steps(config: Any, data: DataSet) -> int:
     return config.epochs * -(-data.train_examples // config.batch_size)
 
 
-def recipe_of(config: Any, data: DataSet, steps: int) -> Recipe:
-    """The recipe of a config's training step: network, optimiser for so many steps, augmentation.
-
-    Raises:
-      UserError: for a network or an optimiser that cannot be built.
-    """
-    model = networks.build(config.network, data.classes)
-    chain, _ = optimizer.build(config.optimizer, steps)
-    augmentation = Augmentation.from_config(config.augment)
-    smoothing, parts = config.loss.label_smoothing, config.optimizer.accumulation_steps
-    return Recipe(model, chain, augmentation, data.classes, smoothing, parts)
-
-
 def count_program(config: Any, data: DataSet, steps: int) -> Program:
     """Counts what the config's network and training step do, from their traces.
 
     Raises:
       UserError: for a network or an optimiser that cannot be built.
     """
-    recipe, shape = recipe_of(config, data, steps), data.image_shape
+    recipe, shape = build_recipe(config, data.classes, steps), data.image_shape
     recipe = dataclasses.replace(recipe, accumulation_steps=1)  # the sum is the same
     model, chain = recipe.model, recipe.optimizer
     with trace_for("gpu"):

@@ -7,13 +7,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from evaluation.results import read_accuracy
 from gwa import RULES
 from reports import paper
 from reports.judging import Mean
 from reports.layout import Cell, Line, Table
 from reports.paper import Published
 from reports.sweep_runs import SweepRuns, note_missing_evaluation
-from training.run.reader import FinishedRun, read_corrupted_accuracy
+from training.run.reader import FinishedRun
 
 LABELS = {"clean": "clean labels", "aggre": "9 % wrong", "random1": "17 % wrong"}
 """The labels of CIFAR-10-N that sweeps use, in the paper's order."""
@@ -160,7 +161,7 @@ def _judge_corrupted(
     runs = sweep.where(**cell)
     if not runs:
         return Cell(paper=published, note=sweep.note_not_run(list(cell.values())))
-    accuracies = (read_corrupted_accuracy(run, data, row.rule, group, severity) for run in runs)
+    accuracies = (read_accuracy(run.workdir, data, row.rule, group, severity) for run in runs)
     mean = Mean.of(100 * accuracy for accuracy in accuracies if accuracy is not None)
     return Cell(mean, published, "" if mean else note_missing_evaluation(runs[0], data))
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from errors import UserError
+from evaluation.results import read_accuracy
 from reports import judging
 from reports.judging import Mean
 from sweeps import definition
-from training.run.reader import FinishedRun, read_external_accuracy
+from training.run.reader import FinishedRun
 
 MAY_DIFFER = {
     "dataset.path": "says where the data lie",
@@ -131,7 +132,7 @@ class SweepRuns:
     def judge_on(self, test_set: str, rule: str, **values: Any) -> tuple[Mean | None, str]:
         """The mean accuracy on another test set of what a rule chose, and a note where it has not been evaluated."""
         runs = self.where(**values)
-        accuracies = (read_external_accuracy(run, test_set, rule) for run in runs)
+        accuracies = (read_accuracy(run.workdir, test_set, rule) for run in runs)
         mean = Mean.of(100 * accuracy for accuracy in accuracies if accuracy is not None)
         return mean, "" if mean else note_missing_evaluation(runs[0], test_set)
 

@@ -1,4 +1,4 @@
-"""What an epoch of training shows, collected while it runs."""
+"""What the steps of an epoch show, collected on the devices and fetched when somebody asks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from datasets.feeds import Block, Feed
-from datasets.feeds.batches import Batches
+from datasets.feeds.batches import Batches, Block, Feed
 from parallel import devices
 from training.step import Metrics, Running
 
 
-class Epoch(NamedTuple):
-    """What an epoch of training showed: means over its steps and, in row order, what there is of each sample."""
+class EpochResult(NamedTuple):
+    """What an epoch of training has shown.
+
+    Attributes:
+      means: over the steps, by the name of the metric.
+      samples: by name, an array `[N]` in row order: alignment, prediction and further estimates of the alignment.
+    """
 
     means: dict[str, float]
-    samples: dict[str, np.ndarray]  # alignment, prediction and further estimates of the alignment, each [N]
-    estimates: dict[str, dict[str, float]]  # GWA and its parts of each further estimate
+    samples: dict[str, np.ndarray]
 
 
 class Steps(NamedTuple):
@@ -32,23 +35,23 @@ class Steps(NamedTuple):
 
 
 class Collector:
-    """What the steps of an epoch have shown so far; it stays on the devices until somebody asks.
+    """The metrics of an epoch so far.
 
     Attributes:
-      steps: how many there were.
-      waited: seconds that the host has waited for the feed, and the devices maybe with it.
+      steps: how many steps there were.
+      waited: seconds that the host has waited for the feed, and with it perhaps the devices.
     """
 
-    def __init__(self, begun: Mapping[str, Any] | None = None):
-        """At the start of an epoch, or where `fetch` had come when the run was cut off."""
-        self._fetched = [Steps(**begun["steps"])] if begun else []
+    def __init__(self, started: Mapping[str, Any] | None = None):
+        """Begins an epoch, or continues one from what `fetch` returned before the run was cut off."""
+        self._fetched = [Steps(**started["steps"])] if started else []
         self._waiting: list[Steps] = []
-        self._started = time.perf_counter() - (float(begun["seconds"]) if begun else 0)
-        self.steps = len(self._fetched[0].rows) if begun else 0
-        self.waited = float(begun["waited"]) if begun else 0.0
+        self._started = time.perf_counter() - (float(started["seconds"]) if started else 0)
+        self.steps = len(self._fetched[0].rows) if started else 0
+        self.waited = float(started["waited"]) if started else 0.0
 
-    def awaiting(self, blocks: Iterator[Block]) -> Iterator[Block]:
-        """The blocks, as they come."""
+    def wait_for(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """Passes the blocks on as they come, and counts the seconds that they take to come."""
         while True:
             asked = time.perf_counter()
             block = next(blocks, None)
@@ -58,34 +61,34 @@ class Collector:
             yield block
 
     def add(self, batches: Batches, count: int, metrics: Metrics, feed: Feed) -> None:
-        """The metrics of the first `count` of the feed's next batches."""
+        """Adds the metrics of the first `count` of the feed's next batches."""
         self._waiting.append(Steps(batches.rows, batches.mask, metrics))
         self.steps += count
         feed.hold_back(self._waiting)
 
     def seconds(self) -> float:
-        """Since the epoch began, without the time between a cut and the start that went on."""
+        """Seconds since the epoch began, without the time between an interruption and the next start."""
         return time.perf_counter() - self._started
 
     def fetch(self) -> dict[str, Any]:
         """Everything so far as a tree of numpy arrays, for a checkpoint within the epoch."""
         seconds = {"seconds": np.float32(self.seconds()), "waited": np.float32(self.waited)}
-        return {"steps": self._all()._asdict(), **seconds}
+        return {"steps": self._fetch_steps()._asdict(), **seconds}
 
     def running(self, labels: np.ndarray) -> Running:
-        """What the epoch has shown so far, as the progress bar tells it."""
+        """What the progress bar says of the epoch so far."""
         if not self.steps:
             return Running.start()
-        rows, mask, metrics = self._all()
+        rows, mask, metrics = self._fetch_steps()
         flat = {name: metrics[name].ravel() for name in ("alignment", "prediction")}
         return Running.start().plus(flat, labels[rows.ravel()], mask.ravel())
 
-    def epoch(self, num_examples: int) -> Epoch:
-        """The whole epoch, each row's metrics where it belongs; rows that filled up a batch are dropped.
+    def result(self, num_examples: int) -> EpochResult:
+        """The whole epoch, each sample's metrics in its row; rows that only filled up a batch are dropped.
 
-        An image that was skipped has no score: NaN, and the prediction -1.
+        An image that was skipped has the alignment NaN and the prediction -1.
         """
-        rows, mask, metrics = self._all()
+        rows, mask, metrics = self._fetch_steps()
         counted, weights = mask.ravel() > 0, mask.sum(axis=1)
         samples, means = {}, {}
         for name, values in metrics.items():
@@ -95,10 +98,10 @@ class Collector:
                 nothing = -1 if np.issubdtype(values.dtype, np.integer) else np.nan
                 samples[name] = np.full(num_examples, nothing, values.dtype)
                 samples[name][rows.ravel()[counted]] = values.ravel()[counted]
-        return Epoch(means, samples, {})
+        return EpochResult(means, samples)
 
-    def _all(self) -> Steps:
-        """Fetches what waits; of several processes, all must call."""
+    def _fetch_steps(self) -> Steps:
+        """Fetches what waits; if there are several processes, all of them must call."""
         if self._waiting:
             parts = [*self._fetched, *devices.fetch(self._waiting)]
             self._fetched = [jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)]

@@ -1,11 +1,11 @@
-"""Other ways to estimate an epoch's alignments, by name, for comparison with the scores that training takes online.
+"""Other estimates of an epoch's alignments, by name, to compare with those that training computes online.
 
 textbook           the residual softmax − target as it stands, in the compute dtype, from the same forward pass
 offline            the head's alignment at the parameters after the epoch, on the images as evaluation sees them
-offline_train      the same on what training made of the images in that epoch: augmentation, mixing and dropout
+offline_train      the same with the augmentation, mixing and dropout of that epoch
 full               as offline, with the gradient of all parameters in place of the head's kernel
-layers=<pattern>   as full, for every parameter array by itself whose whole path (`head/kernel`) matches the regular
-                   expression; each is an estimate of its own, `layers/<path>`
+layers=<pattern>   as full, separately for every parameter array whose path (`head/kernel`) matches the regular
+                   expression as a whole; the estimates are called `layers/<path>`
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import UserError
-from gwa import Moments, gwa_score
+from gwa.moments import BETA
 
 TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, LAYERS = "textbook", "offline", "offline_train", "full", "layers"
 NAMES = (TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, f"{LAYERS}=<pattern>")
 
 
-def check(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, if each is one of NAMES.
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names as a tuple if each is one of NAMES.
 
     Raises:
-      UserError: otherwise, and where the pattern of `layers` is no regular expression.
+      UserError: otherwise, or if the pattern of `layers` is not a regular expression.
     """
     for name in names:
         pattern = layer_pattern(name)
@@ -42,19 +42,26 @@ def check(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def layer_pattern(name: str) -> str | None:
-    """The pattern of `layers=<pattern>`; None for any other estimator."""
+    """The pattern in `layers=<pattern>`; None for any other estimator."""
     kind, equals, pattern = name.partition("=")
     return pattern if kind == LAYERS and equals else None
 
 
 def summarize_alignments(alignments: np.ndarray) -> dict[str, float]:
-    """GWA of an epoch's alignments `[N]`, and what it is made of."""
-    moments = jax.device_get(jax.jit(Moments.of)(alignments))
+    """GWA of an epoch's alignments `[N]` and what it is made of, as `gwa.Moments` has them, on the host in float64.
+
+    `excess_kurtosis` is NaN where all alignments are equal, and `gwa` where excess kurtosis + 1.2 is not positive.
+    """
+    alignments = alignments.astype(np.float64)
+    mean = alignments.mean()
+    squares = np.square(alignments - mean)
+    variance = squares.mean()
+    kurtosis = np.square(squares).mean() / variance**2 - 3 if variance else np.nan
     return {
-        "gwa": float(gwa_score(moments)),
-        "alignment_mean": float(moments.mean),
-        "alignment_variance": float(moments.variance),
-        "excess_kurtosis": float(moments.excess_kurtosis),
+        "gwa": float(mean / (kurtosis + BETA)) if kurtosis + BETA > 0 else float("nan"),
+        "alignment_mean": float(mean),
+        "alignment_variance": float(variance),
+        "excess_kurtosis": float(kurtosis),
     }
 
 
@@ -63,8 +70,8 @@ def textbook_alignment(
 ) -> jax.Array:
     """The alignment as the formula reads, −z·(W δ) / (‖z‖ ‖δ‖ ‖W‖ + 1e-12) with δ = softmax(logits) − target.
 
-    Everything is rounded to `dtype`. δ cancels for well fitted samples, and 1e-12, as in the paper's repository, then
-    decides; `gwa.head_alignment` is free of both.
+    Everything is rounded to `dtype`. For well fitted samples δ cancels, and then the 1e-12 of the paper's repository
+    decides the result; `gwa.head_alignment` has neither problem.
 
     Args:
       logits: `[B, classes]`.

@@ -1,4 +1,4 @@
-"""Alignments at fixed parameters: the estimators that take a pass of their own over the training set."""
+"""Alignments at fixed parameters: the estimators that need another pass over the training set."""
 
 from __future__ import annotations
 
@@ -22,8 +22,16 @@ from datasets.feeds.order import cut_into_blocks, cut_into_one_block, shuffle_ro
 from errors import UserError
 from gwa import head_alignment
 from parallel import devices
-from training import estimators
-from training.estimators import FULL, LAYERS, OFFLINE, OFFLINE_TRAIN, TEXTBOOK, layer_pattern, summarize_alignments
+from training.estimators import (
+    FULL,
+    LAYERS,
+    OFFLINE,
+    OFFLINE_TRAIN,
+    TEXTBOOK,
+    check_names,
+    layer_pattern,
+    summarize_alignments,
+)
 from training.state import TrainState
 from training.step import Recipe, cross_entropy, forward, prepare_training_batch, train_step
 
@@ -34,7 +42,7 @@ Scores = dict[str, jax.Array]
 
 
 class Pass(NamedTuple):
-    """One estimator: its compiled scores, the batch size that it takes, and whether its batches are training's."""
+    """An estimator: its compiled function, its batch size, and whether it uses the batches of training."""
 
     scores: Callable[..., Scores]
     batch_size: int
@@ -42,7 +50,7 @@ class Pass(NamedTuple):
 
 
 class OfflineEstimators:
-    """The estimators of a run that need no step of training; without names, none."""
+    """The estimators of a run that take a pass of their own over the training set."""
 
     def __init__(
         self,
@@ -52,21 +60,21 @@ class OfflineEstimators:
         image_shape: tuple[int, ...],
         mesh: jax.sharding.Mesh,
     ):
-        """Compiles nothing yet.
+        """Chooses the estimators; they are compiled when they are first used.
 
         Args:
-          names: as `config.estimators` has them; `textbook`, which training itself takes, is passed over.
-          recipe: of training; its optimizer is not used.
-          config: of the run; `seed`, `batch_size` and `eval_batch_size` are read.
+          names: `config.estimators`; `textbook`, which the training step computes, is ignored.
+          recipe: of training; the optimizer is not used.
+          config: of the run; reads `seed`, `batch_size` and `eval_batch_size`.
           image_shape: height, width, channels.
           mesh: the devices.
 
         Raises:
-          UserError: for a name or a pattern that means nothing here.
+          UserError: for an unknown name, or a pattern that matches no parameter.
         """
         self._seed, self._mesh = config.seed, mesh
         self._passes = {}
-        for name in estimators.check(names):
+        for name in check_names(names):
             pattern = layer_pattern(name)
             if name == OFFLINE:
                 scores, batch_size = functools.partial(evaluation_scores, recipe), config.eval_batch_size
@@ -86,8 +94,8 @@ class OfflineEstimators:
         """The estimates at the state after an epoch.
 
         Returns:
-          By the estimate's name, the alignments float32 `[N]` in row order; and GWA with its parts and the seconds that
-          the estimator took, for all layers together under `layers_seconds`.
+          By the name of the estimate, the alignments float32 `[N]` in row order; and GWA with its parts and the seconds
+          that the estimator took (for all layers together, as `layers_seconds`).
         """
         samples: dict[str, np.ndarray] = {}
         estimates: dict[str, dict[str, float]] = {}
@@ -128,14 +136,14 @@ def evaluation_scores(recipe: Recipe, state: TrainState, batches: Batches, epoch
 
 
 def training_scores(recipe: Recipe, state: TrainState, batches: Batches, epoch: jax.Array) -> Scores:
-    """What the steps of the epoch that ends with `state`, in these batches, give when none updates."""
+    """The alignments of the epoch that ended with `state`, if no step of it had updated the parameters."""
     frozen = dataclasses.replace(recipe, optimizer=optax.set_to_zero())
     first = state.step - len(batches)
 
     def alignment(i: jax.Array) -> jax.Array:
         as_then = TrainState(state.params, optax.EmptyState(), first + i, state.rng)
         _, metrics = train_step(frozen, as_then, batches.at(i), epoch)
-        return metrics["alignment"]  # XLA drops what else the step computes, the gradient above all
+        return metrics["alignment"]  # XLA removes everything else that the step computes, above all the gradient
 
     return {OFFLINE_TRAIN: jax.lax.map(alignment, jnp.arange(len(batches)))}
 
@@ -153,10 +161,10 @@ def gradient_scores(
       recipe: static under jit.
       groups: by the estimate's name, the paths of the parameters that together make one vector.
       state, epoch: as for the others.
-      batches: micro-batches; the gradients of all samples of one are held at a time.
+      batches: micro-batches; the gradients of all samples of one are in memory at a time.
 
     Returns:
-      float32 `[steps, B]` of each group; 0 where the gradient or the parameters are.
+      float32 `[steps, B]` for each group; 0 where the gradient or the parameters are 0.
     """
     parameters = flatten_dict(state.params, sep="/")
     wanted = {path: parameters[path] for paths in groups.values() for path in paths}
@@ -189,8 +197,8 @@ def prepare_evaluation_batch(recipe: Recipe, state: TrainState, batch: Batch, ep
 def _parallel_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """A loss of one sample whose gradient has the direction of the cross-entropy's.
 
-    With class indices, the cross-entropy is softplus(m) of m = logsumexp_{j≠y}(logits) − logits_y, so its gradient is
-    that of m times a positive number, which vanishes for well fitted samples; the gradient of m does not.
+    For class indices the cross-entropy is softplus(m) with m = logsumexp_{j≠y}(logits) − logits_y. Its gradient is that
+    of m times a positive number, which vanishes for well fitted samples; the gradient of m does not vanish.
     """
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         return jnp.sum(cross_entropy(logits, targets))
@@ -205,13 +213,13 @@ def _negative_cosine(gradient: list[jax.Array], parameters: list[jax.Array]) -> 
 
 
 def _parameter_sizes(recipe: Recipe, image_shape: tuple[int, ...]) -> dict[str, int]:
-    """How many numbers each parameter array has, by its path."""
+    """The size of each parameter array, by its path."""
     shapes = jax.eval_shape(recipe.model.init, jax.random.key(0), jnp.zeros((1, *image_shape)))["params"]
     return {path: math.prod(leaf.shape) for path, leaf in flatten_dict(shapes, sep="/").items()}
 
 
 def _groups(pattern: str | None, sizes: dict[str, int], num_devices: int) -> tuple[dict[str, tuple[str, ...]], int]:
-    """What `gradient_scores` takes: the groups of one estimator, and how many samples a micro-batch has."""
+    """For `gradient_scores`: the groups of one estimator, and the number of samples in a micro-batch."""
     paths = tuple(path for path in sizes if pattern is None or re.fullmatch(pattern, path))
     if not paths:
         raise UserError(

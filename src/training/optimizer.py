@@ -1,4 +1,4 @@
-"""From `config.optimizer` to an optax chain and its learning-rate schedule."""
+"""From `config.optimizer` to an optax chain and the schedule of its learning rate."""
 
 from typing import Any
 
@@ -8,13 +8,17 @@ import optax
 from errors import UserError
 
 
-def build(config: Any, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The chain that turns a batch's mean gradient into the update, and the learning rate as a function of the step.
+def build_optimizer(config: Any, total_steps: int) -> optax.GradientTransformation:
+    """The chain that turns the mean gradient of a batch into the update.
+
+    Args:
+      config: `config.optimizer` of a run.
+      total_steps: updates that the whole run makes; the learning rate's schedule ends there.
 
     Raises:
       UserError: for an unknown name, or settings that contradict each other.
     """
-    schedule = _schedule(config, total_steps)
+    schedule = build_schedule(config, total_steps)
     decays = config.weight_decay > 0
     if config.decay not in ("kernels", "all"):
         raise UserError(f"optimizer.decay is {config.decay!r}; it must be kernels or all")
@@ -30,12 +34,15 @@ def build(config: Any, total_steps: int) -> tuple[optax.GradientTransformation, 
         rule = optax.chain(optax.add_decayed_weights(config.weight_decay, mask), rule) if decays else rule
     else:
         raise UserError(f"optimizer.name is {config.name!r}; it must be adam, adamw or sgd")
-    return (
-        rule if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
-    ), schedule
+    return rule if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
 
 
-def _schedule(config: Any, total_steps: int) -> optax.Schedule:
+def build_schedule(config: Any, total_steps: int) -> optax.Schedule:
+    """The learning rate as a function of the step, from 0.
+
+    Raises:
+      UserError: for an unknown schedule, or a warm-up that does not end before training does.
+    """
     warmup, peak = config.warmup_steps, config.learning_rate
     if not 0 <= warmup < total_steps:
         raise UserError(

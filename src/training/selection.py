@@ -1,4 +1,4 @@
-"""The rules of a run: which epochs they keep, when the first of them stops training, and what came of it."""
+"""The rules of a run: which epochs they keep, when the first of them stops training, and the summary of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.run.records import Record
 
 
 class Selection:
-    """The rules that `config.stopping` names, followed epoch by epoch. The first one chooses, and may stop training."""
+    """The rules that `config.stopping` names, updated epoch by epoch. The first one chooses, and may stop training."""
 
     def __init__(self, config: Any, splits: Splits):
         self.names = tuple(config.rules)
@@ -42,7 +42,7 @@ class Selection:
         return improved, stops[0]
 
     def replay(self, history: Iterable[Record]) -> bool:
-        """Follows the epochs of an earlier start; returns whether training had stopped."""
+        """Updates the rules with the epochs of an earlier start; returns whether training had stopped."""
         stop = False
         for record in history:
             _, stop = self.update(record)
@@ -72,7 +72,7 @@ def _rule(name: str, config: Any, first: bool) -> Rule:
 
 
 def summarize(config: Any, selection: Selection, history: list[Record], facts: dict[str, Any]) -> dict[str, Any]:
-    """What each rule chose, and, to judge it, the last epoch and the one that was best on the test set."""
+    """What each rule chose and, to judge the choices, the last epoch and the one that was best on the test set."""
     by_epoch = {record["epoch"]: record for record in history}
     rules = {}
     for name, epoch in selection.best_epochs.items():

@@ -1,48 +1,65 @@
-"""Measurements at fixed parameters after an epoch, which cost backward passes: gradient disparity and sharpness."""
+"""Signals that training does not show by itself: what rules have measured after an epoch, and two-peaked alignments.
+
+A rule may need a field that costs passes of its own. Whoever defines the rule brings the measurement: a method
+`measure(recipe, state, batches, epoch)` that returns a scalar, and an attribute `batches`, how many training batches it
+takes. For the rules of `gwa`, which knows no trainer, MEASUREMENTS holds it.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from datasets.feeds.batches import Batch, Batches
 from errors import UserError
-from gwa.rules import GradientDisparity, LowestSharpness, Rule
+from gwa.rules import Rule
 from training.state import TrainState
 from training.step import Recipe, cross_entropy, forward, prepare_training_batch
 
+PRONOUNCED = 0.8  # the user is told of a valley this deep
+_POINTS = 2000
+_LEAST_SHARE = 0.05
 
-def build_measurements(
-    rules: Iterable[Rule], recipe: Recipe, steps_per_epoch: int
-) -> dict[str, tuple[Callable[..., jax.Array], int]]:
-    """The compiled measurements that the rules read, by the name of their field, each with its number of batches.
+
+class Measurement(NamedTuple):
+    """A compiled measurement, and the number of batches that it takes."""
+
+    measure: Callable[..., jax.Array]
+    batches: int
+
+
+def build_measurements(rules: Iterable[Rule], recipe: Recipe, steps_per_epoch: int) -> dict[str, Measurement]:
+    """The measurements that the rules need, by the field of the record that they fill.
 
     Raises:
-      UserError: when an epoch has fewer batches.
+      UserError: when an epoch has fewer batches than a measurement takes.
     """
-    compiled: dict[str, tuple[Callable[..., jax.Array], int]] = {}
+    compiled = {}
     for rule in rules:
-        if isinstance(rule, GradientDisparity):
-            measure = functools.partial(gradient_disparity, recipe)
-        elif isinstance(rule, LowestSharpness):
-            measure = functools.partial(sharpness, recipe, radius=rule.radius)
+        field = rule.needs[0]
+        if hasattr(rule, "measure"):
+            measure = functools.partial(rule.measure, recipe)
+        elif field in MEASUREMENTS:
+            measure = functools.partial(MEASUREMENTS[field], rule, recipe)
         else:
             continue
-        if rule.batches > steps_per_epoch:
+        if rule.batches > steps_per_epoch:  # type: ignore[attr-defined]  # only rules that are measured have it
             raise UserError(
-                f"stopping.{rule.name}.batches is {rule.batches}; it must be at most the {steps_per_epoch} of an epoch"
+                f"stopping.{rule.name}.batches is {rule.batches}; it must be at most {steps_per_epoch}, "  # type: ignore[attr-defined]
+                "the number of batches in an epoch"
             )
-        compiled[rule.needs[0]] = jax.jit(measure), rule.batches
+        compiled[field] = Measurement(jax.jit(measure), rule.batches)  # type: ignore[attr-defined]
     return compiled
 
 
-def gradient_disparity(recipe: Recipe, state: TrainState, batches: Batches, epoch: jax.Array) -> jax.Array:
+def gradient_disparity(rule: Any, recipe: Recipe, state: TrainState, batches: Batches, epoch: jax.Array) -> jax.Array:
     """Mean L2 distance between the gradients of all pairs of the batches.
 
     Each batch's loss is the mean of its samples' cross-entropies divided by their standard deviation (unbiased), which
@@ -69,14 +86,8 @@ def gradient_disparity(recipe: Recipe, state: TrainState, batches: Batches, epoc
     return jnp.mean(distances)
 
 
-def sharpness(
-    recipe: Recipe,
-    state: TrainState,
-    batches: Batches,
-    epoch: jax.Array,
-    radius: float,
-) -> jax.Array:
-    """Mean over the batches of L(w + r g/‖g‖) − L(w), g the batch's gradient, r `radius`.
+def sharpness(rule: Any, recipe: Recipe, state: TrainState, batches: Batches, epoch: jax.Array) -> jax.Array:
+    """Mean over the batches of L(w + r g/‖g‖) − L(w), g the batch's gradient, r the rule's `radius`.
 
     The first-order maximum of the loss within that radius (sharpness-aware minimisation, Foret et al. 2021, arXiv
     2010.01412, eq. 2), on the images of training.
@@ -89,7 +100,7 @@ def sharpness(
             return jnp.sum(examples["weight"] * _losses(recipe, params, examples, key))
 
         before, gradient = jax.value_and_grad(loss)(state.params)
-        scale = radius / optax.tree.norm(gradient)
+        scale = rule.radius / optax.tree.norm(gradient)
         return loss(jax.tree.map(lambda leaf, slope: leaf + scale * slope, state.params, gradient)) - before
 
     return jnp.mean(jax.lax.map(rise, jnp.arange(len(batches))))
@@ -98,3 +109,39 @@ def sharpness(
 def _losses(recipe: Recipe, params: Any, examples: Batch, key: jax.Array) -> jax.Array:
     logits, _ = forward(recipe, params, examples["images"], key)
     return cross_entropy(logits, examples["targets"])
+
+
+MEASUREMENTS: dict[str, Callable[..., jax.Array]] = {"gradient_disparity": gradient_disparity, "sharpness": sharpness}
+
+
+def first_pronounced(history: Iterable[Mapping[str, Any]], warmup: float) -> int | None:
+    """The first epoch after the share `warmup` of training with a pronounced valley; None if there is none."""
+    deep = (
+        record["epoch"]
+        for record in history
+        if record["progress"] > warmup and (record["two_peakedness"] or 0) >= PRONOUNCED
+    )
+    return next(deep, None)
+
+
+def two_peakedness(scores: np.ndarray) -> float:
+    """How deep the valley between two peaks of the scores `[N]` is; in [0, 1], 0 = one peak, 1 = nothing in between.
+
+    A mixture of two normal distributions is fitted to 2,000 quantiles of the scores; the valley is 1 − the lowest
+    density between the two means / the lower density of those at the means. NaN where all scores are equal; 0 where one
+    of the two components is a fringe of less than 5 %.
+    """
+    if scores.min() == scores.max():
+        return float("nan")
+    from sklearn.mixture import GaussianMixture
+
+    points = np.quantile(scores, (np.arange(_POINTS) + 0.5) / _POINTS)
+    points = ((points - points.mean()) / points.std())[:, None]
+    quartiles = np.quantile(points, [0.25, 0.75])[:, None]
+    start = {"means_init": quartiles, "init_params": "random_from_data", "random_state": 0}
+    fit = GaussianMixture(2, tol=1e-4, max_iter=300, **start).fit(points)
+    if fit.weights_.min() < _LEAST_SHARE:
+        return 0.0
+    first, second = fit.means_
+    density = np.exp(fit.score_samples(np.linspace(first, second, 200)))
+    return float(1 - density.min() / min(density[0], density[-1]))

@@ -1,5 +1,8 @@
-"""The state of training, and how it begins."""
+"""The state of training, and how it is initialised: at random, or with pretrained weights."""
 
+import dataclasses
+import json
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from errors import UserError
 from parallel import devices
+from training.run.checkpoints import load_params
 
 
 @flax.struct.dataclass
@@ -21,7 +26,7 @@ class TrainState:
       params: the network's parameters, float32.
       opt_state: of the optax chain.
       step: int32, how many updates have been made.
-      rng: the run's key. It stays as it is: whatever is random is drawn from it by epoch, step and row.
+      rng: the run's key. It never changes: everything random is drawn from it by epoch, step and row.
     """
 
     params: Any
@@ -30,7 +35,7 @@ class TrainState:
     rng: jax.Array
 
 
-def create(
+def create_state(
     model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], seed: int, sharding: Any
 ) -> TrainState:
     """The state before the first step, a function of the seed alone.
@@ -40,22 +45,60 @@ def create(
       optimizer: an optax chain.
       image_shape: height, width, channels.
       seed: of the run.
-      sharding: of all arrays, or as `shardings` gives it.
+      sharding: of all arrays, or what `state_shardings` returns.
     """
-    # Jitted: op by op, initialisation costs more than the first epochs of a small network.
+    # Jitted, because op by op initialisation takes longer than the first epochs of a small network.
     return jax.jit(_initial(model, optimizer, image_shape), out_shardings=sharding)(jax.random.key(seed))
 
 
 def state_shapes(model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...]) -> TrainState:
-    """Shapes and dtypes of a state, without making one."""
+    """Shapes and dtypes of a state, without computing one."""
     return jax.eval_shape(_initial(model, optimizer, image_shape), jax.random.key(0))
 
 
-def shardings(
+def state_shardings(
     model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], mesh: Mesh, kind: str
 ) -> TrainState:
-    """How the arrays of a state lie on the devices; `kind` is one of `devices.parameter_shardings`."""
+    """How the arrays of a state lie on the devices; `kind` is one that `devices.parameter_shardings` takes."""
     return devices.parameter_shardings(state_shapes(model, optimizer, image_shape), mesh, kind)
+
+
+def load_pretrained_params(state: TrainState, config: Any, model: nn.Module) -> TrainState:
+    """The state with the weights that `config.pretrained` names, and the new head of `state` behind them.
+
+    Arrays stay on the devices on which those of `state` lie. The head is new even where the number of classes is the
+    same, since that does not say which classes they are; `config.pretrained_head` keeps the pretrained one. Without
+    `config.pretrained` the state is returned as it is.
+
+    Raises:
+      UserError: when the weights are missing, or do not fit the network.
+    """
+    if config.pretrained is None:
+        return state
+    from networks import pretrained
+
+    path = pathlib.Path(config.pretrained)
+    if not path.exists():
+        raise UserError(f"pretrained: there is no file and no run {path}")
+    new_head = not config.pretrained_head
+    if path.is_dir():
+        checkpoint = _find_checkpoint(path)
+        params = pretrained.from_checkpoint(load_params(checkpoint), state.params, checkpoint, new_head)
+    else:
+        num_heads = getattr(model, "num_heads", None)
+        params = pretrained.load_pretrained(path, state.params, num_heads, new_head)
+    placed = jax.tree.map(lambda new, old: devices.place(new, old.sharding), params, state.params)
+    return dataclasses.replace(state, params=placed)
+
+
+def _find_checkpoint(path: pathlib.Path) -> pathlib.Path:
+    """The directory itself if it is a checkpoint, or the checkpoint that the finished run in it has chosen."""
+    if not (path / "config.json").exists():
+        return path
+    if not (path / "summary.json").exists():
+        raise UserError(f"pretrained: the run {path} is not finished; name one of its checkpoints")
+    summary = json.loads((path / "summary.json").read_text())
+    return path / summary["rules"][summary["chosen_by"]]["checkpoint"]
 
 
 def _initial(

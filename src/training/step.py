@@ -1,6 +1,7 @@
-"""One training step, one evaluation, and the blocks of steps that are dispatched together: pure functions."""
+"""The training step, evaluation, and blocks of steps that are dispatched together: pure functions."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -8,11 +9,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
+import networks
 from datasets.feeds.augment import Augmentation, augment_images, mix, normalize
 from datasets.feeds.batches import Batch, Batches
+from errors import UserError
 from gwa import Moments, gwa_score, head_alignment, head_gradient_norm
+from parallel import devices
 from training.estimators import TEXTBOOK, textbook_alignment
+from training.optimizer import build_optimizer
 from training.state import TrainState
 
 # Training draws from four streams of the run's key; initialisation is the first.
@@ -28,11 +34,11 @@ class Recipe:
     Attributes:
       model: a network that sows `latent_embeddings` before its layer `head`.
       optimizer: an optax chain.
-      augmentation: what training images go through.
-      num_classes: how many classes there are.
-      label_smoothing: share of each target spread evenly over all classes.
-      accumulation_steps: parts that a batch is computed in.
-      textbook_dtype: compute dtype of the estimator `textbook`, None without it.
+      augmentation: random changes of the training images.
+      num_classes: of the data set.
+      label_smoothing: share of each target that is spread evenly over all classes.
+      accumulation_steps: number of parts in which a batch is computed.
+      textbook_dtype: compute dtype of the estimator `textbook`; None if the run does not record it.
     """
 
     model: nn.Module
@@ -44,8 +50,32 @@ class Recipe:
     textbook_dtype: str | None = None
 
 
+def build_recipe(config: Any, num_classes: int, total_steps: int) -> Recipe:
+    """The recipe that a config describes.
+
+    Args:
+      config: of the run.
+      num_classes: of the data set.
+      total_steps: updates that the whole run will make; the learning rate's schedule ends there.
+
+    Raises:
+      UserError: a field has an impossible value, or two contradict each other.
+    """
+    if not 0 <= config.loss.label_smoothing < 1:
+        raise UserError(f"loss.label_smoothing is {config.loss.label_smoothing}; it must be a share in [0, 1)")
+    return Recipe(
+        model=networks.build(config.network, num_classes),
+        optimizer=build_optimizer(config.optimizer, total_steps),
+        augmentation=Augmentation.from_config(config.augment),
+        num_classes=num_classes,
+        label_smoothing=config.loss.label_smoothing,
+        accumulation_steps=config.optimizer.accumulation_steps,
+        textbook_dtype=config.network.compute_dtype if TEXTBOOK in config.estimators else None,
+    )
+
+
 class Running(NamedTuple):
-    """What an epoch has shown so far: the moments of its scores and how many predictions were right."""
+    """The moments of an epoch's alignments so far, and how many predictions were right."""
 
     moments: Moments
     correct: jax.Array
@@ -61,22 +91,22 @@ class Running(NamedTuple):
         return Running(self.moments + Moments.of(metrics["alignment"], where=mask), self.correct + right)
 
     def summary(self) -> Metrics:
-        """The epoch's GWA and training accuracy so far."""
+        """GWA and training accuracy of the epoch so far."""
         return {"gwa": gwa_score(self.moments), "train_accuracy": self.correct / self.moments.count}
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> tuple[TrainState, Metrics]:
-    """One update, and the alignment of every sample under the very parameters that produced its gradient.
+    """One update, and the alignment of every sample with the same parameters that produced its gradient.
 
     Args:
       recipe: static under jit.
       state: before the update.
       batch: `image` uint8 `[B, H, W, C]`, `label` int32 `[B]`, `index` int32 `[B]` (rows of the training set) and
-        `mask` float32 `[B]`, 0 for rows that only fill the batch up.
-      epoch: from 1; with the row and the run's key it decides how an image is augmented.
+        `mask` float32 `[B]`, 0 for rows that only fill up the batch.
+      epoch: from 1; an image's augmentation depends on it, on the row, and on the run's key.
 
     Returns:
-      The state after the update, and the metrics: `alignment` float32 `[B]` and `prediction` int32 `[B]`, of no meaning
+      The state after the update, and the metrics: `alignment` float32 `[B]` and `prediction` int32 `[B]`, meaningless
       where the mask is 0; means over the batch: `loss`, `prediction_entropy` (nats) and `head_gradient_norm`; and
       `gradient_norm`, of the batch's mean gradient over all parameters, before any clipping.
     """
@@ -114,7 +144,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
 def prepare_training_batch(
     recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
 ) -> tuple[Batch, jax.Array]:
-    """What training makes of a batch: `images`, `targets` and `weight` (0 for padding, sum 1); and dropout's key."""
+    """Augments and mixes a batch: `images`, `targets` and `weight` (0 for padding, sum 1); and the key for dropout."""
     epoch_key = jax.random.fold_in(jax.random.fold_in(state.rng, _AUGMENT), epoch)
     keys = jax.vmap(lambda row: jax.random.fold_in(epoch_key, row))(batch["index"])
     images = normalize(augment_images(batch["image"], keys, recipe.augmentation))
@@ -126,7 +156,7 @@ def prepare_training_batch(
 def forward(
     recipe: Recipe, params: Any, images: jax.Array, dropout_key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Logits and embeddings of a forward pass: that of training, or of evaluation where dropout has no key."""
+    """Logits and embeddings of a forward pass: as in training, or as in evaluation if there is no key for dropout."""
     mode = {"train": False} if dropout_key is None else {"train": True, "rngs": {"dropout": dropout_key}}
     logits, variables = recipe.model.apply({"params": params}, images, mutable=["latent_embeddings"], **mode)
     (embeddings,) = jax.tree.leaves(variables["latent_embeddings"])
@@ -141,9 +171,9 @@ def train_block(
     count: jax.Array,
     epoch: jax.Array,
 ) -> tuple[TrainState, Running, Metrics, Metrics]:
-    """The first `count` of the batches in one dispatch.
+    """Trains on the first `count` of the batches, in one dispatch.
 
-    Returns the state, what the epoch has shown so far with its summary, and each step's metrics, stacked.
+    Returns the state, the running moments and their summary, and the metrics of the steps, stacked.
     """
 
     def step(i: jax.Array, carry: tuple[TrainState, Running, Metrics]) -> tuple[TrainState, Running, Metrics]:
@@ -157,6 +187,13 @@ def train_block(
     stacked = jax.tree.map(lambda shape: jnp.zeros((len(batches), *shape.shape), shape.dtype), shapes)
     state, running, stacked = jax.lax.fori_loop(0, count, step, (state, running, stacked))
     return state, running, running.summary(), stacked
+
+
+def jit_train_block(recipe: Recipe, state_shardings: Any, mesh: Mesh) -> Any:
+    """`train_block`, to be compiled for the devices of a mesh; state and running moments are donated."""
+    everywhere = devices.replicated_sharding(mesh)
+    outputs = (state_shardings, everywhere, everywhere, None)
+    return jax.jit(functools.partial(train_block, recipe), donate_argnums=(0, 1), out_shardings=outputs)
 
 
 def evaluate(model: nn.Module, params: Any, batches: Batches) -> Metrics:
@@ -176,7 +213,7 @@ def evaluate(model: nn.Module, params: Any, batches: Batches) -> Metrics:
 def _mix_examples(
     recipe: Recipe, images: jax.Array, batch: Batch, key: jax.Array, step: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Images and targets after mixup, cutmix and label smoothing; without any of them the labels stay integers."""
+    """Images and targets after mixup, cutmix and label smoothing; without any of these the labels stay integers."""
     mixes = recipe.augmentation.mixup or recipe.augmentation.cutmix
     if not mixes and not recipe.label_smoothing:
         return images, batch["label"]
@@ -201,9 +238,9 @@ def _entropy(logits: jax.Array) -> jax.Array:
 def _accumulate_gradient(
     gradient_of: Callable, params: Any, examples: Batch, key: jax.Array, parts: int
 ) -> tuple[Any, Metrics]:
-    """Gradient and metrics of the whole batch, computed in parts one after another."""
+    """Gradient and metrics of the whole batch, computed part by part."""
 
-    # Part i takes every parts-th sample from i on, so that each part lies on all devices as the batch does.
+    # Part i takes every parts-th sample from i on, so that each part is spread over all devices as the batch is.
     def split(x: jax.Array) -> jax.Array:
         return jnp.swapaxes(x.reshape(len(x) // parts, parts, *x.shape[1:]), 0, 1)
 
@@ -213,7 +250,7 @@ def _accumulate_gradient(
 
     zeros = jax.tree.map(jnp.zeros_like, params)
     gradient, metrics = jax.lax.scan(add_part, zeros, (jax.tree.map(split, examples), jax.random.split(key, parts)))
-    # Of a single number per part, the parts' shares add up; what each sample has goes back to its place.
+    # The shares of single numbers add up; values of samples go back to their places in the batch.
     return gradient, {
         name: jnp.sum(value) if value.ndim == 1 else jnp.swapaxes(value, 0, 1).ravel()
         for name, value in metrics.items()

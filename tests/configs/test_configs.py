@@ -8,12 +8,9 @@ import pytest
 
 from repository import ROOT
 
-import networks
-from datasets.feeds.augment import Augmentation
 from planning.cost import data_set
-from training import optimizer
-from training.state import create
-from training.step import Recipe, train_step
+from training.state import create_state
+from training.step import build_recipe, train_step
 
 CONFIGS = ROOT / "configs"
 
@@ -66,12 +63,10 @@ def test_config(name):
     config = importlib.import_module(f"configs.{file}").get_config(*filter(None, [variant]))
     config.lock()
     data = data_set(config, None, None)
-    chain, _ = optimizer.build(config.optimizer, 100_000)
-    model = networks.build(config.network, data.classes)
-    recipe = Recipe(model, chain, Augmentation.from_config(config.augment), data.classes)
+    recipe = build_recipe(config, data.classes, 100_000)
     shape = (data.side, data.side, data.channels)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state = jax.eval_shape(lambda: create(model, chain, shape, 0, device))
+    state = jax.eval_shape(lambda: create_state(recipe.model, recipe.optimizer, shape, 0, device))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == PARAMETERS[name]
     batch = {
         "image": jax.ShapeDtypeStruct((4, *shape), jnp.uint8),

@@ -1,4 +1,4 @@
-"""Estimates at the checkpoints of a finished run, as a user takes them."""
+"""Estimates at the checkpoints of a finished run."""
 
 import json
 import pathlib
@@ -11,6 +11,7 @@ import pytest
 from configs import digits
 from errors import UserError
 from evaluation import estimates
+from scripts import estimate as script
 from training import loop
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -18,9 +19,15 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
+    """On 150 images of four patterns and noise; the digits would cost the import of scikit-learn."""
+    rng = np.random.default_rng(0)
+    patterns, labels = rng.uniform(0, 255, (4, 8, 8, 1)), np.arange(150) % 4
+    images = np.clip(patterns[labels] + rng.normal(0, 90, (150, 8, 8, 1)), 0, 255).astype(np.uint8)
+    source = tmp_path_factory.mktemp("data") / "source.npz"
+    np.savez(source, images=images, labels=labels)
     config = digits.get_config()
     config.epochs = 3
-    config.dataset.train_examples = 150
+    config.dataset.update({"name": "arrays", "path": str(source)})
     config.network.depths, config.network.widths, config.network.patch_size = (1,), (8,), 2
     config.augment.flip = True
     config.stopping.rules = ("max_gwa", "last")
@@ -29,18 +36,14 @@ def run(tmp_path_factory):
     return workdir, loop.train(config, workdir)
 
 
-def estimate(workdir, *options):
-    command = [sys.executable, "scripts/estimate.py", str(workdir), *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_estimates_are_those_that_training_recorded(run):
+def test_estimates_are_those_that_training_recorded(run, monkeypatch, capsys):
     workdir, summary = run
-    result = estimate(workdir, "--estimator=offline", "--estimator=layers=head/.*", "--estimator=offline_train")
-    assert result.stderr == ""
+    options = ["--estimator=offline", "--estimator=layers=head/.*", "--estimator=offline_train"]
+    monkeypatch.setattr(sys, "argv", ["estimate.py", str(workdir), *options])
+    script.main()
     history = [json.loads(line) for line in (workdir / "history.jsonl").read_text().splitlines()]
     written = json.loads((workdir / "estimates.json").read_text())
-    lines = iter(result.stdout.splitlines())
+    lines = iter(capsys.readouterr().out.splitlines())
     for rule in ("max_gwa", "last"):
         epoch = written[rule]["epoch"]
         assert epoch == summary["rules"][rule]["epoch"]
@@ -94,6 +97,7 @@ def test_other_data_are_refused(run):
 
 
 def test_a_mistake_is_one_line(tmp_path):
-    result = estimate(tmp_path, "--estimator=offline")
+    command = [sys.executable, "scripts/estimate.py", str(tmp_path), "--estimator=offline"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr == f"estimate.py: {tmp_path} holds no finished run\n"

@@ -9,6 +9,11 @@ import pytest
 
 from gwa import head_alignment
 
+if hasattr(jax, "enable_x64"):
+    enable_x64 = jax.enable_x64
+else:  # JAX before 0.8
+    from jax.experimental import enable_x64
+
 MARGINS = (0, 5, 10, 15, 20, 50, 200, 1000)
 FEATURES = 12
 
@@ -38,7 +43,7 @@ def example(margin, classes, with_bias, scale=1.0, batch=6, seed=0):
 def autodiff_alignment(loss, embeddings, kernel, bias, targets):
     """cos(−∂loss/∂W, W) per sample, in float64, by autodiff through the linear head."""
     bias = np.zeros(kernel.shape[1]) if bias is None else bias
-    with jax.enable_x64(True):
+    with enable_x64(True):
         exact = [jnp.asarray(x, jnp.float64) for x in (embeddings, kernel, bias)]
         return np.asarray(_autodiff_alignment(loss, *exact, jnp.asarray(targets)))
 

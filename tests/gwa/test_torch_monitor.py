@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 import gwa
 
 torch = pytest.importorskip("torch")
+import torch_process  # noqa: E402
 from torch_process import Network, batches  # noqa: E402
 
 gwa_torch = pytest.importorskip("gwa.torch")
@@ -366,8 +367,7 @@ def jax_curve(params, images, labels, orders):
 def test_two_processes_have_the_moments_of_one(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "model.pt")
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": "src"}
-    script = os.path.join(os.path.dirname(__file__), "torch_process.py")
-    commands = [[sys.executable, script, str(rank), str(tmp_path)] for rank in range(2)]
+    commands = [[sys.executable, torch_process.__file__, str(rank), str(tmp_path)] for rank in range(2)]
     processes = [subprocess.Popen(command, env=environment) for command in commands]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))

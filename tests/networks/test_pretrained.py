@@ -20,8 +20,7 @@ from errors import UserError
 from networks import pretrained
 from networks.pretrained.positions import resize_positions
 from training import optimizer
-from training.initial import from_pretrained
-from training.state import create
+from training.state import create_state, load_pretrained_params
 
 CONVNEXT = {"image_size": 224, "num_labels": 1000, "layer_norm_eps": 1e-6}
 VIT = {"image_size": 224, "patch_size": 16, "num_labels": 1000, "layer_norm_eps": 1e-6}
@@ -44,10 +43,10 @@ def started_by_config(num_classes, size, **fields):
     config = base.get_config()
     config.update(fields)
     network = networks.build(config.network, num_classes)
-    chain, _ = optimizer.build(config.optimizer, 10)
+    chain = optimizer.build_optimizer(config.optimizer, 10)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state = create(network, chain, (size, size, 3), 0, device)
-    return network, from_pretrained(state, config, network).params, state.params
+    state = create_state(network, chain, (size, size, 3), 0, device)
+    return network, load_pretrained_params(state, config, network).params, state.params
 
 
 def huggingface_model(name, torch, transformers):

@@ -17,8 +17,8 @@ from repository import ROOT
 
 from datasets import archives
 from errors import UserError
-from evaluation.corrupted import CifarFiles, ImageNetFiles, official
-from evaluation.corruptions import CORRUPTIONS
+from evaluation.corrupted_sets import CifarFiles, ImageNetFiles, open_files
+from evaluation.corruptions import CORRUPTIONS, GROUPS
 from scripts.prepare import cifar10_c, imagenet, imagenet_c, imagenet_real, imagenet_v2, inaturalist2018, places365
 
 WNIDS = ["n01", "n02", "n03"]
@@ -271,12 +271,11 @@ def test_imagenet_c_is_what_evaluation_reads(source, tmp_path, monkeypatch):
     import cv2
 
     image = cv2.imencode(".jpg", np.zeros((224, 224, 3), np.uint8))[1].tobytes()
-    for group in ("noise", "blur", "weather", "digital"):
-        names = [name for name, corruption in CORRUPTIONS.items() if corruption.group == group]
+    for group, names in GROUPS.items():
         files = {f"{name}/{s}/{w}/{w}.JPEG": image for name in names for s in range(1, 6) for w in WNIDS}
         (source / f"{group}.tar").write_bytes(tar_bytes(files))
     imagenet_c.prepare(source, tmp_path, published(imagenet_c.ARCHIVES, source), (3, 3))
-    test_set = official(tmp_path / "imagenet_c", tuple(WNIDS), part=False)
+    test_set = open_files(tmp_path / "imagenet_c", tuple(WNIDS), some_classes=False)
     assert isinstance(test_set, ImageNetFiles)
     assert test_set.read("fog", 5, np.arange(3)).labels.tolist() == [0, 1, 2]
     (source / "blur.tar").write_bytes(tar_bytes({"snow/1/n01/n01.JPEG": image}))

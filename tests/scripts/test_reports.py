@@ -10,7 +10,7 @@ from run_scripts import check_refusal, run_script, start_script
 
 from repository import ROOT
 
-from training.run.reader import read_corrupted_accuracy, read_external_accuracy, read_run
+from evaluation.results import read_accuracy
 
 
 def choice(epoch, accuracy):
@@ -132,8 +132,7 @@ def test_aggregates_and_bias_of_an_old_run(old_run):
 
 
 def test_evaluations_of_an_old_run(old_run):
-    run = read_run(old_run)
-    by_severity = [read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", severity) for severity in "12345"]
+    by_severity = [read_accuracy(old_run, "cifar10_c", "max_gwa", "blur", severity) for severity in "12345"]
     assert by_severity == sorted(by_severity, reverse=True)
-    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") == pytest.approx(np.mean(by_severity))
-    assert read_external_accuracy(run, "imagenet_v2", "max_gwa") == 0.4
+    assert read_accuracy(old_run, "cifar10_c", "max_gwa", "blur", "mean") == pytest.approx(np.mean(by_severity))
+    assert read_accuracy(old_run, "imagenet_v2", "max_gwa") == 0.4

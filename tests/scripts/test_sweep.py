@@ -185,7 +185,7 @@ def test_real_runs_are_trained_and_continued(tmp_path):
     (tmp_path / "x.py").write_text(DIGITS)
     command = [sys.executable, "scripts/sweep.py", str(tmp_path / "x.py"), f"--output={tmp_path}"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    checkpoint = tmp_path / "x" / "seed1" / "checkpoints" / "latest" / "2"  # two steps are an epoch
+    checkpoint = tmp_path / "x" / "seed1" / "checkpoints" / "resume" / "2"  # two steps are an epoch
     wait_for(checkpoint.exists, 300)
     process.kill()
     process.communicate()

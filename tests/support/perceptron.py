@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from datasets.feeds.augment import Augmentation
 from parallel import devices
 from training.offline import OfflineEstimators
-from training.state import TrainState, create
+from training.state import TrainState, create_state
 from training.step import Recipe
 
 CLASSES, SHAPE, COUNT = 5, (4, 4, 3), 70  # 70 fills neither batches of 16 nor of 64
@@ -47,7 +47,7 @@ def measured(scale=1.0, names=NAMES, **fields):
     )
     mesh = devices.make_mesh()
     everywhere = devices.replicated_sharding(mesh)
-    state = create(recipe.model, recipe.optimizer, SHAPE, 0, everywhere)
+    state = create_state(recipe.model, recipe.optimizer, SHAPE, 0, everywhere)
     params = state.params | {"head": jax.tree.map(lambda leaf: scale * leaf, state.params["head"])}
     state = TrainState(params, state.opt_state, jax.device_put(np.int32(2 * 5), everywhere), state.rng)
     data = jax.device_put(images_and_labels(), everywhere)

@@ -11,7 +11,7 @@ from test_loop import ROOT, small
 
 from errors import UserError
 from training import loop
-from training.run.checkpoints import load_params
+from training.run.checkpoints import Checkpoints, load_params
 
 FIRST, OTHER = ("0", "1", "2", "3", "4"), ("5", "6", "7", "8", "9")
 
@@ -58,9 +58,9 @@ def test_the_weights_are_read_at_a_fresh_start_alone(pretraining, tmp_path):
         save(self, epoch, state)
         raise Stopped
 
-    save = loop.Checkpoints.save_latest
+    save = Checkpoints.save_resume
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Checkpoints, "save_latest", stop)
+        patch.setattr(Checkpoints, "save_resume", stop)
         with pytest.raises(Stopped):
             loop.train(config, halves)
     shutil.rmtree(weights)
@@ -75,7 +75,7 @@ def test_the_weights_are_read_at_a_fresh_start_alone(pretraining, tmp_path):
 def test_a_run_that_is_not_finished_names_no_weights(pretraining, tmp_path):
     shutil.copytree(pretraining, tmp_path / "copy")
     (tmp_path / "copy" / "summary.json").unlink()
-    with pytest.raises(UserError, match=r"copy is not finished; name a checkpoint of it$"):
+    with pytest.raises(UserError, match=r"copy is not finished"):
         loop.train(finetuning(tmp_path / "copy"), tmp_path / "run")
 
 

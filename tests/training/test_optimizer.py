@@ -20,25 +20,25 @@ def config(**fields):
 
 
 def first_update(**fields):
-    chain, _ = optimizer.build(config(**fields), 100)
+    chain = optimizer.build_optimizer(config(**fields), 100)
     update, _ = chain.update(GRADIENT, chain.init(PARAMS), PARAMS)
     return update["head"]
 
 
 def test_cosine_with_warmup():
-    _, schedule = optimizer.build(config(learning_rate=0.4, warmup_steps=10), 110)
+    schedule = optimizer.build_schedule(config(learning_rate=0.4, warmup_steps=10), 110)
     steps = np.arange(111)
     expected = np.where(steps < 10, 0.4 * steps / 10, 0.2 * (1 + np.cos(np.pi * (steps - 10) / 100)))
     np.testing.assert_allclose([schedule(step) for step in steps], expected, atol=1e-7)
 
 
 def test_constant():
-    _, schedule = optimizer.build(config(learning_rate=0.4, schedule="constant"), 50)
+    schedule = optimizer.build_schedule(config(learning_rate=0.4, schedule="constant"), 50)
     assert {round(float(schedule(step)), 6) for step in (0, 20, 49)} == {0.4}
 
 
 def test_sgd_and_its_momentum():
-    chain, _ = optimizer.build(config(name="sgd", learning_rate=0.1, schedule="constant"), 100)
+    chain = optimizer.build_optimizer(config(name="sgd", learning_rate=0.1, schedule="constant"), 100)
     state, total = chain.init(PARAMS), jnp.zeros((1, 2))
     for velocity in (1.0, 1.9, 2.71):  # 1, 1 + 0.9, 1 + 0.9·1.9
         update, state = chain.update(GRADIENT, state, PARAMS)
@@ -82,4 +82,4 @@ def test_clipping_shrinks_the_whole_gradient():
 )
 def test_mistakes(fields, message):
     with pytest.raises(UserError, match=message):
-        optimizer.build(config(**fields), 100)
+        optimizer.build_optimizer(config(**fields), 100)

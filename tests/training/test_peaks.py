@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.peaks import PRONOUNCED, first_pronounced, two_peakedness
+from training.signals import PRONOUNCED, first_pronounced, two_peakedness
 
 RNG = np.random.default_rng(0)
 

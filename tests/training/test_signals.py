@@ -16,7 +16,7 @@ from datasets.feeds.order import cut_into_blocks
 from errors import UserError
 from gwa.rules import GradientDisparity, Last, LowestSharpness
 from training import signals
-from training.state import create
+from training.state import create_state
 from training.step import Recipe
 
 ROWS = 23  # the last batch of four is not full
@@ -43,7 +43,7 @@ def setting():
     batches = [rows[i][mask[i] > 0] for i in range(4)]
     return SimpleNamespace(
         recipe=recipe,
-        state=create(recipe.model, recipe.optimizer, (4, 4, 1), 0, device),
+        state=create_state(recipe.model, recipe.optimizer, (4, 4, 1), 0, device),
         block=(Gathered(data, rows, mask), jnp.int32(1)),
         batches=[(normalize(data["image"][batch]), data["label"][batch]) for batch in batches],
     )
@@ -88,5 +88,5 @@ def test_sharpness_is_the_rise_of_the_loss_one_step_up(setting):
 
 def test_nothing_is_measured_unasked(setting):
     assert signals.build_measurements([Last()], setting.recipe, 4) == {}
-    with pytest.raises(UserError, match=r"gradient_disparity\.batches is 5; it must be at most the 4"):
+    with pytest.raises(UserError, match=r"gradient_disparity\.batches is 5; it must be at most 4"):
         signals.build_measurements([GradientDisparity()], setting.recipe, 4)

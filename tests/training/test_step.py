@@ -15,7 +15,7 @@ from datasets.feeds import batches
 from datasets.feeds.augment import Augmentation, normalize
 from datasets.feeds.order import cut_into_blocks, shuffle_rows
 from training import step
-from training.state import create
+from training.state import create_state
 from training.step import Recipe, Running
 
 CLASSES = 5
@@ -48,7 +48,7 @@ def recipe(**fields):
 
 def state_of(recipe):
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return create(recipe.model, recipe.optimizer, (SIDE, SIDE, 3), 0, device)
+    return create_state(recipe.model, recipe.optimizer, (SIDE, SIDE, 3), 0, device)
 
 
 def images_and_labels(count=24, seed=0):
@@ -214,7 +214,7 @@ def test_dropout_is_active_and_changes_with_the_step():
 def test_the_state_begins_as_its_seed_says():
     r = recipe()
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    first, same, other = (create(r.model, r.optimizer, (SIDE, SIDE, 3), seed, device) for seed in (0, 0, 1))
+    first, same, other = (create_state(r.model, r.optimizer, (SIDE, SIDE, 3), seed, device) for seed in (0, 0, 1))
     kernels = [state.params["head"]["kernel"] for state in (first, same, other)]
     assert np.array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])

@@ -50,8 +50,8 @@ def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config,
         if step == 6:  # of 4 in an epoch
             raise KeyboardInterrupt
 
-    save = checkpoints.Checkpoints.save_latest
-    monkeypatch.setattr(checkpoints.Checkpoints, "save_latest", dies)
+    save = checkpoints.Checkpoints.save_resume
+    monkeypatch.setattr(checkpoints.Checkpoints, "save_resume", dies)
     with pytest.raises(KeyboardInterrupt):
         loop.train(config, tmp_path / "parts")
     monkeypatch.undo()
@@ -89,7 +89,7 @@ def test_a_skipped_image_has_no_score_and_is_listed(config, tmp_path):
         ("dataset.feed", "resident", r"dataset\.feed is 'resident'; for dataset\.name=folder it must be stream"),
         ("dataset.feed", "river", r"dataset\.feed is 'river'"),
         ("dataset.image_size", 0, r"dataset\.image_size is 0"),
-        ("estimators", ("offline",), r"only textbook can be had"),
+        ("estimators", ("offline",), r"it can only be textbook"),
         ("augment.crop_area", 0.0, r"augment\.crop_area is 0\.0"),
         ("evaluate", ("imagenet_v2",), r"no further test set 'imagenet_v2'"),
     ],

@@ -1,9 +1,9 @@
-"""Blurs: out of focus, through frosted glass, in motion, while zooming, and by a Gaussian."""
+"""Blurs: defocus, frosted glass, motion, zoom and Gaussian."""
 
 import cv2
 import numpy as np
 
-from evaluation.corruptions.pixels import Generators, enlarge, gaussian, levels, unit
+from evaluation.corruptions.operations import Generators, enlarge, smooth, to_float, to_uint8
 
 
 def defocus_blur(images: np.ndarray, generators: Generators, radius: float, smoothing: float) -> np.ndarray:
@@ -13,33 +13,33 @@ def defocus_blur(images: np.ndarray, generators: Generators, radius: float, smoo
     offsets = np.arange(-reach, reach + 1)
     disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.float32)
     kernel = cv2.GaussianBlur(disk / disk.sum(), (size, size), sigmaX=smoothing)
-    return levels(np.stack([cv2.filter2D(image, -1, kernel) for image in unit(images)]))
+    return to_uint8(np.stack([cv2.filter2D(image, -1, kernel) for image in to_float(images)]))
 
 
 def glass_blur(images: np.ndarray, generators: Generators, sigma: float, reach: int, repeats: int) -> np.ndarray:
-    """Smooths, then lets each pixel show one that lies near it, `repeats` times, then smooths again.
+    """Smooths, replaces each pixel by a random neighbour, `repeats` times, and smooths again.
 
-    From the lower right to the upper left, a pixel at least `reach` from every edge takes the value that its neighbour
-    then has; offsets lie in [-reach, reach), on both axes. The paper speaks of swapping the two, but the benchmark's
-    code overwrites one of them before it is read, so this is a copy; and its loops begin one pixel nearer to the lower
-    and right edge than to the others.
+    From the lower right to the upper left, each pixel at least `reach` from every edge takes the current value of a
+    neighbour, whose offset lies in [-reach, reach) on both axes. The paper speaks of swapping the two, but the
+    benchmark's code overwrites one before reading it, so the pixel is copied; and its loops begin one pixel nearer to
+    the lower and right edges than to the other two.
     """
     count, side = images.shape[:2]
     inside = np.arange(reach + 1, side - reach + 1)
-    flat = levels(gaussian(unit(images), sigma)).reshape(count, side * side, 3)
+    flat = to_uint8(smooth(to_float(images), sigma)).reshape(count, side * side, 3)
     offsets = [generator.integers(-reach, reach, (repeats, 2, len(inside), len(inside))) for generator in generators]
     for down, right in np.moveaxis(np.stack(offsets), 0, 2):
         source = np.broadcast_to(np.arange(side * side).reshape(side, side), (count, side, side)).copy()
         source[:, inside[0] :, inside[0] :][:, : len(inside), : len(inside)] += down * side + right
-        flat = np.take_along_axis(flat, _first_sources(source.reshape(count, -1))[..., None], axis=1)
-    return levels(gaussian(unit(flat.reshape(images.shape)), sigma))
+        flat = np.take_along_axis(flat, _find_origins(source.reshape(count, -1))[..., None], axis=1)
+    return to_uint8(smooth(to_float(flat.reshape(images.shape)), sigma))
 
 
-def _first_sources(source: np.ndarray) -> np.ndarray:
-    """Where each pixel's value comes from once all have copied theirs from `source` `[n, pixels]`, the last one first.
+def _find_origins(source: np.ndarray) -> np.ndarray:
+    """Where each value comes from after all pixels have copied from `source` `[n, pixels]`, the last pixel first.
 
-    A pixel whose source lies behind it copies what that one has copied before; following such links to their end, by
-    jumps of doubling length, gives the same as copying one by one.
+    A pixel whose source lies behind it copies what that one has copied before. Following these links to their end, in
+    jumps of doubling length, gives the same as copying pixel by pixel.
     """
     link = np.where(source > np.arange(source.shape[1]), source, np.arange(source.shape[1]))
     while True:
@@ -50,17 +50,17 @@ def _first_sources(source: np.ndarray) -> np.ndarray:
 
 
 def motion_blur(images: np.ndarray, generators: Generators, radius: int, sigma: float) -> np.ndarray:
-    """Streaks along a random direction, up to 45° from the horizontal."""
+    """Streaks the image in a random direction, up to 45° from the horizontal."""
     angles = [generator.uniform(-45, 45) for generator in generators]
     return np.stack([streak(image, radius, sigma, angle) for image, angle in zip(images, angles, strict=True)])
 
 
 def streak(image: np.ndarray, radius: int, sigma: float, degrees: float) -> np.ndarray:
-    """The motion blur of ImageMagick, which the benchmark calls, on a uint8 image `[height, width(, 3)]`.
+    """Does what ImageMagick's motion blur, which the benchmark calls, does to a uint8 image `[height, width(, 3)]`.
 
-    A pixel becomes the weighted mean of those at 0, 1, ..., 2 · radius pixels in the direction of the angle (clockwise,
-    0 points right), rounded to whole pixels; the weights are exp(−i² / 2 sigma²): one half of a bell. The edge pixel
-    continues outside, and the result is rounded to whole levels.
+    A pixel becomes the weighted mean of those at distances i = 0, 1, ..., 2 · radius in the direction of the angle
+    (clockwise, 0 points right), rounded to whole pixels. The weights are exp(−i² / 2 sigma²), one half of a bell curve.
+    Edge pixels repeat beyond the edge, and the result is rounded to whole levels.
     """
     steps = np.arange(2 * radius + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
@@ -74,15 +74,15 @@ def streak(image: np.ndarray, radius: int, sigma: float, degrees: float) -> np.n
 
 
 def zoom_blur(images: np.ndarray, generators: Generators, end: float, step: float) -> np.ndarray:
-    """The mean of the image and of its enlargements by 1, 1 + step, ... below `end`."""
+    """Averages the image and its enlargements by 1, 1 + step, ... below `end`."""
     del generators
-    pixels = unit(images).astype(np.float32)
+    pixels = to_float(images).astype(np.float32)
     factors = np.arange(1, end, step)
     total = pixels + sum(enlarge(pixels, factor) for factor in factors)
-    return levels(total / (len(factors) + 1))
+    return to_uint8(total / (len(factors) + 1))
 
 
 def gaussian_blur(images: np.ndarray, generators: Generators, sigma: float) -> np.ndarray:
     """Smooths by a Gaussian of `sigma` pixels."""
     del generators
-    return levels(gaussian(unit(images), sigma))
+    return to_uint8(smooth(to_float(images), sigma))

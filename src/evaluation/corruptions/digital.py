@@ -1,4 +1,4 @@
-"""Damage from processing: elastic distortion, large pixels, JPEG."""
+"""Corruptions of digital processing: elastic distortion, pixelation, JPEG compression."""
 
 import functools
 
@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from evaluation.corruptions.pixels import Generators, levels, unit
+from evaluation.corruptions.operations import Generators, to_float, to_uint8
 
 
 def elastic_transform(
     images: np.ndarray, generators: Generators, strength: float, sigma: float, corner_shift: float
 ) -> np.ndarray:
-    """A random affine map, then a smooth random displacement of every pixel; lengths as shares of the side.
+    """Applies a random affine map, then a smooth random displacement; lengths are shares of the side.
 
     The affine map moves three corners of a square in the middle by up to `corner_shift` on each axis. The displacement
     is uniform noise in [−1, 1), smoothed by `sigma` (up to 3 sigma, mirrored at the edges), times `strength`.
@@ -20,34 +20,34 @@ def elastic_transform(
     side = images.shape[1]
     # The benchmark's ImageNet constants are multiples of 244 pixels on images of 224.
     scale = side if side < 64 else side * 244 / 224
-    smooth = _smoothing_matrix(side, scale * sigma)
+    smoothing = _smoothing_matrix(side, scale * sigma)
     middle, third = side // 2, side // 3
     corners = np.array([[third, third], [third, -third], [-third, -third]], np.float32) + middle
     rows, columns = np.mgrid[:side, :side]
     results = np.empty(images.shape)
-    for image, result, generator in zip(unit(images), results, generators, strict=True):
+    for image, result, generator in zip(to_float(images), results, generators, strict=True):
         moved = corners + generator.uniform(-scale * corner_shift, scale * corner_shift, (3, 2)).astype(np.float32)
         matrix = cv2.getAffineTransform(corners, moved)
         image = cv2.warpAffine(image, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
-        right, down = scale * strength * (smooth @ generator.uniform(-1, 1, (2, side, side)) @ smooth.T)
+        right, down = scale * strength * (smoothing @ generator.uniform(-1, 1, (2, side, side)) @ smoothing.T)
         for channel in range(3):
             coordinates = (rows + down, columns + right)
             result[..., channel] = ndimage.map_coordinates(image[..., channel], coordinates, order=1, mode="reflect")
-    return levels(results)
+    return to_uint8(results)
 
 
 @functools.cache
 def _smoothing_matrix(side: int, sigma: float) -> np.ndarray:
-    """What smoothing by a Gaussian does to a row of pixels that is mirrored at its ends."""
+    """The matrix that smooths a row of pixels, mirrored at its ends, by a Gaussian."""
     return ndimage.gaussian_filter(np.eye(side), (sigma, 0), mode="reflect", truncate=3)
 
 
 def pixelate(images: np.ndarray, generators: Generators, share: float) -> np.ndarray:
-    """Shrinks to this share of the side with Pillow's BOX filter, and enlarges again by repeating pixels."""
+    """Shrinks to this share of the side with Pillow's BOX filter, then enlarges again by repeating pixels."""
     del generators
     side = images.shape[1]
     small = int(side * share)
-    # A box holds the pixels whose centres lie in it, each with the same weight; rows and columns are rounded in turn.
+    # A box averages the pixels whose centres lie in it with equal weights; columns are rounded first, then rows.
     first = np.ceil(np.arange(small) * (side / small) - 0.5).astype(int)
     count = np.diff(first, append=side)[:, None]
     shrunk = images.astype(np.int64)
@@ -59,7 +59,7 @@ def pixelate(images: np.ndarray, generators: Generators, share: float) -> np.nda
 
 
 def jpeg_compression(images: np.ndarray, generators: Generators, quality: int) -> np.ndarray:
-    """Writes and reads a JPEG file of this quality, with chroma at half the resolution."""
+    """Compresses as JPEG of this quality, with chroma at half the resolution."""
     del generators
     sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]

@@ -1,11 +1,11 @@
-"""Weather: snow, frost, fog, and spatters of water or mud."""
+"""Weather: snow, frost, fog, and water or mud on the lens."""
 
 import cv2
 import numpy as np
 
 from evaluation.corruptions import frost_texture
 from evaluation.corruptions.blur import streak
-from evaluation.corruptions.pixels import Generators, enlarge, gaussian, levels, unit
+from evaluation.corruptions.operations import Generators, enlarge, smooth, to_float, to_uint8
 
 
 def snow(
@@ -19,29 +19,28 @@ def snow(
     sigma: float,
     weight: float,
 ) -> np.ndarray:
-    """Flakes in two opposite directions over an image that is whitened by 1 − `weight`.
+    """Whitens the image by 1 − `weight` and adds flakes that fall in two opposite directions.
 
-    Flakes are normal noise, enlarged by `zoom`, black below `threshold` and streaked by `radius` and `sigma` in a
-    direction up to 45° from upwards.
+    Flakes are normal noise, enlarged by `zoom`, black below `threshold`, and streaked by `radius` and `sigma` in a
+    direction up to 45° from vertical.
     """
     side = images.shape[1]
-    pixels = unit(images).astype(np.float32)
+    pixels = to_float(images).astype(np.float32)
     grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in pixels])[..., None]
     whitened = weight * pixels + (1 - weight) * np.maximum(pixels, grey * 1.5 + 0.5)
-    draws = [
-        (generator.normal(mean, deviation, (side, side)), generator.uniform(-135, -45)) for generator in generators
-    ]
-    flakes = enlarge(np.stack([noise for noise, _ in draws]), zoom)
-    flakes = levels(np.where(flakes < threshold, 0, flakes))
-    streaked = [streak(layer, radius, sigma, angle) for layer, (_, angle) in zip(flakes, draws, strict=True)]
-    layer = unit(np.stack(streaked))[..., None]
-    return levels(whitened + layer + layer[:, ::-1, ::-1])
+    # Each image's noise comes before its angle, as both come from its own generator.
+    samples = [(each.normal(mean, deviation, (side, side)), each.uniform(-135, -45)) for each in generators]
+    flakes = enlarge(np.stack([noise for noise, _ in samples]), zoom)
+    flakes = to_uint8(np.where(flakes < threshold, 0, flakes))
+    streaked = [streak(layer, radius, sigma, angle) for layer, (_, angle) in zip(flakes, samples, strict=True)]
+    layer = to_float(np.stack(streaked))[..., None]
+    return to_uint8(whitened + layer + layer[:, ::-1, ::-1])
 
 
 def frost(images: np.ndarray, generators: Generators, image_weight: float, frost_weight: float) -> np.ndarray:
-    """A weighted sum of the image and a random cut-out of a frost texture; see `frost_texture`."""
+    """Adds the image and a random part of a texture of frost (see `frost_texture`), each with its weight."""
     side = images.shape[1]
-    textures = frost_texture.textures(side)
+    textures = frost_texture.make_textures(side)
     covers = []
     for generator in generators:
         texture = textures[generator.integers(len(textures))]
@@ -51,21 +50,21 @@ def frost(images: np.ndarray, generators: Generators, image_weight: float, frost
 
 
 def fog(images: np.ndarray, generators: Generators, amount: float, decay: float) -> np.ndarray:
-    """Adds a fractal cloud in [0, amount], and scales so that the image's brightest value stays within its range."""
-    pixels = unit(images)
+    """Adds a fractal cloud in [0, amount], then scales so that no value exceeds the brightest of the image."""
+    pixels = to_float(images)
     brightest = pixels.max(axis=(1, 2, 3), keepdims=True)
-    cloud = _plasma(images.shape[1], generators, decay)[..., None]
-    return levels((pixels + amount * cloud) * brightest / (brightest + amount))
+    cloud = _draw_plasma(images.shape[1], generators, decay)[..., None]
+    return to_uint8((pixels + amount * cloud) * brightest / (brightest + amount))
 
 
-def _plasma(side: int, generators: Generators, decay: float) -> np.ndarray:
-    """Fractal clouds in [0, 1] by the diamond-square method on a torus, `[n, side, side]`.
+def _draw_plasma(side: int, generators: Generators, decay: float) -> np.ndarray:
+    """Draws fractal clouds in [0, 1], `[n, side, side]`, by the diamond-square method on a torus.
 
-    The map's side is the power of two from `side` on. A new point is the mean of the four around it plus w · U(−w, w);
-    w begins at 100 and is divided by `decay` from one step size to the next.
+    They are cut out of maps whose side is the next power of two. A new point is the mean of the four around it plus
+    w · U(−w, w); w begins at 100 and is divided by `decay` each time the step size halves.
     """
     size = 1 << (side - 1).bit_length()
-    # One draw per point; the point (0, 0), where everything starts, is 0.
+    # One random number per point; the point (0, 0), from which the method starts, stays 0.
     noise = np.stack([generator.uniform(-1, 1, (size, size)) for generator in generators])
     clouds = np.zeros_like(noise)
     step, wobble = size, 100.0
@@ -95,25 +94,26 @@ def spatter(
     strength: float,
     mud: bool,
 ) -> np.ndarray:
-    """Drops on the lens: where smoothed normal noise exceeds a threshold there is water, or mud.
+    """Puts drops of water or mud where smoothed normal noise exceeds a threshold.
 
-    Mud covers: its mask, smoothed by `strength` pixels, counts from 0.8 on. Water is added, up to `strength`.
+    Mud covers the image where its mask, smoothed by `strength` pixels, is at least 0.8. Water adds light, up to
+    `strength`.
     """
     side = images.shape[1]
     noise = np.stack([generator.normal(mean, deviation, (side, side)) for generator in generators])
-    liquid = gaussian(noise, sigma)
+    liquid = smooth(noise, sigma)
     liquid[liquid < threshold] = 0
-    pixels = unit(images)
+    pixels = to_float(images)
     if mud:
-        mask = gaussian((liquid > threshold).astype(np.float32), strength)[..., None]
+        mask = smooth((liquid > threshold).astype(np.float32), strength)[..., None]
         mask[mask < 0.8] = 0
-        return levels(pixels * (1 - mask) + mask * np.array([63, 42, 20]) / 255)
-    light = strength * np.stack([_glints(layer) for layer in liquid])[..., None]
-    return levels(pixels + light * np.array([175, 238, 238]) / 255)
+        return to_uint8(pixels * (1 - mask) + mask * np.array([63, 42, 20]) / 255)
+    light = strength * np.stack([_draw_glints(layer) for layer in liquid])[..., None]
+    return to_uint8(pixels + light * np.array([175, 238, 238]) / 255)
 
 
-def _glints(liquid: np.ndarray) -> np.ndarray:
-    """How drops `[side, side]` in [0, 1] catch the light, in [0, 1]: an emboss of the distance from their edges."""
+def _draw_glints(liquid: np.ndarray) -> np.ndarray:
+    """The light that drops `[side, side]` in [0, 1] reflect, in [0, 1]: an emboss of the distance from their edges."""
     drops = (np.clip(liquid, 0, 1) * 255).astype(np.uint8)
     distance = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
     heights = cv2.equalizeHist(cv2.blur(np.minimum(distance, 20), (3, 3)).astype(np.uint8))

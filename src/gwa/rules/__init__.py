@@ -12,15 +12,19 @@ from gwa.rules.baselines import (
     GradientDisparity,
     HaltingRule,
     LabelWave,
+)
+from gwa.rules.gwa_rules import MaxGWA, MinThenMaxGWA
+from gwa.rules.rule import BestValidation, Last, LowestValidationLoss, Oracle, Record, Rule, Verdict
+from gwa.rules.training_signals import (
     LowestGradientNorm,
     LowestHeadGradientNorm,
     LowestPredictionEntropy,
     LowestSharpness,
     LowestTrainLoss,
+    TrainingSignal,
 )
-from gwa.rules.gwa_rules import MaxGWA, MinThenMaxGWA
-from gwa.rules.rule import BestValidation, Last, LowestValidationLoss, Oracle, Record, Rule, TrainingSignal, Verdict
 
+#: The class of every rule by its name, as it stands in a config and in `summary.json`.
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
     for rule in (

@@ -1,4 +1,4 @@
-"""What GWA is compared with: published criteria without validation data, and cheap signals of training."""
+"""What GWA is compared with: rules that judge how predictions and gradients change from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import ClassVar, NamedTuple
 
-from gwa.rules.rule import Record, Rule, TrainingSignal, Verdict, follow
+from gwa.rules.rule import Record, Rule, Verdict, follow
 
 
 class WaveState(NamedTuple):
@@ -29,6 +29,14 @@ class LabelWave(Rule):
 
     The paper recommends a window of 3 (its appendix E) and gives no patience; 5 is ours. Epochs before the window is
     full, on which it is silent, are not eligible.
+
+    Example:
+      The means over three epochs are 60, 40 and 50:
+
+      >>> from gwa import LabelWave
+      >>> changes = [90, 50, 40, 30, 80]
+      >>> LabelWave().select({"epoch": i, "prediction_changes": count} for i, count in enumerate(changes, start=1))
+      4
     """
 
     window: int = 3
@@ -69,7 +77,21 @@ class HaltState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HaltingRule(Rule):
-    """Keeps the latest epoch until a condition on its field halts training, and from then on that one."""
+    """Keeps the latest epoch until a condition on its field halts training, and from then on that one.
+
+    Example:
+      A rule of your own says in `judge` when to halt:
+
+      >>> from gwa.rules import HaltingRule
+      >>> class AccuracyReached(HaltingRule):
+      ...     name = "accuracy_reached"
+      ...     needs = ("train_accuracy",)
+      ...     def judge(self, state, value):
+      ...         return state._replace(halted=value >= 0.9)
+      >>> curve = [0.7, 0.95, 0.99]
+      >>> AccuracyReached().select({"epoch": i, "train_accuracy": value} for i, value in enumerate(curve, start=1))
+      2
+    """
 
     def __post_init__(self):
         super().__post_init__()
@@ -84,10 +106,11 @@ class HaltingRule(Rule):
         """The state and the verdict after one more epoch."""
         value = self._value(record)
         if value is not None and not state.halted:
-            state = self._judge(state, value)._replace(best_epoch=record["epoch"])
+            state = self.judge(state, value)._replace(best_epoch=record["epoch"])
         return state, Verdict(state.best_epoch, state.halted)
 
-    def _judge(self, state: HaltState, value: float) -> HaltState:
+    def judge(self, state: HaltState, value: float) -> HaltState:
+        """The state after an eligible epoch of this value; `halted` in it halts the rule."""
         raise NotImplementedError
 
 
@@ -101,6 +124,15 @@ class GradientDisparity(HaltingRule):
     Attributes:
       batches: how many mini-batches are compared, each with each.
       increases: how many epochs with an increase halt training, from the start of it on.
+
+    Example:
+      The second increase is that of epoch 4:
+
+      >>> from gwa import GradientDisparity
+      >>> curve = [5.0, 6.0, 4.0, 7.0, 3.0]
+      >>> history = [{"epoch": i, "gradient_disparity": value} for i, value in enumerate(curve, start=1)]
+      >>> GradientDisparity(increases=2).select(history)
+      4
     """
 
     batches: int = 5
@@ -117,7 +149,8 @@ class GradientDisparity(HaltingRule):
         if self.increases < 1:
             raise ValueError(f"increases must be at least 1, not {self.increases}")
 
-    def _judge(self, state: HaltState, value: float) -> HaltState:
+    def judge(self, state: HaltState, value: float) -> HaltState:
+        """See HaltingRule."""
         kept = 0 if self.consecutive else state.increased
         increased = state.increased + 1 if value > state.reference else kept
         return state._replace(reference=value, increased=increased, halted=increased >= self.increases)
@@ -125,7 +158,17 @@ class GradientDisparity(HaltingRule):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConsecutiveGradientDisparity(GradientDisparity):
-    """The second published count of gradient disparity: five increases in a row."""
+    """The second published count of gradient disparity: five increases in a row.
+
+    Example:
+      Epochs 4 and 5 bring the first two increases in a row:
+
+      >>> from gwa.rules import ConsecutiveGradientDisparity
+      >>> curve = [5.0, 6.0, 4.0, 7.0, 8.0, 3.0]
+      >>> history = [{"epoch": i, "gradient_disparity": value} for i, value in enumerate(curve, start=1)]
+      >>> ConsecutiveGradientDisparity(increases=2).select(history)
+      5
+    """
 
     name: ClassVar[str] = "gradient_disparity_consecutive"
     consecutive: ClassVar[bool] = True
@@ -140,6 +183,16 @@ class ChurnPerMisfit(HaltingRule):
 
     Attributes:
       excess: how far above its running minimum the ratio halts training, as a share of that minimum.
+
+    Example:
+      The ratios are 0.6, 0.5 and 0.7:
+
+      >>> from gwa.rules import ChurnPerMisfit
+      >>> churn, accuracy = [0.3, 0.2, 0.14], [0.5, 0.6, 0.8]
+      >>> fields = zip((1, 2, 3), churn, accuracy)
+      >>> history = [{"epoch": i, "prediction_churn": c, "train_accuracy": a} for i, c, a in fields]
+      >>> ChurnPerMisfit(warmup=0.0).select(history)
+      3
     """
 
     excess: float = 0.2
@@ -152,66 +205,7 @@ class ChurnPerMisfit(HaltingRule):
         churn, accuracy = super()._value(record), record.get("train_accuracy")
         return None if churn is None or accuracy is None or not accuracy < 1 else churn / (1 - accuracy)
 
-    def _judge(self, state: HaltState, value: float) -> HaltState:
+    def judge(self, state: HaltState, value: float) -> HaltState:
+        """See HaltingRule."""
         minimum = min(value, value if math.isnan(state.reference) else state.reference)
         return state._replace(reference=minimum, halted=value > (1 + self.excess) * minimum)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LowestTrainLoss(TrainingSignal):
-    """The epoch of the lowest mean training loss."""
-
-    name: ClassVar[str] = "lowest_train_loss"
-    needs: ClassVar[tuple[str, ...]] = ("train_loss", "progress")
-    smallest: ClassVar[bool] = True
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LowestGradientNorm(TrainingSignal):
-    """The epoch of the lowest mean norm of a batch's gradient over all parameters."""
-
-    name: ClassVar[str] = "lowest_gradient_norm"
-    needs: ClassVar[tuple[str, ...]] = ("gradient_norm", "progress")
-    smallest: ClassVar[bool] = True
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LowestHeadGradientNorm(TrainingSignal):
-    """The epoch of the lowest mean norm of a sample's gradient at the head: EL2N weighted by ‖z‖."""
-
-    name: ClassVar[str] = "lowest_head_gradient_norm"
-    needs: ClassVar[tuple[str, ...]] = ("head_gradient_norm", "progress")
-    smallest: ClassVar[bool] = True
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LowestPredictionEntropy(TrainingSignal):
-    """The epoch of the lowest mean entropy of the predicted distributions."""
-
-    name: ClassVar[str] = "lowest_prediction_entropy"
-    needs: ClassVar[tuple[str, ...]] = ("prediction_entropy", "progress")
-    smallest: ClassVar[bool] = True
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LowestSharpness(TrainingSignal):
-    """The epoch of the lowest sharpness: how much one step up the gradient raises the loss (Foret et al. 2021).
-
-    Attributes:
-      batches: on how many mini-batches the trainer measures it after an epoch.
-      radius: the length of that step.
-    """
-
-    batches: int = 5
-    radius: float = 0.05
-
-    name: ClassVar[str] = "lowest_sharpness"
-    needs: ClassVar[tuple[str, ...]] = ("sharpness", "progress")
-    smallest: ClassVar[bool] = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.batches < 1:
-            raise ValueError(f"batches must be at least 1, not {self.batches}")
-        if self.radius <= 0:
-            raise ValueError(f"radius must be positive, not {self.radius}")

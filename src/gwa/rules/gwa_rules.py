@@ -6,12 +6,23 @@ import dataclasses
 import math
 from typing import ClassVar, NamedTuple
 
-from gwa.rules.rule import Record, Rule, TrainingSignal, Verdict
+from gwa.rules.rule import Record, Rule, Verdict
+from gwa.rules.training_signals import TrainingSignal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaxGWA(TrainingSignal):
-    """The epoch of maximal GWA after the first 10 % of training: the paper's rule for training from scratch."""
+    """The epoch of maximal GWA after the first 10 % of training: the paper's rule for training from scratch.
+
+    Example:
+      >>> from gwa import MaxGWA
+      >>> rule = MaxGWA(patience=2)
+      >>> state = rule.init()
+      >>> for epoch, gwa in enumerate([0.1, 0.4, 0.3, 0.2], start=1):
+      ...     state, verdict = rule.update(state, {"epoch": epoch, "progress": epoch / 10, "gwa": gwa})
+      >>> verdict
+      Verdict(best_epoch=2, stop=True)
+    """
 
     name: ClassVar[str] = "max_gwa"
     needs: ClassVar[tuple[str, ...]] = ("gwa", "progress")
@@ -42,6 +53,14 @@ class MinThenMaxGWA(Rule):
 
     Attributes:
       confirm: how many epochs in a row above the minimum settle it.
+
+    Example:
+      GWA starts high, dips in epoch 2 and peaks in epoch 4:
+
+      >>> from gwa import MinThenMaxGWA
+      >>> curve = [0.9, 0.1, 0.2, 0.5, 0.4, 0.3]
+      >>> MinThenMaxGWA().select({"epoch": epoch, "gwa": gwa} for epoch, gwa in enumerate(curve, start=1))
+      4
     """
 
     confirm: int = 3

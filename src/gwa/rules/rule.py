@@ -11,7 +11,18 @@ Record = Mapping[str, Any]
 
 
 class Verdict(NamedTuple):
-    """What a rule says after an epoch: the epoch to keep (None before any is eligible), and whether to stop now."""
+    """What a rule says after an epoch: the epoch to keep (None before any is eligible), and whether to stop now.
+
+    Example:
+      >>> from gwa import BestValidation
+      >>> rule = BestValidation(patience=1)
+      >>> state, verdict = rule.update(rule.init(), {"epoch": 1, "val_accuracy": 0.8})
+      >>> verdict
+      Verdict(best_epoch=1, stop=False)
+      >>> state, verdict = rule.update(state, {"epoch": 2, "val_accuracy": 0.7})
+      >>> verdict.stop
+      True
+    """
 
     best_epoch: int | None
     stop: bool
@@ -32,6 +43,17 @@ class Rule:
     Attributes:
       patience: stop once this many epochs have passed without a better one; None never stops.
       warmup: share of the planned steps whose records are skipped.
+
+    Example:
+      A rule of your own names the field that it reads:
+
+      >>> from gwa import Rule
+      >>> class HighestTrainAccuracy(Rule):
+      ...     name = "highest_train_accuracy"
+      ...     needs = ("train_accuracy",)
+      >>> history = [{"epoch": 1, "train_accuracy": 0.7}, {"epoch": 2, "train_accuracy": 0.9}]
+      >>> HighestTrainAccuracy().select(history)
+      2
     """
 
     patience: int | None = None
@@ -88,15 +110,15 @@ def follow(state: Any, epoch: int, value: float | None) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingSignal(Rule):
-    """A rule on what training itself shows, which skips the start of it as the paper's rule does."""
-
-    warmup: float = 0.1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class BestValidation(Rule):
-    """The epoch of the highest accuracy on held-out training data, the first one where several are equal."""
+    """The epoch of the highest accuracy on held-out training data, the first one where several are equal.
+
+    Example:
+      >>> from gwa import BestValidation
+      >>> curve = [0.7, 0.9, 0.9]
+      >>> BestValidation().select({"epoch": i, "val_accuracy": value} for i, value in enumerate(curve, start=1))
+      2
+    """
 
     name: ClassVar[str] = "best_validation"
     needs: ClassVar[tuple[str, ...]] = ("val_accuracy",)
@@ -104,7 +126,14 @@ class BestValidation(Rule):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowestValidationLoss(Rule):
-    """The epoch of the lowest loss on held-out training data."""
+    """The epoch of the lowest loss on held-out training data.
+
+    Example:
+      >>> from gwa.rules import LowestValidationLoss
+      >>> curve = [0.8, 0.5, 0.6]
+      >>> LowestValidationLoss().select({"epoch": i, "val_loss": value} for i, value in enumerate(curve, start=1))
+      2
+    """
 
     name: ClassVar[str] = "lowest_validation_loss"
     needs: ClassVar[tuple[str, ...]] = ("val_loss",)
@@ -113,7 +142,13 @@ class LowestValidationLoss(Rule):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Last(Rule):
-    """The last epoch: training as planned, without selection."""
+    """The last epoch: training as planned, without selection.
+
+    Example:
+      >>> from gwa import Last
+      >>> Last().select([{"epoch": 1}, {"epoch": 2}, {"epoch": 3}])
+      3
+    """
 
     name: ClassVar[str] = "last"
     needs: ClassVar[tuple[str, ...]] = ("epoch",)
@@ -121,7 +156,14 @@ class Last(Rule):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Oracle(Rule):
-    """The epoch of the highest test accuracy: what no honest rule can know, to judge the others by."""
+    """The epoch of the highest test accuracy: what no honest rule can know, to judge the others by.
+
+    Example:
+      >>> from gwa import Oracle
+      >>> curve = [0.6, 0.8, 0.7]
+      >>> Oracle().select({"epoch": i, "test_accuracy": value} for i, value in enumerate(curve, start=1))
+      2
+    """
 
     name: ClassVar[str] = "oracle"
     needs: ClassVar[tuple[str, ...]] = ("test_accuracy",)

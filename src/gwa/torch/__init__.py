@@ -1,4 +1,6 @@
-"""Gradient-Weight Alignment in PyTorch: the same functions as in `gwa`, and a monitor for a training loop of one's own.
+"""Gradient-Weight Alignment in PyTorch: the functions of `gwa`, and a monitor for your own training loop.
+
+A loop needs three lines::
 
     monitor = AlignmentMonitor(model, head="fc", epochs=30)     # before training
     monitor.update(labels)                                      # after each training forward pass

@@ -26,6 +26,17 @@ def head_alignment(
 
     Raises:
       ValueError: when the shapes do not fit together.
+
+    Example:
+      Two samples with the same embedding, which the head takes for class 0. The second one is labelled 1:
+
+      >>> import torch
+      >>> from gwa.torch import head_alignment
+      >>> kernel = torch.eye(2)
+      >>> embeddings = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+      >>> alignment = head_alignment(embeddings @ kernel, torch.tensor([0, 1]), embeddings, kernel)
+      >>> [f"{score:.2f}" for score in alignment]
+      ['0.50', '-0.50']
     """
     _check_shapes(logits, labels, embeddings, kernel, bias)
     return alignment_given_norm(logits, labels, embeddings, norm(kernel.float()), bias)
@@ -52,6 +63,15 @@ def head_gradient_norm(logits: Tensor, labels: Tensor, embeddings: Tensor) -> Te
 
     Returns:
       float32 `[...]`, at least 0; small = well fitted.
+
+    Example:
+      The first sample is fitted, the second one is labelled otherwise:
+
+      >>> import torch
+      >>> from gwa.torch import head_gradient_norm
+      >>> embeddings = logits = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+      >>> [f"{norm:.2f}" for norm in head_gradient_norm(logits, torch.tensor([0, 1]), embeddings)]
+      ['0.34', '2.49']
     """
     logits = logits.float()
     _, residual_norm = _terms(logits, labels, logits)

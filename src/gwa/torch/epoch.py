@@ -1,6 +1,6 @@
-"""What an epoch gathers of its batches: moments of the scores, or the scores themselves in the rows' order.
+"""Collects the scores of an epoch: only their moments, or every score in its row.
 
-Both add up on the device without waiting for it, and join what the processes of a DistributedDataParallel run have.
+Both work on the device without waiting for it, and join the processes of a DistributedDataParallel run at the end.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class Batch(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What an epoch shows, of all processes together."""
+    """The result of an epoch, over all processes."""
 
     moments: Moments
     accuracy: float
     samples: dict[str, np.ndarray]  # `alignment` float32 [N], NaN where not seen, and `prediction` int32 [N], then −1
 
 
-class Stream:
-    """Only moments are kept: for any number of scores, whose samples have no numbers."""
+class RunningMoments:
+    """Keeps only moments, for any number of samples without row numbers."""
 
     def __init__(self, device: torch.device):
         self._waiting: list[Batch] = []
@@ -43,18 +43,18 @@ class Stream:
         self._right = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, batch: Batch, index: Tensor | None) -> None:
-        """One more batch."""
+        """Adds a batch."""
         self._waiting.append(batch)
         if len(self._waiting) == _BATCHES_AT_ONCE:
             self._join_waiting()
 
     def finish(self) -> Totals:
-        """The totals of all processes."""
+        """Joins all processes."""
         self._join_waiting()
-        moments, *others = map(Moments.from_vector, _gathered(self._moments.to_vector()))
+        moments, *others = map(Moments.from_vector, _gather(self._moments.to_vector()))
         for other in others:
             moments += other
-        right = sum(int(count) for count in _gathered(self._right))
+        right = sum(int(count) for count in _gather(self._right))
         return Totals(moments, right / max(int(moments.count), 1), {})
 
     def _join_waiting(self) -> None:
@@ -65,8 +65,8 @@ class Stream:
             self._waiting.clear()
 
 
-class Rows:
-    """Every row's latest score and prediction; a row that came twice counts once."""
+class SampleRows:
+    """Keeps the latest score and prediction of every row; a row that came twice counts once."""
 
     def __init__(self, num_examples: int, device: torch.device):
         self._alignment = torch.full((num_examples,), torch.nan, device=device)
@@ -74,15 +74,15 @@ class Rows:
         self._right = torch.zeros(num_examples, dtype=torch.int32, device=device)
 
     def add(self, batch: Batch, index: Tensor | None) -> None:
-        """One more batch, of the rows `index`."""
+        """Adds a batch that consists of the rows `index`."""
         assert index is not None
         self._alignment[index] = torch.where(batch.counted, batch.alignment, torch.nan)
         self._prediction[index] = torch.where(batch.counted, batch.prediction, -1).int()
         self._right[index] = batch.right.int()
 
     def finish(self) -> Totals:
-        """The totals of all processes; a row that several have seen counts as the first of them has it."""
-        columns = zip(*map(_gathered, (self._alignment, self._prediction, self._right)), strict=True)
+        """Joins all processes; of a row that several have seen, the values of the first one count."""
+        columns = zip(*map(_gather, (self._alignment, self._prediction, self._right)), strict=True)
         alignment, prediction, right = next(columns)
         for other_alignment, other_prediction, other_right in columns:
             absent = prediction < 0
@@ -95,8 +95,8 @@ class Rows:
         return Totals(moments, int(right[seen].sum()) / max(int(moments.count), 1), samples)
 
 
-def _gathered(tensor: Tensor) -> list[Tensor]:
-    """The tensor of every process, in the order of their ranks."""
+def _gather(tensor: Tensor) -> list[Tensor]:
+    """The tensor of every process, ordered by rank."""
     if not (dist.is_available() and dist.is_initialized()):
         return [tensor]
     tensors = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]

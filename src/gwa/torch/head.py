@@ -1,4 +1,4 @@
-"""The head of a PyTorch model: found by name or by looking, and refused where the score would be of something else."""
+"""Finds the head of a PyTorch model, and refuses a layer for which the score would mean something else."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ _TOLERANCE = 1e-3  # of an output relative to ‖x‖ ‖w‖; wide enough for T
 
 
 def find(model: nn.Module, head: nn.Module | str | None) -> tuple[str, nn.Linear]:
-    """The linear layer whose output are the logits, and its dotted name in the model.
+    """The linear layer whose outputs are the logits, and its dotted name in the model.
 
     Args:
-      model: also as `torch.compile` or DistributedDataParallel wrap it.
-      head: the module itself, its dotted name, or None for the last `nn.Linear`, which a warning then names.
+      model: may be wrapped by `torch.compile` or DistributedDataParallel.
+      head: the module itself, its dotted name, or None for the last `nn.Linear`, which a warning names.
 
     Raises:
-      ValueError: when there is no such layer, or the score is not defined at it.
+      ValueError: when there is no such layer, or the score is not defined for it.
     """
-    model = _unwrapped(model)
+    model = _unwrap(model)
     names = {module: name for name, module in model.named_modules()}
     if head is None:
         linear = [module for module in names if isinstance(module, nn.Linear)]
         if not linear:
             raise ValueError(f"head: {type(model).__name__} has no nn.Linear whose output could be the logits")
         head = linear[-1]
-        logging.warning("gwa: the head is taken to be %r, the last nn.Linear; say head=... if not", names[head])
+        logging.warning(
+            "gwa: the head is taken to be %r, the last nn.Linear; set head=... if it is another layer", names[head]
+        )
     elif isinstance(head, str):
-        head = _named(model, head)
+        head = _find_named(model, head)
     elif head not in names:
         raise ValueError(f"head: the given {type(head).__name__} is no part of the {type(model).__name__}")
     _check(names[head], head)
@@ -37,15 +39,15 @@ def find(model: nn.Module, head: nn.Module | str | None) -> tuple[str, nn.Linear
     return names[head], head
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrap(model: nn.Module) -> nn.Module:
     if isinstance(model, nn.DataParallel):
         raise ValueError("model: nn.DataParallel runs copies of the head; use DistributedDataParallel")
     if isinstance(model, nn.parallel.DistributedDataParallel):
-        return _unwrapped(model.module)
-    return _unwrapped(model._orig_mod) if hasattr(model, "_orig_mod") else model
+        return _unwrap(model.module)
+    return _unwrap(model._orig_mod) if hasattr(model, "_orig_mod") else model
 
 
-def _named(model: nn.Module, name: str) -> nn.Module:
+def _find_named(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
     except AttributeError:
@@ -56,15 +58,15 @@ def _named(model: nn.Module, name: str) -> nn.Module:
 
 def _check(name: str, head: nn.Module) -> None:
     if not isinstance(head, nn.Linear):
-        raise ValueError(f"head: {name!r} is a {type(head).__name__}; the score is defined at an nn.Linear")
+        raise ValueError(f"head: {name!r} is a {type(head).__name__}; the score is defined for an nn.Linear")
     if isinstance(head.weight, nn.UninitializedParameter):
         raise ValueError(f"head: {name!r} has no size before its first forward pass; run a batch through the model")
     if head.out_features < 2:
         raise ValueError(f"head: {name!r} has {head.out_features} output; the score needs at least 2 classes")
     if not _is_affine(head):
         raise ValueError(
-            f"head: {name!r}, a {type(head).__name__}, does not return x @ weight.T + bias (a cosine or a margin "
-            "head?); the score is not defined there"
+            f"head: {name!r}, a {type(head).__name__}, does not return x @ weight.T + bias, for which "
+            "alone the score is defined"
         )
 
 
@@ -80,7 +82,7 @@ def _check_alone(model: nn.Module, name: str, head: nn.Linear) -> None:
 
 @torch.no_grad()
 def _is_affine(head: nn.Linear) -> bool:
-    """Whether the layer is one, on two inputs of one direction and different length."""
+    """Whether the layer computes x @ weight.T + bias, tried on two inputs of equal direction and different length."""
     weight = head.weight.float()
     direction = torch.arange(1.0, head.in_features + 1, device=weight.device).cos()
     inputs = torch.stack([direction, 3 * direction])

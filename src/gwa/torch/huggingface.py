@@ -13,13 +13,35 @@ from gwa.torch.monitor import AlignmentMonitor
 
 
 class AlignmentCallback(TrainerCallback):
-    """Adds each epoch's record to `state.log_history`, and stops training where the rule says so.
+    """Adds each epoch's record to `state.log_history`, and stops training when the rule says so.
 
-    The labels are those that the model's forward pass receives as `labels`. A Trainer with `label_smoothing_factor` or
-    `compute_loss_func` keeps them to itself: there, call `monitor.update` in the loss. Resumes with the checkpoint.
+    The labels are those that the forward pass of the model receives as `labels`. A Trainer with
+    `label_smoothing_factor` or `compute_loss_func` does not pass them on: then call `monitor.update` in the loss. The
+    records are part of the Trainer's checkpoint.
 
     Attributes:
-      monitor: the AlignmentMonitor of the run, from its start on.
+      monitor: the AlignmentMonitor of the run, once it has started.
+
+    Example:
+      >>> import torch, transformers
+      >>> from gwa.torch.huggingface import AlignmentCallback
+      >>> class Classifier(torch.nn.Module):
+      ...     def __init__(self):
+      ...         super().__init__()
+      ...         self.classifier = torch.nn.Linear(4, 3)
+      ...     def forward(self, images, labels):
+      ...         logits = self.classifier(images)
+      ...         return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+      >>> dataset = [{"images": torch.randn(4), "labels": row % 3} for row in range(30)]
+      >>> arguments = transformers.TrainingArguments(
+      ...     num_train_epochs=2, save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True
+      ... )
+      >>> alignment = AlignmentCallback(head="classifier")
+      >>> trainer = transformers.Trainer(Classifier(), arguments, train_dataset=dataset, callbacks=[alignment])
+      >>> _ = trainer.train()  # doctest: +ELLIPSIS
+      {...}
+      >>> [entry["epoch"] for entry in trainer.state.log_history if "gwa" in entry]
+      [1, 2]
     """
 
     monitor: AlignmentMonitor

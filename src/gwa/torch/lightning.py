@@ -1,4 +1,4 @@
-"""Gradient-Weight Alignment in a Lightning run: `Trainer(callbacks=[AlignmentCallback(head="model.fc")])`."""
+"""Gradient-Weight Alignment with Lightning: `Trainer(callbacks=[AlignmentCallback(head="model.fc")])`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,46 @@ from gwa.torch.monitor import AlignmentMonitor, Record
 
 
 def labels_of(batch: Any) -> tuple[Any, Any]:
-    """The labels of a batch (images, labels) or {"labels": ...}, and no row numbers."""
+    """The labels of a batch (images, labels) or {"labels": ...}, and no row numbers.
+
+    Example:
+      >>> from gwa.torch.lightning import labels_of
+      >>> labels_of({"images": ..., "labels": [2, 0]})
+      ([2, 0], None)
+    """
     return (batch["labels"] if isinstance(batch, Mapping) else batch[1]), None
 
 
 class AlignmentCallback(Callback):
-    """Logs `gwa` and `alignment_mean` of each epoch, and stops training where the rule says so.
+    """Logs `gwa` and `alignment_mean` of each epoch, and stops training when the rule says so.
 
     The weights to keep are those of `verdict.best_epoch`; `ModelCheckpoint(monitor="gwa", mode="max")` keeps them.
-    Resumes with the Trainer's checkpoint.
+    The state is part of the Trainer's checkpoint.
 
     Attributes:
-      monitor: the AlignmentMonitor of the run, from its start on.
+      monitor: the AlignmentMonitor of the run, once it has started.
+
+    Example:
+      >>> import lightning, torch
+      >>> from gwa.torch.lightning import AlignmentCallback
+      >>> class Classifier(lightning.LightningModule):
+      ...     def __init__(self):
+      ...         super().__init__()
+      ...         self.fc = torch.nn.Linear(4, 3)
+      ...     def training_step(self, batch, batch_idx):
+      ...         images, labels = batch
+      ...         return torch.nn.functional.cross_entropy(self.fc(images), labels)
+      ...     def configure_optimizers(self):
+      ...         return torch.optim.SGD(self.parameters(), lr=0.1)
+      >>> dataset = torch.utils.data.TensorDataset(torch.randn(30, 4), torch.arange(30) % 3)
+      >>> alignment = AlignmentCallback(head="fc")
+      >>> trainer = lightning.Trainer(
+      ...     max_epochs=2, callbacks=[alignment], accelerator="cpu", logger=False, enable_checkpointing=False,
+      ...     enable_progress_bar=False, enable_model_summary=False,
+      ... )
+      >>> trainer.fit(Classifier(), torch.utils.data.DataLoader(dataset, batch_size=10))
+      >>> [record["epoch"] for record in alignment.monitor.history]
+      [1, 2]
     """
 
     monitor: AlignmentMonitor
@@ -41,8 +69,8 @@ class AlignmentCallback(Callback):
         Args:
           head: dotted name of the head in the LightningModule.
           rule: which epoch to keep.
-          num_examples: size of the training set, where `unpack` finds row numbers.
-          unpack: a batch's labels, and row numbers or None.
+          num_examples: size of the training set, if `unpack` returns row numbers.
+          unpack: returns the labels of a batch, and row numbers or None.
         """
         self._head, self._rule, self._num_examples, self._unpack = head, rule, num_examples, unpack
         self._history: list[Record] = []
@@ -68,7 +96,7 @@ class AlignmentCallback(Callback):
         trainer.should_stop = trainer.should_stop or self.monitor.verdict.stop
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leaves the model as it was."""
+        """Removes the hook from the model."""
         self.monitor.remove()
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,5 +104,5 @@ class AlignmentCallback(Callback):
         return {"history": self._history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The records of an earlier start."""
+        """Takes the records of an earlier start."""
         self._history = state_dict["history"]

@@ -21,7 +21,15 @@ class Moments:
       count: float32 scalar, how many scores.
       mean: float32 scalar.
       sums: float32 `[3]`, the central sums of second, third and fourth order.
-      mean_error, sums_error: what rounding took from `mean` and `sums` as sets were joined.
+      mean_error: what rounding took from `mean` as sets were joined.
+      sums_error: the same for `sums`.
+
+    Example:
+      >>> import torch
+      >>> from gwa.torch import Moments
+      >>> moments = Moments.of(torch.tensor([0.1, 0.2])) + Moments.of(torch.tensor([0.3, 0.4]))
+      >>> print(f"{moments.count:.0f} scores, mean {moments.mean:.2f}, variance {moments.variance:.4f}")
+      4 scores, mean 0.25, variance 0.0125
     """
 
     count: Tensor
@@ -90,6 +98,12 @@ def gwa_score(moments: Moments, beta: float = 1.2) -> Tensor:
     """Gradient-Weight Alignment of an epoch: mean / (excess kurtosis + beta); float32, higher is better.
 
     As `gwa.gwa_score`: NaN unless excess kurtosis + beta > 0.
+
+    Example:
+      >>> import torch
+      >>> from gwa.torch import Moments, gwa_score
+      >>> print(f"{gwa_score(Moments.of(torch.tensor([0.1, 0.2, 0.2, 0.3]))):.2f}")
+      1.00
     """
     denominator = moments.excess_kurtosis + beta
     return torch.where(denominator > 0, moments.mean / denominator, torch.nan)

@@ -1,4 +1,4 @@
-"""Watches the head of a PyTorch model while it is trained, in a loop of whoever trains it."""
+"""Watches the head of a PyTorch model while any training loop trains it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gwa.moments import reasons_of_nan
 from gwa.rules import MaxGWA, Rule, Verdict
 from gwa.torch import head as heads
 from gwa.torch.alignment import alignment_given_norm, norm
-from gwa.torch.epoch import Batch, Rows, Stream
+from gwa.torch.epoch import Batch, RunningMoments, SampleRows
 from gwa.torch.moments import Moments, gwa_score
 
 Record = dict[str, Any]
 
 
-class Pass(NamedTuple):
-    """What a forward pass leaves behind: all that the scores need, as it was then, without the graph."""
+class ForwardPass(NamedTuple):
+    """What the scores need from a forward pass, with the parameters of that moment and without the graph."""
 
     logits: Tensor
     embeddings: Tensor
@@ -32,17 +32,32 @@ class Pass(NamedTuple):
 class AlignmentMonitor:
     """Scores every training sample from the forward passes of training, and judges the epochs by a stopping rule.
 
-    A forward pass counts when the head is in training mode and gradients are on; those of an evaluation do not. After
-    each, or after several, say `update(labels)`: before or after the optimiser's step, the scores are those of the
-    weights that the pass used. Under DistributedDataParallel every process has its own monitor; `end_epoch` joins them.
-    Nothing waits for the device until then.
+    A forward pass counts if the head is in training mode and gradients are on, so passes of an evaluation do not count.
+    Call `update(labels)` after each pass, or after several. It does not matter whether that is before or after the
+    optimiser's step: the scores are those of the weights that the pass used. With DistributedDataParallel every process
+    has its own monitor, and `end_epoch` joins them. Nothing waits for the device until then.
 
     Attributes:
       head_name: dotted name of the head in the model.
       history: the records of the epochs so far.
-      verdict: of the rule after the latest epoch: `best_epoch` (None before any is eligible) and `stop`.
-      samples: with `num_examples`, the latest epoch's `alignment` float32 `[N]` and `prediction` int32 `[N]` by row; a
-        row that did not occur has NaN and −1.
+      verdict: of the rule after the latest epoch: `best_epoch` (None if no epoch is eligible yet) and `stop`.
+      samples: with `num_examples`, `alignment` float32 `[N]` and `prediction` int32 `[N]` of the latest epoch, by row;
+        a row that did not occur has NaN and −1.
+
+    Example:
+      >>> import torch
+      >>> from gwa.torch import AlignmentMonitor
+      >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+      >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+      >>> images, labels = torch.randn(30, 4), torch.arange(30) % 3
+      >>> monitor = AlignmentMonitor(model, head="2", epochs=2)
+      >>> for epoch in range(2):
+      ...     torch.nn.functional.cross_entropy(model(images), labels).backward()
+      ...     optimizer.step()
+      ...     monitor.update(labels)
+      ...     record = monitor.end_epoch()
+      >>> [record["epoch"] for record in monitor.history], monitor.verdict.stop
+      ([1, 2], False)
     """
 
     def __init__(
@@ -53,17 +68,17 @@ class AlignmentMonitor:
         num_examples: int | None = None,
         epochs: int | None = None,
     ):
-        """Hooks the head; a model that is compiled must not have run yet.
+        """Hooks the head. A compiled model must not have run before.
 
         Args:
-          model: the model in training, or what `torch.compile` or DistributedDataParallel has made of it.
-          head: the `nn.Linear` whose output are the logits, or its dotted name; by default the last one.
-          rule: which epoch to keep; by default `gwa.MaxGWA()`, without warm-up where `epochs` is not given.
-          num_examples: size of the training set, where updates come with the rows' numbers.
-          epochs: how many are planned; rules that skip the start of training need it.
+          model: the model, or what `torch.compile` or DistributedDataParallel returned for it.
+          head: the `nn.Linear` whose outputs are the logits, or its dotted name; by default the last one.
+          rule: decides which epoch to keep; by default `gwa.MaxGWA()`, without warm-up if `epochs` is not given.
+          num_examples: size of the training set, if updates come with row numbers.
+          epochs: how many are planned; rules that skip the start of training need this.
 
         Raises:
-          ValueError: when the score is not defined at this head, or the rule needs `epochs`.
+          ValueError: when the score is not defined for this head, or the rule needs `epochs`.
         """
         if rule is None:
             rule = MaxGWA() if epochs else MaxGWA(warmup=0.0)
@@ -75,7 +90,7 @@ class AlignmentMonitor:
         self.samples: dict[str, np.ndarray] = {}
         self.verdict = Verdict(None, False)
         self._rule_state = rule.init()
-        self._passes: list[Pass] = []
+        self._passes: list[ForwardPass] = []
         self._epoch = self._new_epoch()
         self._handle = self._head.register_forward_hook(self._keep_pass, with_kwargs=True)
 
@@ -84,18 +99,18 @@ class AlignmentMonitor:
         """Scores the samples of the forward passes since the last update.
 
         Args:
-          labels: integers `[...]`, class indices; one below 0, as the −100 that cross-entropy ignores, leaves its
-            sample out; or floats `[..., classes]`, target distributions.
-          index: integers `[batch]`, the rows of the samples; with `num_examples`, and only then.
+          labels: integers `[...]`, class indices, where a negative one (such as the −100 that cross-entropy ignores)
+            excludes its sample; or floats `[..., classes]`, target distributions.
+          index: integers `[batch]`, the rows of the samples; required with `num_examples`, and only then allowed.
 
         Raises:
-          ValueError: when the head has not run, or on other samples than these.
+          ValueError: when the head has not run, or has run on other samples than these.
         """
         passes, self._passes = self._passes, []
         if not passes:
             raise ValueError(
                 f"update: the head {self.head_name!r} has not run since the last update, in training mode and with "
-                "gradients (of a model that was compiled and run before the monitor was made, nothing is seen)"
+                "with gradients (a model that was compiled and run before the monitor was made shows it nothing)"
             )
         if (index is None) != (self._num_examples is None):
             raise ValueError("update: index and the monitor's num_examples belong together; give both or neither")
@@ -109,27 +124,27 @@ class AlignmentMonitor:
                 raise ValueError(f"update: index has the shape {tuple(numbers.shape)}, labels {tuple(labels.shape)}")
             rows = numbers.split(sizes)
         for each, targets, part in zip(passes, labels.split(sizes), rows, strict=True):
-            self._epoch.add(_scored(each, targets), part)
+            self._epoch.add(_score(each, targets), part)
 
     def end_epoch(self, **fields: Any) -> Record:
-        """Closes the epoch and asks the rule; on every process of a distributed run, which all get the same.
+        """Ends the epoch and asks the rule. Call it on every process of a distributed run; all get the same record.
 
         Args:
-          fields: more of the record, such as `train_loss` or `test_accuracy`.
+          fields: further fields of the record, such as `train_loss` or `test_accuracy`.
 
         Returns:
-          The epoch's line in history.jsonl: `epoch` (from 1), `progress`, `train_accuracy`, `gwa`, `alignment_mean`,
+          The record of the epoch: `epoch` (from 1), `progress`, `train_accuracy`, `gwa`, `alignment_mean`,
           `alignment_variance`, `excess_kurtosis`, `prediction_changes` and `prediction_churn` since the epoch before
-          (both with `num_examples` only) and `fields`. What is not known is None; what is not defined is None with its
+          (both only with `num_examples`), and `fields`. Unknown values are None; undefined values are None, with the
           reason under `reasons`.
 
         Raises:
-          ValueError: when no sample was scored, or a forward pass was not followed by an update.
+          ValueError: when no sample was scored, or no update followed a forward pass.
         """
         if self._passes:
             raise ValueError(
                 f"end_epoch: {len(self._passes)} forward passes in training mode came after the last update; "
-                "update(labels) after each, or run under torch.no_grad() what is not training"
+                "call update(labels) after each, or run under torch.no_grad() what is not training"
             )
         moments, accuracy, samples = self._epoch.finish()
         if not moments.count:
@@ -139,8 +154,8 @@ class AlignmentMonitor:
             "epoch": epoch,
             "progress": epoch / self._epochs if self._epochs else None,
             "train_accuracy": accuracy,
-            **_summary(moments),
-            **_changes(self.samples, samples),
+            **_summarize(moments),
+            **_compare(self.samples, samples),
             **fields,
         }
         self._epoch, self.samples = self._new_epoch(), samples
@@ -148,24 +163,24 @@ class AlignmentMonitor:
         return record
 
     def resume(self, history: Iterable[Mapping[str, Any]]) -> None:
-        """Goes on after the epochs of an earlier start, whose records these are."""
+        """Continues after an earlier start, which left these records."""
         for record in history:
             self._judge(dict(record))
 
     def remove(self) -> None:
-        """Leaves the model as it was; history and verdict stay."""
+        """Removes the hook from the model; history and verdict stay."""
         self._handle.remove()
 
     def _keep_pass(self, head: nn.Linear, args: tuple[Any, ...], kwargs: dict[str, Any], logits: Tensor) -> None:
         if not (head.training and torch.is_grad_enabled()):
             return
         embeddings = args[0] if args else kwargs["input"]
-        # The optimiser changes the parameters in place, so what is needed of them is taken now.
+        # The optimiser changes the parameters in place, so copy now what the scores need.
         bias = None if head.bias is None else head.bias.detach().clone()
         weight_norm = norm(head.weight.detach().float())
-        self._passes.append(Pass(logits.detach(), embeddings.detach(), weight_norm, bias))
+        self._passes.append(ForwardPass(logits.detach(), embeddings.detach(), weight_norm, bias))
 
-    def _check_labels(self, labels: Tensor, passes: list[Pass]) -> None:
+    def _check_labels(self, labels: Tensor, passes: list[ForwardPass]) -> None:
         logits = passes[0].logits
         seen = (sum(len(each.logits) for each in passes), *logits.shape[1:-1])
         wanted = (*seen, logits.shape[-1]) if labels.is_floating_point() else seen
@@ -175,16 +190,16 @@ class AlignmentMonitor:
                 f"{tuple(seen)} samples since the last update, of {logits.shape[-1]} classes"
             )
 
-    def _new_epoch(self) -> Stream | Rows:
+    def _new_epoch(self) -> RunningMoments | SampleRows:
         device = self._head.weight.device
-        return Stream(device) if self._num_examples is None else Rows(self._num_examples, device)
+        return RunningMoments(device) if self._num_examples is None else SampleRows(self._num_examples, device)
 
     def _judge(self, record: Record) -> None:
         self.history.append(record)
         self._rule_state, self.verdict = self.rule.update(self._rule_state, record)
 
 
-def _scored(each: Pass, labels: Tensor) -> Batch:
+def _score(each: ForwardPass, labels: Tensor) -> Batch:
     """The scores and predictions of one forward pass."""
     if labels.is_floating_point():
         classes = labels.argmax(-1)
@@ -197,8 +212,8 @@ def _scored(each: Pass, labels: Tensor) -> Batch:
     return Batch(*(column.ravel() for column in (alignment, prediction, prediction == classes, counted)))
 
 
-def _summary(moments: Moments) -> Record:
-    """GWA and what it is made of; None, with a reason, what is not defined."""
+def _summarize(moments: Moments) -> Record:
+    """GWA and what it is made of; undefined values are None, with the reason."""
     values = {
         "gwa": float(gwa_score(moments)),
         "alignment_mean": float(moments.mean),
@@ -210,8 +225,8 @@ def _summary(moments: Moments) -> Record:
     return known | {"reasons": reasons} if reasons else known
 
 
-def _changes(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> Record:
-    """How many rows, and which share of them, are predicted otherwise than in the epoch before; of those in both."""
+def _compare(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> Record:
+    """Number and share of the rows whose prediction has changed since the epoch before, among rows seen in both."""
     if not before:
         return {"prediction_changes": None, "prediction_churn": None}
     both = (before["prediction"] >= 0) & (now["prediction"] >= 0)

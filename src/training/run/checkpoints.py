@@ -1,112 +1,127 @@
-"""Checkpoints: the whole state of training after the latest of its steps, and the parameters of each rule's best epoch.
+"""Checkpoints: the whole state of training to resume from, and the parameters of each rule's best epoch.
 
-They lie under `checkpoints/latest/<step>` and `checkpoints/<rule>/<epoch>`, written by Orbax. Orbax does not notice a
+They lie under `checkpoints/resume/<step>` and `checkpoints/<rule>/<epoch>`, written by Orbax. Orbax does not notice a
 flipped bit, so each one carries a hash of its content.
 """
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
 import logging
+import os
 import pathlib
+import shutil
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from errors import UserError
 from parallel import devices
-from training.state import TrainState
+from parallel.processes import is_main
+
+if TYPE_CHECKING:
+    from training.state import TrainState
 
 # Orbax reports every step of every save, and asyncio each of Orbax's tasks that a damaged checkpoint makes fail.
 logging.getLogger("absl").setLevel(logging.ERROR)
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-LATEST = "latest"
+RESUME = "resume"
+EPOCHS = "epochs"  # the latest epoch that any rule kept; the directories of the rules link to its files
 
 
 class Checkpoints:
-    """The checkpoints of one work directory; a context manager."""
+    """The checkpoints of a work directory; a context manager.
 
-    def __init__(self, workdir: pathlib.Path, names: tuple[str, ...]):
+    Several rules often keep the same epoch. Its parameters are written once, and each rule's directory holds links.
+    """
+
+    def __init__(self, workdir: pathlib.Path):
         import orbax.checkpoint as ocp
 
         self._ocp = ocp
+        self._folder = (workdir / "checkpoints").absolute()
         # Synchronous: an asynchronous save that is pending when the process ends is lost.
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-        self._managers = {
-            name: ocp.CheckpointManager(
-                (workdir / "checkpoints" / name).absolute(),
-                options=options,
-                item_handlers=ocp.StandardCheckpointHandler(),
-            )
-            for name in (LATEST, *names)
-        }
+        self._resume, self._epochs = (
+            ocp.CheckpointManager(self._folder / name, options=options, item_handlers=ocp.StandardCheckpointHandler())
+            for name in (RESUME, EPOCHS)
+        )
 
-    def __enter__(self) -> "Checkpoints":
+    def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for manager in self._managers.values():
-            manager.close()
+        self._resume.close()
+        self._epochs.close()
 
-    def save_latest(self, step: int, state: TrainState, begun: Mapping[str, Any] | None = None) -> None:
-        """The state after a step; the one before is removed once this one is whole.
+    def save_resume(self, step: int, state: TrainState, started: Mapping[str, Any] | None = None) -> None:
+        """Saves the state after a step, and removes the one before when this one is complete.
 
         Args:
           step: of the run, from 1.
           state: after it.
-          begun: within an epoch, what its steps have shown, as `Collector.fetch` gives it.
+          started: within an epoch, what its steps have shown, as `Collector.fetch` returns it.
         """
-        self._save(LATEST, step, {"state": state} | ({"begun": begun} if begun else {}))
+        self._save(self._resume, step, {"state": state} | ({"begun": started} if started else {}))
 
-    def save_best(self, rule: str, epoch: int, params: Any) -> None:
-        """The parameters that a rule would keep."""
-        self._save(rule, epoch, params)
+    def save_best(self, rules: Sequence[str], epoch: int, params: Any) -> None:
+        """Saves the parameters after an epoch, which these rules would keep now."""
+        if rules:
+            self._save(self._epochs, epoch, params)
+        if is_main():
+            for rule in rules:
+                _link(self._folder / EPOCHS / str(epoch), self._folder / rule / str(epoch))
 
     def resume(self, template: TrainState, steps_per_epoch: int) -> tuple[int, TrainState, Mapping[str, Any] | None]:
-        """Where training goes on.
+        """Restores where training continues.
 
-        A rule's checkpoint of an epoch that is not finished by then is dropped, as that epoch comes again.
+        A rule's checkpoint of an epoch that is not finished there is deleted, because that epoch is trained again.
 
         Args:
-          template: the initial state; the saved one comes on the same devices and with the same shardings.
+          template: the initial state; the saved one is put on the same devices with the same shardings.
           steps_per_epoch: of the run.
 
         Returns:
-          The last finished epoch, the state, and what the steps of an epoch that has begun have shown, None where none
-          has. Without a checkpoint it is (0, template, None).
+          The number of finished epochs, the state, and what `save_resume` was given for an epoch that had started, or
+          None. Without a checkpoint it is (0, template, None).
 
         Raises:
           UserError: when the checkpoint is damaged.
         """
-        step = self._managers[LATEST].latest_step() or 0
+        step = self._resume.latest_step() or 0
         epoch = step // steps_per_epoch
-        for name, manager in self._managers.items():
-            for later in [saved for saved in manager.all_steps() if name != LATEST and saved > epoch]:
-                manager.delete(later)
+        for later in [saved for saved in self._epochs.all_steps() if saved > epoch]:
+            self._epochs.delete(later)
+        if is_main():
+            for path in self._folder.glob("*/*"):
+                if path.parent.name not in (RESUME, EPOCHS) and path.name.isdigit() and int(path.name) > epoch:
+                    shutil.rmtree(path)
         if not step:
             return 0, template, None
-        saved = self._restore_latest(step, template)
+        saved = self._restore(step, template)
         return epoch, saved["state"], saved.get("begun")
 
-    def _save(self, name: str, step: int, tree: Any) -> None:
+    def _save(self, manager: Any, step: int, tree: Any) -> None:
         args = self._ocp.args.StandardSave({"tree": tree, "digest": _digest(tree)})
-        if not self._managers[name].save(step, args=args):
-            raise RuntimeError(f"the checkpoint {name}/{step} was not written")
+        if not manager.save(step, args=args):
+            raise RuntimeError(f"the checkpoint {manager.directory / str(step)} was not written")
 
-    def _restore_latest(self, step: int, state: TrainState) -> dict[str, Any]:
-        manager = self._managers[LATEST]
+    def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
+        manager = self._resume
         damaged = UserError(f"checkpoint {manager.directory / str(step)} is damaged; --overwrite starts the run anew")
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
-            # The sizes of what an epoch has shown are known to the checkpoint alone.
+            # Only the checkpoint knows how much an epoch had shown.
             saved = manager.item_metadata(step).tree["tree"]
             template = {"state": state} | jax.tree.map(_zeros, {"begun": saved["begun"]} if "begun" in saved else {})
             args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
             restored = manager.restore(step, args=args)
         except Exception as error:  # Orbax raises a bare Exception for a file that is cut off
-            # Reads that are still pending then call back into Orbax's closed event loop: the hook stays silent.
+            # Reads that are still pending then call back into Orbax's closed event loop, so the hook stays silent.
             raise damaged from error
         sys.unraisablehook = hook
         if not np.array_equal(restored["digest"], _digest(restored["tree"])):
@@ -115,8 +130,8 @@ class Checkpoints:
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
-    """Whether training has left a step to resume from; makes no directories, as Checkpoints does."""
-    return any(path.name.isdigit() for path in (workdir / "checkpoints" / LATEST).glob("*"))
+    """Whether there is a step to resume from. Unlike Checkpoints it makes no directories."""
+    return any(path.name.isdigit() for path in (workdir / "checkpoints" / RESUME).glob("*"))
 
 
 def load_params(directory: str | pathlib.Path) -> Any:
@@ -138,6 +153,24 @@ def load_params(directory: str | pathlib.Path) -> Any:
     if not np.array_equal(restored["digest"], _digest(tree)):
         raise UserError(f"checkpoint {directory} is damaged")
     return tree
+
+
+def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Makes `target` the same checkpoint as `source`, and removes what lay beside it."""
+    scratch = target.with_name(f"{target.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(source, scratch, copy_function=_link_file)
+    scratch.rename(target)
+    for other in target.parent.iterdir():
+        if other != target:
+            shutil.rmtree(other)
+
+
+def _link_file(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def _zeros(array: Any) -> np.ndarray:

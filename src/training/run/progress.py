@@ -1,4 +1,4 @@
-"""What a person sees while training runs: a bar on a terminal; elsewhere a line per epoch, and per minute of it."""
+"""What a person sees while training runs: a bar on a terminal; elsewhere a line per epoch and per minute."""
 
 import collections
 import sys
@@ -12,22 +12,27 @@ from parallel.processes import is_main
 
 
 class Progress:
-    """A context manager, silent but on process 0.
+    """A context manager that only process 0 shows anything of.
 
-    It reads values that are `LAG` dispatches old, so the device never waits.
+    It reads values that are `LAG` dispatches old, so that the device never waits.
     """
 
     LAG = 2
     SECONDS = 60.0  # between the lines within an epoch
 
-    def __init__(self, epochs: int, steps_per_epoch: int, steps_done: int):
+    def __init__(self, epochs: int, steps_per_epoch: int):
         self._epochs, self._steps_per_epoch = epochs, steps_per_epoch
-        self._steps = self._steps_told = steps_done
+        self._steps = self._steps_told = 0
         self._told = time.monotonic()
         self._pending: collections.deque[tuple[int, int, dict[str, jax.Array]]] = collections.deque()
         self._bar = None
+
+    def start(self, steps_done: int) -> None:
+        """Begins, after the steps that an earlier start has made."""
+        self._steps = self._steps_told = steps_done
         if sys.stderr.isatty() and is_main():
-            self._bar = tqdm(total=epochs * steps_per_epoch, initial=steps_done, unit="step", dynamic_ncols=True)
+            total = self._epochs * self._steps_per_epoch
+            self._bar = tqdm(total=total, initial=steps_done, unit="step", dynamic_ncols=True)
 
     def __enter__(self) -> "Progress":
         return self
@@ -36,14 +41,14 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def dispatched(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
-        """Takes note of a dispatch of `steps` and shows one that was made before."""
+    def show_dispatch(self, epoch: int, steps: int, so_far: dict[str, jax.Array]) -> None:
+        """Notes a dispatch of `steps` steps, and shows an earlier one."""
         self._pending.append((epoch, steps, so_far))
         if len(self._pending) > self.LAG:
             self._show(*self._pending.popleft())
 
-    def finished_epoch(self, record: dict[str, Any]) -> None:
-        """Shows what is still pending of the epoch, or prints its line."""
+    def show_epoch(self, record: dict[str, Any]) -> None:
+        """Shows what is still pending of an epoch that has ended, or prints the line of the epoch."""
         if self._bar is None:
             self._steps += sum(steps for _, steps, _ in self._pending)
             self._pending.clear()

@@ -153,14 +153,14 @@ def read_history(workdir: pathlib.Path) -> list[Record]:
     return records
 
 
-def read_derived(workdir: pathlib.Path, name: str, fields: Sequence[str] = ()) -> dict[str, Any] | None:
+def read_derived(workdir: pathlib.Path, name: str) -> dict[str, Any] | None:
     """A JSON file that a script has written into the work directory; None where there is no such file.
 
     Raises:
-      UserError: when the file is half-written or lacks one of the fields.
+      UserError: when the file is half-written or holds something else.
     """
     path = workdir / name
-    return _read_object(path, fields) if path.exists() else None
+    return _read_object(path) if path.exists() else None
 
 
 def scores_file(estimator: str | None = None) -> str:
@@ -190,52 +190,6 @@ def group_by_seed(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
     return list(groups.values())
 
 
-def read_external_accuracy(run: FinishedRun, test_set: str, rule: str) -> float | None:
-    """Accuracy, as a share, of what a rule chose on another test set; None where it has not been evaluated.
-
-    Raises:
-      UserError: when external.json is half-written or malformed.
-    """
-    evaluation = (read_derived(run.workdir, "external.json") or {}).get(test_set)
-    if evaluation is None:
-        return None
-    try:
-        accuracy = evaluation["rules"].get(rule, {}).get("accuracy")
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{run.workdir / 'external.json'} has no accuracy of {rule} on {test_set}") from None
-    return None if accuracy is None else float(accuracy)
-
-
-def read_corrupted_accuracy(run: FinishedRun, test_set: str, rule: str, group: str, severity: str) -> float | None:
-    """Accuracy, as a share, of what a rule chose, on test images with one group of corruptions.
-
-    Args:
-      run: a finished run.
-      test_set: `cifar10_c` or `imagenet_c`.
-      rule: the rule whose checkpoint was evaluated.
-      group: `blur`, `digital`, `noise` or `weather`.
-      severity: `1` to `5`, or `mean` over all five.
-
-    Returns:
-      None where it has not been evaluated.
-
-    Raises:
-      UserError: when robustness.json is half-written or malformed.
-    """
-    evaluation = read_derived(run.workdir, "robustness.json", ("set", "severities", "rules"))
-    if evaluation is None:
-        return None
-    result = evaluation["rules"].get(rule)
-    partly = severity == "mean" and evaluation["severities"] != [1, 2, 3, 4, 5]
-    if evaluation["set"] != test_set or partly or not result or result["epoch"] is None:
-        return None
-    try:
-        accuracy = result["groups"][group].get(severity)
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{run.workdir / 'robustness.json'} has no accuracy of {rule} on {group}") from None
-    return None if accuracy is None else float(accuracy)
-
-
 def _fill(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The config, with the defaults of the fields that it lacks."""
     filled = {**defaults, **config}
@@ -245,7 +199,7 @@ def _fill(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, A
     return filled
 
 
-def _read_object(path: pathlib.Path, fields: Sequence[str]) -> dict[str, Any]:
+def _read_object(path: pathlib.Path, fields: Sequence[str] = ()) -> dict[str, Any]:
     """A JSON file that holds an object with these fields."""
     return _parse_object(_read_text(path), fields, str(path))
 

@@ -1,11 +1,11 @@
-"""What a run leaves behind besides its checkpoints, written and read in one place.
+"""The records of a run: everything in the work directory except checkpoints, written in one place.
 
 history.jsonl       one JSON object per finished epoch; a NaN is null, with the reason under `reasons`
-scores.npy          float32 [epochs, N], every training sample's alignment, in the row order of the training set
-scores.*.npy        the same by another estimator, where config.estimators names one
-predictions.npy     integer [epochs, N], the class predicted for it at the same moment
-labels.npz          observed labels, clean labels where known, class names, and the rows' numbers in their source
-summary.json        what each rule chose, written when training has ended
+scores.npy          float32 [epochs, N], the alignment of every training sample, in the row order of the training set
+scores.*.npy        the same by another estimator that config.estimators names
+predictions.npy     integer [epochs, N], the class predicted in the same forward pass
+labels.npz          observed labels, clean labels if known, class names, and the row numbers in the source
+summary.json        what each rule chose; written when training has ended
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _FILES = {"alignment": "scores.npy", "prediction": "predictions.npy"}
 
 
 class Records:
-    """The records of one work directory. Every epoch is appended; nothing that is written is written again.
+    """The records of a work directory. Each epoch is appended; nothing is written twice.
 
-    Of several processes the first one writes; all of them know the history.
+    Process 0 writes; all processes know the history.
     """
 
     def __init__(self, workdir: pathlib.Path):
@@ -38,7 +38,7 @@ class Records:
         self.history: list[Record] = run_on_main(self._read_history)
 
     def append(self, record: Record, samples: Mapping[str, np.ndarray]) -> None:
-        """One more epoch; the line of the history comes last, so what it tells of is already there."""
+        """Adds an epoch; its line in the history comes last, when everything else of the epoch is there."""
         self.history.append(nan_to_null(record))
         if not is_main():
             return
@@ -48,7 +48,7 @@ class Records:
             file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
 
     def truncate(self, epochs: int) -> None:
-        """Forgets what came after `epochs`: a run that was cut off goes on from its latest checkpoint."""
+        """Removes what came after `epochs`, because an interrupted run continues from its latest checkpoint."""
         self.history = self.history[:epochs]
         if not is_main():
             return
@@ -57,11 +57,11 @@ class Records:
             truncate_rows(path, epochs)
 
     def last_predictions(self) -> np.ndarray | None:
-        """The predictions of the latest epoch, `[N]`; None before the first, and on all processes but the first."""
+        """The predictions of the latest epoch, `[N]`; None before the first epoch, and on processes other than 0."""
         return np.load(self._path("predictions.npy"), mmap_mode="r")[-1] if self.history and is_main() else None
 
     def write_labels(self, splits: Splits) -> None:
-        """The labels that the rows of scores and predictions belong to."""
+        """Writes the labels that belong to the rows of scores and predictions."""
         train = splits.train
         arrays: dict[str, Any] = {
             "labels": train.labels,
@@ -74,7 +74,7 @@ class Records:
             np.savez(self._path("labels.npz"), **arrays)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Marks the run as finished."""
+        """Writes the summary, which marks the run as finished."""
         if is_main():
             write_json(self._path("summary.json"), summary)
 
@@ -87,17 +87,17 @@ class Records:
 
 
 def scores_file(estimate: str) -> str:
-    """Where the alignments by another estimator lie, such as `scores.layers.head.kernel.npy` for layers/head/kernel."""
+    """The file of another estimator's alignments, such as `scores.layers.head.kernel.npy` for layers/head/kernel."""
     return f"scores.{estimate.replace('/', '.')}.npy"
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Indented JSON; the file is there whole or not at all."""
+    """Writes indented JSON; the file is there completely or not at all."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """The file is there whole or not at all, even if the machine stops here."""
+    """Writes a file that is there completely or not at all, even if the machine stops now."""
     scratch = path.with_name(path.name + ".tmp")
     with scratch.open("w") as file:
         file.write(text)
@@ -107,7 +107,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def append_row(path: pathlib.Path, row: np.ndarray) -> None:
-    """Adds a row to the array in an .npy file, which is made if need be; the rows before it are not touched."""
+    """Appends a row to the array in an .npy file, which is created if needed; earlier rows are not touched."""
     if not path.exists():
         np.save(path, row[None])
         return
@@ -118,7 +118,7 @@ def append_row(path: pathlib.Path, row: np.ndarray) -> None:
         file.seek(start + rows.nbytes)
         file.write(np.ascontiguousarray(row, rows.dtype).tobytes())
         file.flush()
-        # The row counts from here on. NumPy pads headers so that the first axis can grow in place.
+        # Only now does the row count. NumPy pads headers so that the first axis can grow in place.
         _write_header(file, start, rows.dtype, (len(rows) + 1, *rows.shape[1:]))
 
 
@@ -137,7 +137,7 @@ def _check_row(path: pathlib.Path, rows: np.ndarray, row: np.ndarray) -> None:
 
 
 def _read_header(file: Any) -> int:
-    """Where the data of an .npy file begin."""
+    """Reads the header of an .npy file and returns the position at which the data begin."""
     np.lib.format.read_magic(file)
     np.lib.format.read_array_header_1_0(file)
     return file.tell()
@@ -152,7 +152,7 @@ def _write_header(file: Any, start: int, dtype: np.dtype, shape: tuple[int, ...]
 
 
 def nan_to_null(record: Record) -> Record:
-    """The record with null for every NaN or infinity, which JSON does not know."""
+    """The record with None in place of every NaN and infinity, which JSON cannot hold."""
     return {
         key: nan_to_null(value)
         if isinstance(value, dict)

@@ -14,12 +14,16 @@ _MODES = ("disabled", "offline", "online")
 _SECONDS_TO_CONNECT = 30
 
 
+def check_mode(mode: str) -> None:
+    """Refuses a mode that Weights & Biases does not have."""
+    if mode not in _MODES:
+        raise UserError(f"wandb.mode is {mode!r}; it must be one of {', '.join(_MODES)}")
+
+
 class Tracking:
-    """Logs one record per epoch to the project that `config.wandb` names; a context manager."""
+    """Logs a record per epoch to the project that `config.wandb` names; a context manager."""
 
     def __init__(self, config: Any, workdir: pathlib.Path):
-        if config.wandb.mode not in _MODES:
-            raise UserError(f"wandb.mode is {config.wandb.mode!r}; it must be one of {', '.join(_MODES)}")
         self._config, self._workdir = config, workdir
         self._run: Any = None
 
@@ -33,13 +37,13 @@ class Tracking:
             self._attempt(self._run.finish)
 
     def log(self, record: dict[str, Any]) -> None:
-        """One epoch's record, without what is null."""
+        """Logs the record of an epoch, without fields that are None."""
         if self._run is not None:
             values = {name: value for name, value in record.items() if value is not None}
             self._attempt(lambda: self._run.log(values, step=record["epoch"]))
 
     def summarize(self, summary: dict[str, Any]) -> None:
-        """The run's summary."""
+        """Logs the summary of the run."""
         if self._run is not None:
             self._attempt(lambda: self._run.summary.update(summary))
 
@@ -62,8 +66,8 @@ class Tracking:
         }
         try:
             self._run = wandb.init(mode=config.wandb.mode, **arguments)
-        except Exception as error:  # no key, no network, no permission: whatever it is, training goes on
-            logging.warning("wandb cannot go online (%s); it records offline, `wandb sync` uploads later", error)
+        except Exception as error:  # no key, no network, no permission: training continues in any case
+            logging.warning("wandb cannot connect (%s) and records offline; `wandb sync` uploads the run later", error)
             with contextlib.suppress(Exception):
                 self._run = wandb.init(mode="offline", **arguments)
 

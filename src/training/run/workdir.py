@@ -1,4 +1,4 @@
-"""A run's work directory: whose it is, whether it is finished, and what ran in it."""
+"""The work directory of a run: which run it belongs to, whether that is finished, and what ran in it."""
 
 import contextlib
 import datetime
@@ -34,17 +34,17 @@ _PACKAGES = (
 
 
 def find_summary(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[str, Any] | None:
-    """The summary of the run in a work directory if it has ended; None if it is to be begun or continued.
+    """The summary of the run in a work directory if it is finished; None if it must be started or continued.
 
     Changes nothing.
 
     Raises:
-      UserError: when the directory belongs to a run with another config, or to something else.
+      UserError: when the directory holds a run with another config, or something that is no run.
     """
     if not workdir.exists() or not any(workdir.iterdir()):
         return None
     if not (workdir / "config.json").exists():
-        raise UserError(f"--workdir: {workdir} is not empty and holds no run; choose another")
+        raise UserError(f"--workdir: {workdir} is not empty and holds no run; choose another directory")
     if overwrite:
         return None
     different = _differences(json.loads((workdir / "config.json").read_text()), _settings(config))
@@ -59,13 +59,12 @@ def find_summary(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[st
 
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> Iterator[None]:
-    """Makes the work directory this job's alone, emptied before if the user says so.
+    """Locks the work directory for this job, and empties it first if the user says so.
 
-    To be entered when everything that may be wrong with the config has been checked, so that no mistake in it costs
-    what another run has saved.
+    Enter it after everything in the config has been checked, so that no mistake costs what another run has saved.
 
     Raises:
-      UserError: when another process is training there.
+      UserError: when another process is training in the directory.
     """
     with contextlib.ExitStack() as held:
         run_on_main(lambda: _take(workdir, config, overwrite, held))
@@ -75,13 +74,13 @@ def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> Iterator[None]
 def _take(workdir: pathlib.Path, config: Any, overwrite: bool, held: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     directory = os.open(workdir, os.O_RDONLY)
-    held.callback(os.close, directory)  # and with it, however the process ends, the lock
+    held.callback(os.close, directory)  # this also releases the lock, however the process ends
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(f"--workdir: another process is training in {workdir}; choose another") from None
     except OSError as error:
-        logging.warning("%s: its file system has no locks (%s); nothing keeps a second job out", workdir, error)
+        logging.warning("%s: the file system has no locks (%s), so nothing keeps a second job out", workdir, error)
     if overwrite:
         for path in workdir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -90,7 +89,7 @@ def _take(workdir: pathlib.Path, config: Any, overwrite: bool, held: contextlib.
 
 
 def _write_environment(file: pathlib.Path) -> None:
-    """The first start's environment, with those of later ones under `resumed`."""
+    """Writes the environment of the first start; those of later starts follow under `resumed`."""
     started = describe_environment()
     if file.exists():
         first = json.loads(file.read_text())
@@ -104,13 +103,13 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def describe_environment() -> dict[str, Any]:
-    """What a run depends on besides its config: command, code, versions, hardware."""
+    """What a run depends on besides its config: command, code, versions, hardware. None stands for what is unknown."""
     return {
         "command": " ".join(sys.argv),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": _find_commit(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": {name: _find_version(name) for name in _PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": os.cpu_count(),
         "devices": [device.device_kind for device in jax.devices()],
@@ -118,8 +117,15 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
-    """The commit of the code, with a mark where it had been changed; None outside git."""
+def _find_version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _find_commit() -> str | None:
+    """The commit of the code, marked if the code was changed; from the variable GWA_COMMIT where there is no git."""
     try:
         result = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
@@ -129,7 +135,7 @@ def _commit() -> str | None:
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("GWA_COMMIT")
     return result.stdout.strip()
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from photographs import photographs
 
-from evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt_images, digital, frost_texture, weather
+from evaluation.corruptions import SEVERITIES, digital, frost_texture, weather
+from evaluation.corruptions.corrupt import DEFINITIONS, corrupt_images
 
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 every_size = pytest.mark.parametrize("side", [32, 224])
@@ -16,7 +17,7 @@ def constant(level, side, values=400_000):
 
 
 def parameters(name, side, severity):
-    corruption = CORRUPTIONS[name]
+    corruption = DEFINITIONS[name]
     return (corruption.small if side == 32 else corruption.large)[severity - 1]
 
 
@@ -100,7 +101,7 @@ def test_fog_keeps_the_brightest_and_dims_what_has_no_cloud(severity, side):
 
 def test_plasma_roughens_as_the_decay_falls():
     def roughness(decay):
-        cloud = weather._plasma(64, map(np.random.default_rng, range(40)), decay)
+        cloud = weather._draw_plasma(64, map(np.random.default_rng, range(40)), decay)
         return np.mean(np.diff(cloud, 2, axis=1) ** 2) / cloud.var()
 
     values = [roughness(decay) for decay in (3, 2.5, 2, 1.75)]
@@ -127,7 +128,7 @@ def test_plasma_is_the_diamond_square_method():
                 cloud[y, x] = np.mean(around) + wobble * wobble * noise[y, x]
         step, wobble = half, wobble / decay
     expected = (cloud - cloud.min()) / np.ptp(cloud)
-    actual = weather._plasma(size, [np.random.default_rng(3)], decay)[0]
+    actual = weather._draw_plasma(size, [np.random.default_rng(3)], decay)[0]
     np.testing.assert_allclose(actual, expected, atol=1e-9)
 
 
@@ -149,7 +150,7 @@ def test_snow_only_brightens_and_black_shows_the_flakes(severity, side):
 
 @every_size
 def test_frost_is_a_weighted_sum_with_one_of_the_textures(side):
-    textures = frost_texture.textures(side)
+    textures = frost_texture.make_textures(side)
     assert len(textures) == 5
     for severity in SEVERITIES:
         image_weight, frost_weight = parameters("frost", side, severity)
@@ -167,7 +168,7 @@ def test_frost_is_a_weighted_sum_with_one_of_the_textures(side):
 
 
 def test_frost_textures_are_not_flat_and_light_blue():
-    for texture in frost_texture.textures(32):
+    for texture in frost_texture.make_textures(32):
         assert texture.std(axis=(0, 1)).min() > 15
         red, _, blue = texture.mean(axis=(0, 1))
         assert 90 < red < blue < 200

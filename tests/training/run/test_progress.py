@@ -23,11 +23,12 @@ def so_far(gwa):
 def test_a_long_epoch_says_every_minute_how_far_it_is(monkeypatch, capsys):
     now = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    progress = Progress(epochs=3, steps_per_epoch=50, steps_done=50)  # goes on with the second epoch
+    progress = Progress(epochs=3, steps_per_epoch=50)
+    progress.start(50)  # with the second epoch
     for step in range(30):
         now[0] += 5
-        progress.dispatched(2, 1, so_far(step))
-    progress.finished_epoch(RECORD)
+        progress.show_dispatch(2, 1, so_far(step))
+    progress.show_epoch(RECORD)
     lines = capsys.readouterr().out.splitlines()
     # Values are two dispatches old: after a minute, the twelfth has come and the tenth is shown.
     assert lines[0] == "epoch 2/3  step 10/50  0.167 steps/s  GWA 9.0000, training accuracy 0.250"
@@ -38,8 +39,9 @@ def test_a_long_epoch_says_every_minute_how_far_it_is(monkeypatch, capsys):
 
 
 def test_a_short_epoch_is_one_line(capsys):
-    progress = Progress(epochs=3, steps_per_epoch=50, steps_done=50)
+    progress = Progress(epochs=3, steps_per_epoch=50)
+    progress.start(50)
     for step in range(30):
-        progress.dispatched(2, 1, so_far(step))
-    progress.finished_epoch(RECORD | {"feed_seconds": 0.01})
+        progress.show_dispatch(2, 1, so_far(step))
+    progress.show_epoch(RECORD | {"feed_seconds": 0.01})
     assert capsys.readouterr().out == "epoch 2/3  loss 1.5000  training accuracy 0.500  GWA 0.1000  seconds 100.0\n"

@@ -1,6 +1,5 @@
 """Finished runs: what is found, what belongs together, and what is refused."""
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,6 @@ from training.run.reader import (
     find_runs,
     group_by_seed,
     read_config,
-    read_corrupted_accuracy,
     read_history,
     read_run,
     read_run_or_runs,
@@ -108,30 +106,6 @@ def test_a_history_cut_anywhere_is_refused_or_whole(data):
         else:
             with pytest.raises(UserError, match="history"):
                 read_run(Path(folder) / "a")
-
-
-def evaluated(severities=(1, 2, 3, 4, 5), **rules):
-    return json.dumps({"set": "cifar10_c", "severities": severities, "rules": rules})
-
-
-def test_accuracy_on_corrupted_images(tmp_path):
-    write_run(tmp_path / "a", test=[0.5])
-    run, path = read_run(tmp_path / "a"), tmp_path / "a" / "robustness.json"
-    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None
-    chosen = {"epoch": 1, "groups": {"blur": {"1": 0.7, "mean": 0.6}}}
-    path.write_text(evaluated(max_gwa=chosen, label_wave={"epoch": None, "groups": None}))
-    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "1") == 0.7
-    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") == 0.6
-    assert read_corrupted_accuracy(run, "imagenet_c", "max_gwa", "blur", "mean") is None
-    assert read_corrupted_accuracy(run, "cifar10_c", "best_validation", "blur", "1") is None
-    assert read_corrupted_accuracy(run, "cifar10_c", "label_wave", "blur", "1") is None
-    with pytest.raises(UserError, match=r"robustness\.json .* max_gwa on noise"):
-        read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "noise", "mean")
-    path.write_text(evaluated(severities=[1], max_gwa=chosen))
-    assert read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean") is None  # of one severity, not of five
-    path.write_text(path.read_text()[:30])
-    with pytest.raises(UserError, match=r"robustness\.json is not JSON"):
-        read_corrupted_accuracy(run, "cifar10_c", "max_gwa", "blur", "mean")
 
 
 def test_the_run_in_a_folder_or_all_that_are_in_it(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from configs import base
 from errors import UserError
-from training.run.tracking import Tracking
+from training.run.tracking import Tracking, check_mode
 
 ROOT = pathlib.Path(__file__).parents[2]
 # In a process of its own: wandb leaves threads and event loops behind.
@@ -19,7 +19,7 @@ sys.path.insert(0, "src")
 import repository
 import pathlib
 from configs import base
-from training.run.tracking import Tracking
+from training.run.tracking import Tracking, check_mode
 config = base.get_config()
 config.wandb.mode = sys.argv[1]
 with Tracking(config, pathlib.Path(sys.argv[2])) as tracking:
@@ -46,8 +46,6 @@ def test_disabled_writes_nothing(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_mistake(tmp_path):
-    config = base.get_config()
-    config.wandb.mode = "on"
-    with pytest.raises(UserError, match="disabled, offline, online"):
-        Tracking(config, tmp_path)
+def test_mistake():
+    with pytest.raises(UserError, match=r"wandb\.mode is 'on'; .* disabled, offline, online"):
+        check_mode("on")

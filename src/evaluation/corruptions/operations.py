@@ -1,6 +1,6 @@
-"""What the corruptions share: pixels as levels or as shares of white, common linear maps, and draws image by image.
+"""What several corruptions do: convert between levels and floats, smooth, enlarge.
 
-Between its steps the benchmark holds pixels in [0, 1]; at the end it multiplies by 255 and casts, which truncates.
+The benchmark computes on pixels in [0, 1]; at the end it multiplies by 255 and casts, which truncates.
 """
 
 from collections.abc import Iterable
@@ -8,27 +8,27 @@ from collections.abc import Iterable
 import numpy as np
 from scipy import ndimage
 
-Generators = Iterable[np.random.Generator]  # one per image, in order; made only if they are asked for
+Generators = Iterable[np.random.Generator]  # one per image, in order; corruptions without random numbers ask for none
 
 
-def unit(images: np.ndarray) -> np.ndarray:
-    """uint8 levels as float64 in [0, 1]."""
+def to_float(images: np.ndarray) -> np.ndarray:
+    """From uint8 levels to float64 in [0, 1]."""
     return images / 255.0
 
 
-def levels(values: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] as uint8 levels: clipped, and truncated as the benchmark's cast does."""
+def to_uint8(values: np.ndarray) -> np.ndarray:
+    """From values in [0, 1] to uint8 levels: clips, and truncates as the benchmark's cast does."""
     return (np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def gaussian(images: np.ndarray, sigma: float) -> np.ndarray:
-    """Smooths `[n, height, width, ...]`; the edge pixel continues outside, and the kernel ends at 4 sigma."""
+def smooth(images: np.ndarray, sigma: float) -> np.ndarray:
+    """Smooths `[n, height, width, ...]` by a Gaussian that ends at 4 sigma; edge pixels repeat beyond the edge."""
     sigmas = (0.0, sigma, sigma) + (0.0,) * (images.ndim - 3)
     return ndimage.gaussian_filter(images, sigmas, mode="nearest", truncate=4.0)
 
 
 def enlarge(images: np.ndarray, factor: float) -> np.ndarray:
-    """The middle of each image `[n, side, side, ...]`, stretched linearly by `factor` and cut to the old side."""
+    """Stretches the middle of each image `[n, side, side, ...]` linearly by `factor` and cuts it to the old side."""
     side = images.shape[1]
     kept = int(np.ceil(side / factor))
     stretched = round(kept * factor)

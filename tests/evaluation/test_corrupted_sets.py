@@ -1,4 +1,4 @@
-"""Corrupted test sets: the generated ones, and the benchmark's files as small copies of their layout."""
+"""Corrupted test sets: generated ones, and small copies of the benchmark's files."""
 
 import cv2
 import numpy as np
@@ -8,8 +8,8 @@ from photographs import photographs
 from datasets.examples import Examples
 from datasets.feeds.decoding import decode
 from errors import UserError
-from evaluation import corrupted
-from evaluation.corruptions import corrupt_images
+from evaluation import corrupted_sets
+from evaluation.corruptions.corrupt import corrupt_images
 
 
 def cifar_c(directory, count=4, **arrays):
@@ -32,17 +32,17 @@ def imagenet_c(directory, layout="weather/fog"):
     return directory
 
 
-def official(directory, class_names=("n01", "n02"), part=False):
-    return corrupted.official(directory, class_names, part)
+def open_files(directory, class_names=("n01", "n02"), some_classes=False):
+    return corrupted_sets.open_files(directory, class_names, some_classes)
 
 
 def test_generated_depends_on_the_row_in_the_source():
     images = photographs(32)
     examples = Examples.of(images, np.arange(len(images)), None)
     part = examples.take(np.array([5, 2, 9]))
-    test_set = corrupted.Generated(part, seed=3)
+    test_set = corrupted_sets.GeneratedImages(part, seed=3)
     assert np.array_equal(test_set.labels, [5, 2, 9])
-    assert (test_set.source, test_set.frost) == ("generated", "generated")
+    assert test_set.source == "generated"
     whole = corrupt_images(images, "snow", 2, seed=3)
     read = test_set.read("snow", 2, np.array([2, 0]))
     assert np.array_equal(read.images, whole[[9, 5]])
@@ -51,12 +51,12 @@ def test_generated_depends_on_the_row_in_the_source():
 
 def test_generated_needs_colour():
     with pytest.raises(UserError, match="RGB"):
-        corrupted.Generated(Examples.of(np.zeros((2, 32, 32, 1), np.uint8), np.zeros(2), None))
+        corrupted_sets.GeneratedImages(Examples.of(np.zeros((2, 32, 32, 1), np.uint8), np.zeros(2), None))
 
 
 def test_cifar_files_are_severity_major(tmp_path):
-    test_set = official(cifar_c(tmp_path))
-    assert (test_set.source, test_set.frost) == ("official", "official")
+    test_set = open_files(cifar_c(tmp_path))
+    assert test_set.source == "official"
     assert np.array_equal(test_set.labels, [0, 1, 2, 0])
     for severity in (1, 3, 5):
         read = test_set.read("fog", severity, np.array([3, 1]))
@@ -69,16 +69,16 @@ def test_cifar_files_are_severity_major(tmp_path):
 @pytest.mark.parametrize("layout", ["weather/fog", "fog"])
 def test_imagenet_classes_are_the_runs(tmp_path, layout):
     """In the run's order; a run of some classes leaves the others out."""
-    test_set = official(imagenet_c(tmp_path, layout), ("n02", "n01"))
+    test_set = open_files(imagenet_c(tmp_path, layout), ("n02", "n01"))
     assert np.array_equal(test_set.labels, [1, 1, 0])
     read = test_set.read("fog", 2, np.array([2, 0]))
     assert np.array_equal(read.labels, [0, 1])
     colours = [decode(read.encoded.read(row))[112, 112] for row in read.rows]
     np.testing.assert_allclose(colours, [[100, 100, 200], [101, 100, 200]], atol=3)  # RGB, through JPEG
-    part = official(tmp_path, ("n03", "n02"), part=True)
+    part = open_files(tmp_path, ("n03", "n02"), some_classes=True)
     assert np.array_equal(part.labels, [1])
     with pytest.raises(UserError, match=r"n01 is no class of the run, whose classes are n03, n02"):
-        official(tmp_path, ("n03", "n02"))
+        open_files(tmp_path, ("n03", "n02"))
 
 
 @pytest.mark.parametrize(
@@ -96,34 +96,32 @@ def test_imagenet_classes_are_the_runs(tmp_path, layout):
 def test_wrong_cifar_files_are_one_line(tmp_path, arrays, name, message):
     cifar_c(tmp_path, **arrays)
     with pytest.raises(UserError, match=message) as error:
-        official(tmp_path).read(name, 1, np.arange(4))
+        open_files(tmp_path).read(name, 1, np.arange(4))
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_wrong_folders_are_one_line(tmp_path):
-    with pytest.raises(UserError, match="there is no folder"):
-        official(tmp_path / "nowhere")
     with pytest.raises(UserError, match="neither CIFAR-10-C"):
-        official(tmp_path)
+        open_files(tmp_path)
     (tmp_path / "fog.npy").write_bytes(b"not an array")
     with pytest.raises(UserError, match=r"there is no file .*labels\.npy"):
-        official(tmp_path)
+        open_files(tmp_path)
     (tmp_path / "labels.npy").write_bytes(b"not an array")
     with pytest.raises(UserError, match=r"not an \.npy file"):
-        official(tmp_path)
+        open_files(tmp_path)
 
 
 def test_wrong_imagenet_folders_are_one_line(tmp_path):
     (tmp_path / "fog" / "1").mkdir(parents=True)
     with pytest.raises(UserError, match="fog/1 holds no folders of the run's classes"):
-        official(tmp_path)
-    test_set = official(imagenet_c(tmp_path, "fog"))
+        open_files(tmp_path)
+    test_set = open_files(imagenet_c(tmp_path, "fog"))
     with pytest.raises(UserError, match=r"there is no image .*fog/3/n01/b.JPEG"):
         test_set.read("fog", 3, np.arange(3))
     first = tmp_path / "fog" / "1" / "n01" / "b.JPEG"
     cv2.imwrite(str(first), np.zeros((41, 40, 3), np.uint8))
     with pytest.raises(UserError, match=r"b\.JPEG is \(41, 40, 3\); images of ImageNet-C are \(224, 224, 3\)"):
-        official(tmp_path)
+        open_files(tmp_path)
     first.write_bytes(b"")
     with pytest.raises(UserError, match=r"b\.JPEG cannot be decoded \(the file is empty\)"):
-        official(tmp_path)
+        open_files(tmp_path)

@@ -1,4 +1,4 @@
-"""Evaluation under corruptions, at the end of a run and on a finished one, on small images of 32 pixels."""
+"""Judging kept checkpoints: on corrupted images of a small run, and on JPEGs by a network of random weights."""
 
 import json
 import pathlib
@@ -17,11 +17,15 @@ import networks
 from configs import base, digits
 from datasets.examples import Examples, StreamedExamples
 from datasets.feeds.augment import normalize
+from datasets.feeds.decoding import crop_for_evaluation
+from datasets.folders import ImageFiles
 from datasets.labels import draw_stratified
 from errors import UserError
-from evaluation import robustness
-from evaluation.corruptions import CORRUPTIONS, corrupt_images
-from scripts import evaluate
+from evaluation import corrupted_sets, evaluate
+from evaluation.corruptions import BENCHMARK, corrupt
+from evaluation.evaluate import evaluate_checkpoints
+from evaluation.test_sets import open_test_set
+from scripts import evaluate as script
 from training import loop
 from training.run import checkpoints
 
@@ -63,7 +67,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def at_the_end(run):
     """The record that training left, before any other test evaluates the run."""
-    return json.loads((run[0] / "robustness.json").read_text())
+    return json.loads((run[0] / "evaluations.json").read_text())["cifar10_c"]
 
 
 def write_official(directory, count=12):
@@ -71,7 +75,7 @@ def write_official(directory, count=12):
     rng = np.random.default_rng(1)
     directory.mkdir()
     np.save(directory / "labels.npy", np.tile(np.arange(count) % 2, 5))
-    for name in robustness.BENCHMARK:
+    for name in BENCHMARK:
         np.save(directory / f"{name}.npy", rng.integers(0, 256, (5 * count, 32, 32, 3), dtype=np.uint8))
     return directory
 
@@ -88,18 +92,17 @@ def test_accuracies_are_those_of_the_kept_checkpoints(run, at_the_end):
         assert result["clean_accuracy"] == pytest.approx(choice["test_accuracy"])
         params = checkpoints.load_params(workdir / choice["checkpoint"])
         for name, severity in (("gaussian_noise", 5), ("elastic_transform", 1)):
-            images = corrupt_images(test.images, name, severity)
+            images = corrupt.corrupt_images(test.images, name, severity)
             logits = jax.jit(model.apply)({"params": params}, normalize(jax.numpy.asarray(images)))
             expected = np.mean(np.argmax(logits, -1) == test.labels)
             assert result["accuracy"][name][str(severity)] == pytest.approx(expected)
 
 
 def test_means_are_over_the_benchmarks_fifteen(at_the_end):
-    assert at_the_end["set"] == "cifar10_c"
     assert at_the_end["source"] == at_the_end["frost"] == "generated"
     assert at_the_end["examples"] == 30
     for result in at_the_end["rules"].values():
-        assert list(result["accuracy"]) == list(CORRUPTIONS)[:15]
+        assert list(result["accuracy"]) == list(BENCHMARK)
         table = np.array([[by[str(s)] for s in range(1, 6)] for by in result["accuracy"].values()])
         assert result["mean"] == pytest.approx(table.mean())
         noise = table[:3]
@@ -118,39 +121,43 @@ def test_rules_that_keep_one_epoch_are_evaluated_once(run, monkeypatch):
         loaded.append(path)
         return checkpoints.load_params(path)
 
-    monkeypatch.setattr(robustness, "load_params", load)
+    monkeypatch.setattr(evaluate, "load_params", load)
     splits = datasets.build(config.dataset)
-    test_set = robustness.open_set("cifar10_c", None, config, splits)
+    test_set = open_test_set("cifar10_c", None, config, splits, [2], 4)
     rules = {"nothing": {"epoch": None, "checkpoint": None}, **summary["rules"], "again": summary["rules"]["last"]}
-    result = robustness.measure(workdir, config, rules, splits, "cifar10_c", test_set, [2], 4)
+    (result,) = evaluate_checkpoints(workdir, config, rules, splits, {"cifar10_c": test_set}).values()
     assert len(loaded) == len({choice["epoch"] for choice in summary["rules"].values()})
     assert result["rules"]["again"] == result["rules"]["last"]
     assert result["rules"]["nothing"] == dict.fromkeys(("epoch", "clean_accuracy", "accuracy", "groups", "mean"))
     assert result["examples"] == 4
-    assert json.loads((workdir / "robustness.json").read_text()) == result
+    assert json.loads((workdir / "evaluations.json").read_text()) == {"cifar10_c": result}
 
 
 def test_parts_do_not_change_the_result(run, at_the_end, monkeypatch):
     workdir, config, summary = run
     splits = datasets.build(config.dataset)
-    monkeypatch.setattr(robustness, "_BLOCK_BYTES", 11 * 32 * 32 * 3)
-    test_set = robustness.open_set("cifar10_c", None, config, splits)
-    result = robustness.measure(workdir, config, summary["rules"], splits, "cifar10_c", test_set, [3])
+    monkeypatch.setattr(corrupted_sets, "_BYTES_AT_ONCE", 11 * 32 * 32 * 3)
+    test_set = open_test_set("cifar10_c", None, config, splits, [3])
+    (result,) = evaluate_checkpoints(workdir, config, summary["rules"], splits, {"cifar10_c": test_set}).values()
     for rule, whole in at_the_end["rules"].items():
         for name, by_severity in result["rules"][rule]["accuracy"].items():
             assert by_severity == {"3": whole["accuracy"][name]["3"]}
 
 
-def test_script_evaluates_a_finished_run(run, at_the_end):
+def run_script(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
+    script.main()
+
+
+def test_script_evaluates_a_finished_run(run, at_the_end, monkeypatch, capsys):
     workdir, _, _ = run
-    command = [sys.executable, "scripts/evaluate.py", str(workdir), "--on=cifar10_c", "--severities=1,5"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    record = json.loads((workdir / "robustness.json").read_text())
-    lines = result.stdout.splitlines()
+    run_script(monkeypatch, workdir, "--on=cifar10_c", "--severities=1,5")
+    record = json.loads((workdir / "evaluations.json").read_text())["cifar10_c"]
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "cifar10_c (generated, generated frost), 30 images, severity 1, 5:"
     assert lines[1].split() == ["epoch", "clean", "noise", "blur", "weather", "digital", "all", "corruptions"]
     assert [line.split()[0] for line in lines[2:]] == list(record["rules"])
+    assert len({len(line) for line in lines[1:]}) == 1
     for i, rule in enumerate(record["rules"]):
         whole = at_the_end["rules"][rule]["accuracy"]
         assert record["rules"][rule]["accuracy"]["fog"] == {s: whole["fog"][s] for s in ("1", "5")}
@@ -160,37 +167,39 @@ def test_script_evaluates_a_finished_run(run, at_the_end):
 def test_official_files_are_recorded_as_such(run, tmp_path):
     workdir, config, summary = run
     splits = datasets.build(config.dataset)
-    test_set = robustness.open_set("cifar10_c", str(write_official(tmp_path / "official")), config, splits)
-    result = robustness.measure(workdir, config, summary["rules"], splits, "cifar10_c", test_set, [2], 10)
+    test_set = open_test_set("cifar10_c", str(write_official(tmp_path / "official")), config, splits, [2], 10)
+    (result,) = evaluate_checkpoints(workdir, config, summary["rules"], splits, {"cifar10_c": test_set}).values()
     assert (result["source"], result["frost"], result["examples"]) == ("official", "official", 10)
-    rows, _ = draw_stratified(test_set.labels, 10, seed=0)
+    labels = np.arange(12) % 2
+    rows, _ = draw_stratified(labels, 10, seed=0)
     params = checkpoints.load_params(workdir / summary["rules"]["last"]["checkpoint"])
     images = np.load(tmp_path / "official" / "snow.npy")[12:24][rows]
     logits = jax.jit(networks.build(config.network, 2).apply)({"params": params}, normalize(jax.numpy.asarray(images)))
-    expected = np.mean(np.argmax(logits, -1) == test_set.labels[rows])
+    expected = np.mean(np.argmax(logits, -1) == labels[rows])
     assert result["rules"]["last"]["accuracy"]["snow"] == {"2": pytest.approx(expected)}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--severities=0"], "--severities is '0'; it must be some of 1,2,3,4,5, none twice"),
+        (["--severities=0"], "--severities is '0'; it must be some of 1,2,3,4,5"),
         (["--severities=1,1"], "--severities is '1,1'; it must be some of 1,2,3,4,5, none twice"),
-        (["--examples=31"], "31 examples are asked for; cifar10_c has 30 (0 for all)"),
+        (["--severities="], "--severities is ''"),
+        (["--examples=31"], "31 examples are asked for; cifar10_c has 30"),
     ],
 )
 def test_script_mistakes_are_one_line(run, monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(run[0]), "--on=cifar10_c", *arguments])
     with pytest.raises(SystemExit, match="2"):
-        evaluate.main()
-    assert capsys.readouterr().err == f"evaluate.py: {message}\n"
+        run_script(monkeypatch, run[0], "--on=cifar10_c", *arguments)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"evaluate.py: {message}")
 
 
-def test_script_needs_a_finished_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(tmp_path), "--on=cifar10_c"])
-    with pytest.raises(SystemExit, match="2"):
-        evaluate.main()
-    assert capsys.readouterr().err == f"evaluate.py: {tmp_path} holds no finished run\n"
+def test_script_needs_a_finished_run(tmp_path):
+    command = [sys.executable, "scripts/evaluate.py", str(tmp_path), "--on=cifar10_c"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == f"evaluate.py: {tmp_path} holds no finished run\n"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +208,7 @@ def test_script_needs_a_finished_run(tmp_path, monkeypatch, capsys):
         ({}, {"evaluate": ("cifar10c",)}, "no further test set 'cifar10c'"),
         ({"side": 40}, {}, r"images of \(32, 32, 3\), but the run's are \(40, 40, 3\)"),
         ({}, {"evaluate": ("imagenet_c",)}, r"images of \(224, 224, 3\)"),
-        ({"test": False}, {"stopping.rules": ("last",)}, "made from test data, and this data set has none"),
+        ({"test": False}, {"stopping.rules": ("last",)}, "made from test images in memory, but the run has none"),
         ({}, {"evaluate_path": "nowhere"}, "there is no folder nowhere"),
     ],
 )
@@ -227,16 +236,15 @@ def test_official_files_do_for_a_run_without_test_data(tmp_path):
         Examples.of(np.zeros((2, 32, 32, 3), np.uint8), np.arange(2), None), None, None, ("a", "b")
     )
     official = str(write_official(tmp_path / "official"))
-    test_set = robustness.open_set("cifar10_c", official, digits.get_config(), splits)
-    assert test_set.source == "official"
+    test_set = open_test_set("cifar10_c", official, digits.get_config(), splits)
+    assert test_set.facts["source"] == "official"
 
 
 def test_imagenet_c_is_decoded_while_it_is_evaluated(tmp_path, monkeypatch):
     """Each image once, as it lies there, without the resizing and the central crop of other test sets."""
     names, rng = ("n1", "n2"), np.random.default_rng(0)
     corruptions = {"noise": "shot_noise", "blur": "zoom_blur", "weather": "fog", "digital": "pixelate"}
-    monkeypatch.setattr(robustness, "BENCHMARK", tuple(corruptions.values()))
-    monkeypatch.setattr(robustness, "SEVERITIES", (2,))
+    monkeypatch.setattr(corrupted_sets, "BENCHMARK", tuple(corruptions.values()))
     for group, corruption in corruptions.items():
         for name in (*names, *names, *names):
             folder = tmp_path / "imagenet_c" / group / corruption / "2" / name
@@ -247,14 +255,14 @@ def test_imagenet_c_is_decoded_while_it_is_evaluated(tmp_path, monkeypatch):
     damaged.write_bytes(damaged.read_bytes()[:200])
 
     params = {"head": {"kernel": rng.normal(size=(224 * 224 * 3, 2)).astype(np.float32)}}
-    monkeypatch.setattr(robustness, "load_params", lambda path: params)
+    monkeypatch.setattr(evaluate, "load_params", lambda path: params)
     monkeypatch.setattr(networks, "build", lambda *_: Linear())
     config = base.get_config()
     config.eval_batch_size, config.dataset.image_size, config.dataset.stream.damaged = 4, 224, "skip"
     splits = datasets.Splits(StreamedExamples.of(None, np.arange(2), 224), None, None, names)
-    test_set = robustness.open_set("imagenet_c", str(tmp_path), config, splits)
+    test_set = open_test_set("imagenet_c", str(tmp_path), config, splits, [2])
     rules = {"last": {"epoch": 1, "checkpoint": "there"}}
-    result = robustness.measure(tmp_path, config, rules, splits, "imagenet_c", test_set, [2])
+    (result,) = evaluate_checkpoints(tmp_path, config, rules, splits, {"imagenet_c": test_set}).values()
     assert result["skipped"] == [str(damaged)]
     for corruption, by_severity in result["rules"]["last"]["accuracy"].items():
         right = []
@@ -266,8 +274,130 @@ def test_imagenet_c_is_decoded_while_it_is_evaluated(tmp_path, monkeypatch):
 
 
 class Linear(nn.Module):
-    """Its logits are one product."""
+    """Its logits are one product, so what it should say is easily computed apart from it."""
+
+    classes: int = 2
 
     @nn.compact
     def __call__(self, images, *, train=False):
-        return nn.Dense(2, use_bias=False, name="head")(images.reshape(len(images), -1))
+        return nn.Dense(self.classes, use_bias=False, name="head")(images.reshape(len(images), -1))
+
+
+CLASSES = tuple(f"n{number:02}" for number in range(12))
+RULES = {
+    "max_gwa": {"epoch": 2, "checkpoint": "early"},
+    "last": {"epoch": 5, "checkpoint": "late"},
+    "again": {"epoch": 2, "checkpoint": "early"},
+    "nothing": {"epoch": None, "checkpoint": None},
+}
+
+
+@pytest.fixture
+def streamed(monkeypatch):
+    """The config of a streamed run, and two checkpoints by name; the network has no other weights than theirs."""
+    config = base.get_config()
+    config.eval_batch_size = 3
+    config.dataset.feed, config.dataset.image_size = "stream", 16
+    config.dataset.stream.update({"threads": 2, "resize": 20})
+    rng = np.random.default_rng(1)
+    kernels = {name: rng.normal(size=(16 * 16 * 3, 12)).astype(np.float32) for name in ("early", "late")}
+    monkeypatch.setattr(evaluate, "load_params", lambda path: {"head": {"kernel": kernels[path.name]}})
+    monkeypatch.setattr(networks, "build", lambda config, num_classes: Linear(num_classes))
+    return config, kernels
+
+
+def predict(kernel, path):
+    image = crop_for_evaluation(path.read_bytes(), 20, 16)
+    return int(np.argmax(np.asarray(normalize(jax.numpy.asarray(image))).ravel() @ kernel))
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Seven images of noise, not square and larger than what is shown of them: three where `early` is right."""
+    return [write_photograph(tmp_path, number) for number in range(7)]
+
+
+def write_photograph(folder, number):
+    coarse = np.random.default_rng([2, number]).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    path = folder / f"ILSVRC2012_val_{number + 1:08}.JPEG"
+    cv2.imwrite(str(path), cv2.resize(coarse, (50, 40)))
+    return path
+
+
+def sort_into_folders(folder, photographs, kernel):
+    """By class, of which the first three are what the kernel predicts; numbers are read as classes."""
+    sorted_ = []
+    for number, path in enumerate(photographs):
+        label = predict(kernel, path) if number < 3 else [10, 2, 0, 11][number - 3]
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        sorted_.append(path.rename(folder / str(label) / path.name))
+    return sorted_
+
+
+def evaluate_streamed(tmp_path, config, test, name):
+    splits = datasets.Splits(test, None, test, CLASSES)
+    test_set = open_test_set(name, str(tmp_path), config, splits)
+    return evaluate_checkpoints(tmp_path, config, RULES, splits, {name: test_set})[name]
+
+
+NO_TEST = StreamedExamples.of(None, np.arange(2), 16)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_each_image_counts_once_at_any_batch_size(tmp_path, streamed, photographs, batch_size):
+    config, kernels = streamed
+    config.eval_batch_size = batch_size
+    paths = sort_into_folders(tmp_path / "imagenet_v2", photographs, kernels["early"])
+    expected = {
+        name: np.mean([predict(kernel, path) == int(path.parent.name) for path in paths])
+        for name, kernel in kernels.items()
+    }
+    assert 3 / 7 <= expected["early"] < 1
+    (tmp_path / "external.json").write_text('{"imagenet_v2": {}, "another": {"rules": {}}}')
+    result = evaluate_streamed(tmp_path, config, NO_TEST, "imagenet_v2")
+    assert json.loads((tmp_path / "evaluations.json").read_text()) == {"imagenet_v2": result, "another": {"rules": {}}}
+    assert result.pop("seconds") > 0
+    assert result == {
+        "examples": 7,
+        "rules": {
+            "max_gwa": {"epoch": 2, "accuracy": pytest.approx(expected["early"])},
+            "last": {"epoch": 5, "accuracy": pytest.approx(expected["late"])},
+            "again": {"epoch": 2, "accuracy": pytest.approx(expected["early"])},
+            "nothing": {"epoch": None, "accuracy": None},
+        },
+    }
+
+
+def test_any_right_class_counts(tmp_path, streamed, photographs):
+    config, kernels = streamed
+    early = [predict(kernels["early"], path) for path in photographs]
+    others = [(label + 1) % 12 for label in early]
+    lists = [[early[0]], [], [others[2], early[2]], [others[3]], [], [early[5], 0], [others[6]]]
+    (tmp_path / "real.json").write_text(json.dumps(lists))
+    order = [4, 2, 6, 0, 1, 5, 3]
+    files = ImageFiles(tmp_path, [photographs[i].name for i in order])
+    result = evaluate_streamed(tmp_path, config, StreamedExamples.of(files, np.zeros(7, int), 16), "imagenet_real")
+    assert result["examples"] == 5
+    assert result["rules"]["max_gwa"]["accuracy"] == pytest.approx(3 / 5)
+    late = [predict(kernels["late"], path) in right for path, right in zip(photographs, lists, strict=True) if right]
+    assert result["rules"]["last"]["accuracy"] == pytest.approx(np.mean(late))
+
+
+def test_damaged_images_fail_or_are_left_out_and_named(tmp_path, streamed, photographs):
+    config, kernels = streamed
+    paths = sort_into_folders(tmp_path / "imagenet_v2", photographs, kernels["early"])
+    paths[3].write_bytes(paths[3].read_bytes()[:200])
+    with pytest.raises(UserError, match=rf"{paths[3].name} cannot be decoded"):
+        evaluate_streamed(tmp_path, config, NO_TEST, "imagenet_v2")
+    config.dataset.stream.damaged = "skip"
+    result = evaluate_streamed(tmp_path, config, NO_TEST, "imagenet_v2")
+    assert (result["examples"], result["skipped"]) == (6, [str(paths[3])])
+
+
+def test_a_malformed_file_shows_before_anything_is_evaluated(tmp_path, streamed, photographs, monkeypatch):
+    config, kernels = streamed
+    sort_into_folders(tmp_path / "imagenet_v2", photographs, kernels["early"])
+    (tmp_path / "evaluations.json").write_text("{")
+    monkeypatch.setattr(evaluate, "load_params", None)
+    with pytest.raises(UserError, match=r"evaluations\.json is no JSON"):
+        evaluate_streamed(tmp_path, config, NO_TEST, "imagenet_v2")

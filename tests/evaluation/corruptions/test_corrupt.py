@@ -10,7 +10,8 @@ from scipy import ndimage
 from skimage import color, filters
 
 from errors import UserError
-from evaluation.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, blur, corrupt_images
+from evaluation.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, blur
+from evaluation.corruptions.corrupt import DEFINITIONS, corrupt_images
 
 SIDES = (32, 224)
 every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
@@ -19,7 +20,7 @@ every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 
 
 def parameters(name, side, severity):
-    corruption = CORRUPTIONS[name]
+    corruption = DEFINITIONS[name]
     return (corruption.small if side == 32 else corruption.large)[severity - 1]
 
 
@@ -31,9 +32,10 @@ def assert_truncated(actual, pixels):
 
 
 def test_the_benchmark_has_fifteen_in_four_groups_and_four_held_out():
-    groups = [corruption.group for corruption in CORRUPTIONS.values()]
+    groups = list(CORRUPTIONS.values())
     assert [groups.count(group) for group in (*GROUPS, "extra")] == [3, 4, 4, 4, 4]
-    for corruption in CORRUPTIONS.values():
+    assert list(DEFINITIONS) == list(CORRUPTIONS)
+    for corruption in DEFINITIONS.values():
         assert len(corruption.small) == len(corruption.large) == 5
 
 

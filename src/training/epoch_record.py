@@ -1,0 +1,119 @@
+"""The record of an epoch: what training has shown, what evaluation measures after it, and what rules need besides."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from datasets import StreamedExamples
+from datasets.feeds import ResidentFeed
+from errors import UserError
+from gwa.moments import reasons_of_nan
+from parallel import devices
+from parallel.processes import gather_from_all, run_on_main
+from training.collector import Collector, EpochResult
+from training.estimators import TEXTBOOK, summarize_alignments
+from training.prepare import Setup
+from training.run.session import Session
+from training.signals import two_peakedness
+from training.state import TrainState
+
+
+def evaluate_epoch(
+    setup: Setup, run: Session, state: TrainState, epoch: int, result: EpochResult, collector: Collector
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Evaluates the network after an epoch; returns the record of the epoch, and what there is of each sample."""
+    train_seconds = collector.seconds()
+    if not np.isfinite(result.means["loss"]):
+        raise UserError(
+            f"training diverged in epoch {epoch}: the loss is {result.means['loss']}; lower "
+            "optimizer.learning_rate or set optimizer.clip_norm (what was saved before this epoch is kept)"
+        )
+    labels, predictions = setup.splits.train.labels, result.samples["prediction"]
+    seen = predictions >= 0  # all but the images that could not be decoded
+    changes, previous = None, run.last_predictions()
+    if previous is not None:
+        changes = int(np.sum(predictions != previous))
+    step = epoch * setup.steps_per_epoch
+    further_samples, estimates = estimate(setup, state, epoch, result)
+    record: dict[str, Any] = {
+        "epoch": epoch,
+        "step": step,
+        "progress": epoch / setup.config.epochs,
+        "train_loss": result.means["loss"],
+        "train_accuracy": float(np.mean(predictions[seen] == labels[seen])),
+        **summarize_alignments(result.samples["alignment"][seen]),
+        "two_peakedness": two_peakedness(result.samples["alignment"][seen]),
+        "prediction_changes": changes,
+        "prediction_churn": None if changes is None else changes / len(labels),
+        **{name: result.means[name] for name in ("gradient_norm", "head_gradient_norm", "prediction_entropy")},
+        "learning_rate": float(setup.schedule(step - 1)),
+        **evaluate_split(setup, state, "val"),
+        **evaluate_split(setup, state, "test"),
+        **measure_signals(setup, state, epoch),
+    }
+    record |= {"estimates": estimates} if estimates else {}
+    reasons = reasons_of_nan(record)
+    record |= {"reasons": reasons} if reasons else {}
+    record |= {"train_seconds": train_seconds, "feed_seconds": collector.waited, "seconds": collector.seconds()}
+    # What one process measures decides for all.
+    return run_on_main(lambda: record), result.samples | further_samples
+
+
+def evaluate_split(setup: Setup, state: TrainState, split: str) -> dict[str, float | None]:
+    """Loss and accuracy on `val` or `test`; None where the run has no such split."""
+    if split not in setup.feeds:
+        return {f"{split}_loss": None, f"{split}_accuracy": None}
+    feed, results = setup.feeds[split], []
+    for block in feed.read_in_order(setup.config.eval_batch_size):
+        results.append(setup.evaluate(state.params, block.batches))
+        feed.hold_back(results)
+    sums = devices.fetch(results)
+    loss, correct, count = (float(sum(block[name] for block in sums)) for name in ("loss", "correct", "count"))
+    return {f"{split}_loss": loss / count, f"{split}_accuracy": correct / count}
+
+
+def measure_signals(setup: Setup, state: TrainState, epoch: int) -> dict[str, float]:
+    """What the rules need beyond what training shows by itself, and the seconds that each measurement took."""
+    measured = {}
+    for name, (measure, batches) in setup.measurements.items():
+        started = time.perf_counter()
+        block = next(setup.feeds["train"].read_epoch(epoch, setup.config.batch_size, batches))
+        number = devices.place(np.int32(epoch), devices.replicated_sharding(setup.mesh))
+        measured[name] = float(measure(state, block.batches, number))
+        measured[f"{name}_seconds"] = time.perf_counter() - started
+    return measured
+
+
+def estimate(
+    setup: Setup, state: TrainState, epoch: int, result: EpochResult
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
+    """The further estimates of the alignments that the config names: of each sample, and their GWA with its parts."""
+    samples: dict[str, np.ndarray] = {}
+    estimates: dict[str, dict[str, float]] = {}
+    feed = setup.feeds["train"]
+    if isinstance(feed, ResidentFeed):
+        samples, estimates = setup.estimators.measure(state, feed.data, epoch)
+    if TEXTBOOK in result.samples:
+        estimates[TEXTBOOK] = summarize_alignments(result.samples[TEXTBOOK])
+    return samples, estimates
+
+
+def describe_run(setup: Setup, run: Session, state: TrainState) -> dict[str, Any]:
+    """What the summary says of data and network."""
+    train, predictions = setup.splits.train, run.last_predictions()
+    skipped = [name for feed in setup.feeds.values() for name in feed.skipped]
+    if isinstance(train, StreamedExamples) and predictions is not None:  # these tell what an earlier start skipped
+        skipped += [train.encoded.name(row) for row in train.rows[predictions < 0].tolist()]
+    names = sorted(set().union(*gather_from_all(skipped)))
+    wrong = None if train.clean_labels is None else float(np.mean(train.labels != train.clean_labels))
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        **{f"{split}_examples": len(getattr(setup.splits, split) or ()) for split in ("train", "val", "test")},
+        "skipped_count": len(names),
+        "skipped_images": names,
+        "wrong_label_share": wrong,
+    }

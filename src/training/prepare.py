@@ -1,0 +1,125 @@
+"""What a run needs before its first step: checks, data, network, and the programs that its devices will run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import optax
+
+import datasets
+from datasets import Splits, StreamedExamples
+from datasets.feeds import open_feed
+from datasets.feeds.batches import Feed
+from errors import UserError
+from parallel import devices
+from training.estimators import TEXTBOOK, check_names
+from training.offline import OfflineEstimators
+from training.optimizer import build_schedule
+from training.run.tracking import check_mode
+from training.selection import Selection
+from training.signals import Measurement, build_measurements
+from training.state import TrainState, create_state, load_pretrained_params, state_shardings
+from training.step import Metrics, Recipe, build_recipe, evaluate, jit_train_block
+
+_LEAST = {"epochs": 1, "eval_batch_size": 1, "steps_per_dispatch": 1, "checkpoint_steps": 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What stays the same throughout a run.
+
+    Attributes:
+      config: of the run.
+      splits: its data.
+      feeds: of the splits that exist: `train`, `val`, `test`.
+      mesh: all devices.
+      recipe: what a training step needs to know.
+      schedule: the learning rate by step, from 0.
+      steps_per_epoch: updates.
+      selection: the rules, which it follows from epoch to epoch.
+      shardings: how the arrays of the state lie on the devices.
+      train_block, evaluate: the jitted programs of training and of evaluation.
+      measurements: those that the rules need, by field of the record.
+      estimators: further estimates of the alignments.
+      test_sets: further test sets that the chosen checkpoints are evaluated on, by name.
+    """
+
+    config: Any
+    splits: Splits
+    feeds: Mapping[str, Feed]
+    mesh: jax.sharding.Mesh
+    recipe: Recipe
+    schedule: optax.Schedule
+    steps_per_epoch: int
+    selection: Selection
+    shardings: TrainState
+    train_block: Callable[..., Any]
+    evaluate: Callable[..., Metrics]
+    measurements: Mapping[str, Measurement]
+    estimators: OfflineEstimators
+    test_sets: Mapping[str, Any]
+
+
+@contextlib.contextmanager
+def prepare(config: Any) -> Iterator[Setup]:
+    """Checks a config, reads its data and builds what the run needs; closes the feeds at the end.
+
+    Raises:
+      UserError: when the config asks for something impossible, or the data are missing.
+    """
+    for field, least in _LEAST.items():
+        if config[field] < least:
+            raise UserError(f"{field} is {config[field]}; it must be at least {least}")
+    check_mode(config.wandb.mode)
+    check_names(config.estimators)
+    devices.enable_compilation_cache()
+    mesh = devices.make_mesh()
+    devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
+    splits = datasets.build(config.dataset)
+    image_shape = splits.train.image_shape
+    steps_per_epoch = -(-len(splits.train) // config.batch_size)
+    recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
+    recipe.augmentation.check_size(*image_shape[:2])
+    if isinstance(splits.train, StreamedExamples) and set(config.estimators) - {TEXTBOOK}:
+        raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream it can only be {TEXTBOOK}")
+    selection = Selection(config.stopping, splits)
+    shardings = state_shardings(recipe.model, recipe.optimizer, image_shape, mesh, config.sharding)
+    test_sets = {}
+    if config.evaluate:  # only then: it imports much that other runs do not need
+        from evaluation.evaluate import open_requested
+
+        test_sets = open_requested(config, splits)
+    with contextlib.ExitStack() as stack:
+        feeds = {}
+        for name, examples in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+            if examples is not None:
+                feeds[name] = stack.enter_context(contextlib.closing(open_feed(examples, config, mesh)))
+        yield Setup(
+            config=config,
+            splits=splits,
+            feeds=feeds,
+            mesh=mesh,
+            recipe=recipe,
+            schedule=build_schedule(config.optimizer, config.epochs * steps_per_epoch),
+            steps_per_epoch=steps_per_epoch,
+            selection=selection,
+            shardings=shardings,
+            train_block=jit_train_block(recipe, shardings, mesh),
+            evaluate=jax.jit(functools.partial(evaluate, recipe.model)),
+            measurements=build_measurements(selection.rules, recipe, steps_per_epoch),
+            estimators=OfflineEstimators(config.estimators, recipe, config, image_shape, mesh),
+            test_sets=test_sets,
+        )
+
+
+def initialize(setup: Setup, fresh: bool) -> TrainState:
+    """The state before the first epoch; pretrained weights are read only by a run that starts `fresh` with them."""
+    config, recipe = setup.config, setup.recipe
+    image_shape = setup.splits.train.image_shape
+    state = create_state(recipe.model, recipe.optimizer, image_shape, config.seed, setup.shardings)
+    return load_pretrained_params(state, config, recipe.model) if fresh else state

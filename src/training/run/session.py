@@ -1,0 +1,108 @@
+"""An open work directory: its lock, records, checkpoints, progress and tracking, held by one context manager."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parallel import devices
+from parallel.processes import is_main
+from training.collector import Collector
+from training.run.checkpoints import Checkpoints
+from training.run.progress import Progress
+from training.run.records import Records
+from training.run.tracking import Tracking
+from training.run.workdir import claim
+from training.signals import first_pronounced
+
+if TYPE_CHECKING:
+    from training.prepare import Setup
+    from training.state import TrainState
+
+
+@contextlib.contextmanager
+def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[Session]:
+    """Opens a work directory for this process alone; it is emptied first if the user says so.
+
+    Raises:
+      UserError: when another process is training in it.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(claim(workdir, setup.config, overwrite))
+        checkpoints = stack.enter_context(Checkpoints(workdir))
+        tracking = stack.enter_context(Tracking(setup.config, workdir))
+        progress = stack.enter_context(Progress(setup.config.epochs, setup.steps_per_epoch))
+        yield Session(setup, Records(workdir), checkpoints, tracking, progress)
+
+
+class Session:
+    """What a run writes and shows.
+
+    Attributes:
+      checkpoints: the whole state to resume from, and the parameters that each rule keeps.
+      progress: what a person sees meanwhile.
+    """
+
+    def __init__(
+        self, setup: Setup, records: Records, checkpoints: Checkpoints, tracking: Tracking, progress: Progress
+    ):
+        self.checkpoints, self.progress = checkpoints, progress
+        self._setup, self._records, self._tracking = setup, records, tracking
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The records of all finished epochs."""
+        return self._records.history
+
+    def resume(self, initial_state: TrainState) -> tuple[int, TrainState, Collector]:
+        """Where training continues: the number of finished epochs, the state, and what an interrupted epoch has shown.
+
+        Records of an epoch that has no checkpoint are dropped, as that epoch is trained again.
+
+        Raises:
+          UserError: when the checkpoint is damaged.
+        """
+        setup = self._setup
+        epoch, state, started = self.checkpoints.resume(initial_state, setup.steps_per_epoch)
+        collector = Collector(started)
+        self._records.truncate(epoch)
+        self._records.write_labels(setup.splits)
+        steps = epoch * setup.steps_per_epoch + collector.steps
+        self.progress.start(steps)
+        if is_main():
+            batch = devices.describe_batch(setup.config.batch_size, setup.mesh)
+            print(batch + (f"; goes on after step {steps}" if steps else ""))
+        return epoch, state, collector
+
+    def last_predictions(self) -> np.ndarray | None:
+        """The predictions of the latest finished epoch, `[N]`; None before the first, and on all other processes."""
+        return self._records.last_predictions()
+
+    def save_epoch(
+        self, record: dict[str, Any], samples: dict[str, np.ndarray], state: TrainState, improved: Sequence[str]
+    ) -> None:
+        """Writes what an epoch leaves behind; the checkpoint to resume from comes last, so a cut repeats the epoch.
+
+        Args:
+          record: of the epoch.
+          samples: by name, arrays `[N]` of the training samples in row order.
+          state: after the epoch.
+          improved: names of the rules for which the epoch is the best so far.
+        """
+        epoch = record["epoch"]
+        self.checkpoints.save_best(improved, epoch, state.params)
+        self._records.append(record, samples)
+        self.checkpoints.save_resume(record["step"], state)
+        self._tracking.log(self.history[-1])
+        self.progress.show_epoch(self.history[-1])
+        if epoch == first_pronounced(self.history, self._setup.config.stopping.warmup):
+            self.progress.warn(f"epoch {epoch}: the alignments begin to have two peaks; their GWA says little then")
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Writes the summary, which marks the run as finished."""
+        self._tracking.summarize(summary)
+        self._records.write_summary(summary)

@@ -1,0 +1,59 @@
+"""Checkpoints on disk: one copy of an epoch's parameters, however many rules keep it."""
+
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from errors import UserError
+from training.run.checkpoints import Checkpoints, load_params
+
+
+def params(value):
+    return {"head": {"kernel": jnp.full((4, 3), value, jnp.float32)}}
+
+
+def files(folder):
+    return {path.relative_to(folder): path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
+
+
+def test_rules_that_keep_an_epoch_share_its_files(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save_best(["a", "b"], 1, params(1))
+        checkpoints.save_best(["b"], 2, params(2))
+        checkpoints.save_best([], 3, params(3))
+        checkpoints.save_best(["c", "d"], 4, params(4))
+    folder = tmp_path / "checkpoints"
+    kept = {rule: [path.name for path in (folder / rule).iterdir()] for rule in "abcd"}
+    assert kept == {"a": ["1"], "b": ["2"], "c": ["4"], "d": ["4"]}
+    assert files(folder / "c" / "4") == files(folder / "d" / "4") == files(folder / "epochs" / "4")
+    for rule, (epoch,) in kept.items():
+        np.testing.assert_array_equal(load_params(folder / rule / epoch)["head"]["kernel"], float(epoch))
+    shutil.rmtree(folder / "d")  # the others are complete without it
+    assert load_params(folder / "c" / "4")["head"]["kernel"].shape == (4, 3)
+
+
+def test_without_hard_links_each_rule_has_a_copy(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save_best(["a", "b"], 1, params(1))
+    shutil.rmtree(tmp_path / "checkpoints" / "epochs")
+    for rule in "ab":
+        np.testing.assert_array_equal(load_params(tmp_path / "checkpoints" / rule / "1")["head"]["kernel"], 1)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save_best(["a"], 1, {"kernel": jnp.asarray(np.random.default_rng(0).random((64, 64), np.float32))})
+    (data,) = (
+        path for path in (tmp_path / "checkpoints" / "a").rglob("*") if path.is_file() and path.stat().st_size > 9000
+    )
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    with pytest.raises(UserError, match="a/1 is damaged"):
+        load_params(tmp_path / "checkpoints" / "a" / "1")
