@@ -8,7 +8,7 @@ import pytest
 
 from repository import ROOT
 
-from planning.cost import data_set
+from planning.cost import find_data_set
 from training.state import create_state
 from training.step import build_recipe, train_step
 
@@ -62,7 +62,7 @@ def test_config(name):
     file, _, variant = name.partition(":")
     config = importlib.import_module(f"configs.{file}").get_config(*filter(None, [variant]))
     config.lock()
-    data = data_set(config, None, None)
+    data = find_data_set(config, None, None)
     recipe = build_recipe(config, data.classes, 100_000)
     shape = (data.side, data.side, data.channels)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -99,5 +99,5 @@ def test_the_papers_number_of_steps(name, fields, steps):
     file, _, variant = name.partition(":")
     config = importlib.import_module(f"configs.{file}").get_config(*filter(None, [variant]))
     config.update_from_flattened_dict(fields)
-    per_epoch = -(-data_set(config, None, None).train_examples // config.batch_size)
+    per_epoch = -(-find_data_set(config, None, None).train_examples // config.batch_size)
     assert abs(config.epochs * per_epoch - steps) <= per_epoch / 2

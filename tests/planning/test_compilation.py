@@ -7,7 +7,8 @@ import pytest
 from configs import imagenet_vit
 from errors import UserError
 from planning.compilation import compile_train_block, name_slice
-from planning.cost import DataSet, recipe_of
+from planning.cost import DataSet
+from training.step import build_recipe
 
 DATA = DataSet(train_examples=1000, classes=40, side=64)
 
@@ -18,7 +19,7 @@ def program(**overrides):
     config.network.update({"name": "vit", "patch_size": 16, "width": 256, "depth": 1, "mlp_dim": 512, "num_heads": 4})
     config.batch_size = 64
     config.update_from_flattened_dict(overrides)
-    return compile_train_block(config, recipe_of(config, DATA, 20_000), DATA.image_shape, "tpu_v5e", 8)
+    return compile_train_block(config, build_recipe(config, DATA.classes, 20_000), DATA.image_shape, "tpu_v5e", 8)
 
 
 def shapes(text, collective):
