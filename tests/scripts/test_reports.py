@@ -11,6 +11,7 @@ from run_scripts import check_refusal, run_script, start_script
 from repository import ROOT
 
 from evaluation.results import read_accuracy
+from training.run.reader import read_run
 
 
 def choice(epoch, accuracy):
@@ -136,3 +137,13 @@ def test_evaluations_of_an_old_run(old_run):
     assert by_severity == sorted(by_severity, reverse=True)
     assert read_accuracy(old_run, "cifar10_c", "max_gwa", "blur", "mean") == pytest.approx(np.mean(by_severity))
     assert read_accuracy(old_run, "imagenet_v2", "max_gwa") == 0.4
+
+
+def test_estimates_of_an_old_run(old_run):
+    """Its checkpoint gives the alignments that were measured when it was written."""
+    result = run_script("estimate.py", old_run, "--estimator=offline")
+    assert result.returncode == 0, result.stderr
+    estimated = json.loads((old_run / "estimates.json").read_text())["max_gwa"]["estimates"]["offline"]
+    recorded = read_run(old_run).history[2]["estimates"]["offline"]
+    for field in ("gwa", "alignment_mean", "alignment_variance", "excess_kurtosis"):
+        assert estimated[field] == pytest.approx(recorded[field], rel=1e-4), field
