@@ -21,6 +21,7 @@ import numpy as np
 
 from datasets import Splits
 from parallel.processes import is_main, run_on_main
+from training.run.reader import scores_file
 
 Record = dict[str, Any]
 
@@ -84,11 +85,6 @@ class Records:
 
     def _path(self, name: str) -> pathlib.Path:
         return self.workdir / name
-
-
-def scores_file(estimate: str) -> str:
-    """The file of another estimator's alignments, such as `scores.layers.head.kernel.npy` for layers/head/kernel."""
-    return f"scores.{estimate.replace('/', '.')}.npy"
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
