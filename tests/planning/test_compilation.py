@@ -2,7 +2,9 @@
 
 import re
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from configs import imagenet_vit
 from errors import UserError
@@ -22,6 +24,16 @@ def program(**overrides):
     return compile_train_block(config, build_recipe(config, DATA.classes, 20_000), DATA.image_shape, "tpu_v5e", 8)
 
 
+@pytest.fixture
+def no_cache():
+    """A program for devices that are not here can be written into JAX's compilation cache, but not read from it."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
+
+
 def shapes(text, collective):
     """The shapes that a kind of exchange between devices results in; `-start` and `-done` are one exchange."""
     found = re.findall(rf"= \(?\w+\[([\d,]*)\][^=]*? {collective}(?:-start)?\(", text)
@@ -29,6 +41,7 @@ def shapes(text, collective):
 
 
 @pytest.mark.tpu
+@pytest.mark.usefixtures("no_cache")
 def test_data_parallel_devices_exchange_gradients_and_the_image_that_mixup_needs():
     text = program().text
     assert "u8[8,64,64,3]" in text  # the images of one device, augmented there
@@ -39,6 +52,7 @@ def test_data_parallel_devices_exchange_gradients_and_the_image_that_mixup_needs
 
 
 @pytest.mark.tpu
+@pytest.mark.usefixtures("no_cache")
 def test_fully_sharded_devices_hold_an_eighth_of_the_state():
     whole, cut = program(), program(sharding="fsdp")
     assert re.search(r"ENTRY .*f32\[256,512\]", whole.text)  # a kernel of the block
