@@ -5,18 +5,16 @@ uv run scripts/estimate.py runs/digits --estimator=offline --estimator='layers=.
 src/training/estimators.py lists the estimators. The numbers are also written to WORKDIR/estimates.json.
 """
 
-import argparse
 import pathlib
-import sys
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
-from errors import UserError
+import command_line
 
 
 def main() -> None:
     """Prints one line per checkpoint and estimate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("workdir", type=pathlib.Path)
     parser.add_argument("--estimator", action="append", required=True, help="may be given several times")
     parser.add_argument("--checkpoint", action="append", default=[], help="a rule of the run; all of them by default")
@@ -24,11 +22,7 @@ def main() -> None:
     from evaluation.estimates import estimate  # takes seconds, which --help need not wait for
     from training.run.records import nan_to_null, write_json
 
-    try:
-        results = nan_to_null(estimate(arguments.workdir, arguments.estimator, arguments.checkpoint))
-    except UserError as error:
-        print(f"estimate.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    results = nan_to_null(estimate(arguments.workdir, arguments.estimator, arguments.checkpoint))
     for rule, result in results.items():
         for name, values in result["estimates"].items():
             parts = (
@@ -45,4 +39,4 @@ def format_number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

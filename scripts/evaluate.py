@@ -10,13 +10,13 @@ printed and added to WORKDIR/evaluations.json.
 
 import argparse
 import pathlib
-import sys
 from typing import Any
 
 from ml_collections import ConfigDict
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
+import command_line
 import datasets
 from errors import UserError
 from evaluation.corruptions import GROUPS
@@ -28,18 +28,14 @@ from training.run.reader import read_run
 
 def main() -> None:
     """Evaluates and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("workdir", type=pathlib.Path)
     parser.add_argument("--on", required=True, help=f"{', '.join(CORRUPTED)}, {REAL} or the name of a set in --path")
     parser.add_argument("--path", help="folder of the sets' files")
     parser.add_argument("--severities", help="of corruptions: some of 1 to 5, with commas; all by default")
     parser.add_argument("--examples", type=int, default=0, help="images per corruption and severity; all by default")
     arguments = parser.parse_args()
-    try:
-        print("\n".join(format_table(arguments.on, evaluate(arguments))))
-    except UserError as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    print("\n".join(format_table(arguments.on, evaluate(arguments))))
 
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -84,4 +80,4 @@ def format_number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Splits
 from errors import UserError
 from gwa import RULES, Last, Oracle, Rule
-from training.run.records import Record
+from gwa.rules import Record
 
 
 class Selection:

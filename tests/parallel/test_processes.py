@@ -221,7 +221,7 @@ def test_a_tpu_without_a_pod_is_told_what_to_say(monkeypatch):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(jax.distributed, "initialize", finds_nothing)
-    with pytest.raises(UserError, match=r"cannot be found \(coordinator_address should be defined.*say --coordinator"):
+    with pytest.raises(UserError, match=r"cannot be found \(coordinator_address should be defined.*set --coordinator"):
         processes.initialize(None, None, None)
 
 

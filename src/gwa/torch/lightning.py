@@ -8,8 +8,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gwa.rules import Rule
-from gwa.torch.monitor import AlignmentMonitor, Record
+from gwa.rules import Record, Rule
+from gwa.torch.monitor import AlignmentMonitor
 
 
 def labels_of(batch: Any) -> tuple[Any, Any]:

@@ -11,13 +11,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from gwa.moments import reasons_of_nan
-from gwa.rules import MaxGWA, Rule, Verdict
+from gwa.rules import MaxGWA, Record, Rule, Verdict
 from gwa.torch import head as heads
 from gwa.torch.alignment import alignment_given_norm, norm
 from gwa.torch.epoch import Batch, RunningMoments, SampleRows
 from gwa.torch.moments import Moments, gwa_score
-
-Record = dict[str, Any]
 
 
 class ForwardPass(NamedTuple):
@@ -126,7 +124,7 @@ class AlignmentMonitor:
         for each, targets, part in zip(passes, labels.split(sizes), rows, strict=True):
             self._epoch.add(_score(each, targets), part)
 
-    def end_epoch(self, **fields: Any) -> Record:
+    def end_epoch(self, **fields: Any) -> dict[str, Any]:
         """Ends the epoch and asks the rule. Call it on every process of a distributed run; all get the same record.
 
         Args:
@@ -212,7 +210,7 @@ def _score(each: ForwardPass, labels: Tensor) -> Batch:
     return Batch(*(column.ravel() for column in (alignment, prediction, prediction == classes, counted)))
 
 
-def _summarize(moments: Moments) -> Record:
+def _summarize(moments: Moments) -> dict[str, Any]:
     """GWA and what it is made of; undefined values are None, with the reason."""
     values = {
         "gwa": float(gwa_score(moments)),
@@ -225,7 +223,7 @@ def _summarize(moments: Moments) -> Record:
     return known | {"reasons": reasons} if reasons else known
 
 
-def _compare(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> Record:
+def _compare(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> dict[str, Any]:
     """Number and share of the rows whose prediction has changed since the epoch before, among rows seen in both."""
     if not before:
         return {"prediction_changes": None, "prediction_churn": None}

@@ -133,15 +133,18 @@ def read_summary(workdir: pathlib.Path) -> dict[str, Any]:
     return _read_object(workdir / "summary.json", _SUMMARY_FIELDS)
 
 
-def read_history(workdir: pathlib.Path) -> list[Record]:
-    """The records of a run, finished or not, one per epoch from epoch 1 on.
+def read_history(workdir: pathlib.Path, interrupted: bool = False) -> list[Record]:
+    """The records of a run, one per epoch from epoch 1 on; of an interrupted run without a half-written last line.
 
     Raises:
       UserError: when history.jsonl is missing, or a line of it is half-written or malformed.
     """
     path = workdir / "history.jsonl"
     records: list[Record] = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    text = _read_text(path)
+    if interrupted:
+        text = text[: text.rfind("\n") + 1]
+    for number, line in enumerate(text.splitlines(), start=1):
         where = f"{path}, line {number},"
         record = _parse_object(line, _RECORD_FIELDS, where)
         if record["epoch"] != number:

@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 
 from datasets import Splits
+from gwa.rules import Record
 from parallel.processes import is_main, run_on_main
-from training.run.reader import scores_file
-
-Record = dict[str, Any]
+from training.run.reader import read_history, scores_file
 
 _FILES = {"alignment": "scores.npy", "prediction": "predictions.npy"}
 
@@ -80,8 +79,7 @@ class Records:
             write_json(self._path("summary.json"), summary)
 
     def _read_history(self) -> list[Record]:
-        path = self._path("history.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return read_history(self.workdir, interrupted=True) if self._path("history.jsonl").exists() else []
 
     def _path(self, name: str) -> pathlib.Path:
         return self.workdir / name
@@ -147,7 +145,7 @@ def _write_header(file: Any, start: int, dtype: np.dtype, shape: tuple[int, ...]
         raise ValueError(f"the header of {file.name} has no room for {shape[0]} rows")
 
 
-def nan_to_null(record: Record) -> Record:
+def nan_to_null(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record with None in place of every NaN and infinity, which JSON cannot hold."""
     return {
         key: nan_to_null(value)

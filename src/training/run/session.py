@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gwa.rules import Record
 from parallel import devices
 from parallel.processes import is_main
 from training.collector import Collector
@@ -54,7 +55,7 @@ class Session:
         self._setup, self._records, self._tracking = setup, records, tracking
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Record]:
         """The records of all finished epochs."""
         return self._records.history
 

@@ -19,6 +19,7 @@ import jax
 
 from errors import UserError
 from parallel.processes import run_on_main
+from training.run.reader import read_config, read_summary
 from training.run.records import write_json
 
 _PACKAGES = (
@@ -47,14 +48,13 @@ def find_summary(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[st
         raise UserError(f"--workdir: {workdir} is not empty and holds no run; choose another directory")
     if overwrite:
         return None
-    different = _differences(json.loads((workdir / "config.json").read_text()), _settings(config))
+    different = _differences(read_config(workdir).to_dict(), _settings(config))
     if different:
         raise UserError(
             f"--workdir: {workdir} holds a run with another config ({', '.join(different)}); "
             "choose another --workdir, or --overwrite it"
         )
-    summary = workdir / "summary.json"
-    return json.loads(summary.read_text()) if summary.exists() else None
+    return read_summary(workdir) if (workdir / "summary.json").exists() else None
 
 
 @contextlib.contextmanager
