@@ -133,7 +133,7 @@ def test_npz_with_the_least(tmp_path):
         ({"images": np.zeros((30, 6, 6, 3), np.float32)}, "must be uint8"),
         ({"images": np.zeros((30, 6, 6, 2), np.uint8)}, "must be uint8"),
         ({"labels": np.arange(29)}, "30 integers"),
-        ({"labels": np.arange(30.0)}, "must be integers"),
+        ({"labels": np.arange(30.0)}, "labels are float64.* must be 30 integers"),
         ({"labels": np.arange(30) - 1}, r"lie in \[-1, 28\]"),
         ({"class_names": np.array(["a", "b"])}, r"lie in \[0, 2\]"),
         ({"images": np.zeros((0, 6, 6, 3), np.uint8), "labels": np.zeros(0, int)}, "empty"),
@@ -173,5 +173,5 @@ def test_labels_in_another_order_are_noticed():
     for num_classes, noise in ((10, 0.4), (2, 0.4), (100, 0.4)):
         clean = rng.integers(0, num_classes, 5000)
         noisy = np.where(rng.random(5000) < noise, (clean + rng.integers(1, num_classes, 5000)) % num_classes, clean)
-        assert not tfds._agree_by_chance(noisy, clean, num_classes)
-        assert tfds._agree_by_chance(rng.permutation(noisy), clean, num_classes)
+        assert not tfds._agrees_by_chance(noisy, clean, num_classes)
+        assert tfds._agrees_by_chance(rng.permutation(noisy), clean, num_classes)

@@ -18,7 +18,7 @@ from configs import base
 from datasets.feeds.augment import normalize
 from errors import UserError
 from networks import pretrained
-from networks.pretrained.positions import resize_positions
+from networks.pretrained.adaptation import resize_positions
 from training import optimizer
 from training.initial import from_pretrained
 from training.state import create
@@ -492,7 +492,7 @@ MISFITS = {
     "other classes": (unchanged, {"num_classes": 4}, r"classifier\.bias is \(3,\) and should be \(4,\)"),
     "more blocks": (unchanged, {"depth": 2}, r"missing: block1/.*vit\.encoder\.layer\.1"),
     "no class token": (unchanged, {"pooling": "mean", "position": "sincos2d"}, "left over: vit.embeddings.cls_token"),
-    "a probe": (unchanged, {"pooling": "attention"}, "pool/probe .which such files do not have"),
+    "a probe": (unchanged, {"pooling": "attention"}, "pool/probe .such files do not have it"),
 }  # fmt: skip
 
 
@@ -515,6 +515,8 @@ def test_a_file_of_another_family_is_refused(tmp_path):
         pretrained.load_pretrained(tmp_path / "model.safetensors", template, new_head=True)
     with pytest.raises(UserError, match="Google's ViT, and the network is a ConvNeXt"):
         pretrained.load_pretrained(written(tmp_path, small_google_file()), template)
+    with pytest.raises(UserError, match=r"model\.safetensors is no run; .* for ViT and ConvNeXt V2 only"):
+        pretrained.load_pretrained(tmp_path / "model.safetensors", {"hidden": {}, "head": {}})
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -531,5 +533,5 @@ def test_an_unreadable_file_is_refused_in_one_line(suffix, tmp_path):
 def test_nothing_is_unpickled(tmp_path):
     with pytest.raises(UserError, match="cannot read"):
         pretrained.load_pretrained(written(tmp_path, {"cls": np.array([{"a": 1}], object)}), {"patch": {}})
-    with pytest.raises(UserError, match="neither an"):
-        pretrained.load_pretrained(tmp_path / "weights.bin", {})
+    with pytest.raises(UserError, match="weights.bin is neither an"):
+        pretrained.load_pretrained(tmp_path / "weights.bin", {"patch": {}})

@@ -1,7 +1,7 @@
-"""How others name and lay out the weights of our networks: Hugging Face and Google.
+"""How Hugging Face and Google name and lay out the weights of our networks.
 
-Hugging Face's names are those in the file, which `save_pretrained` keeps stable; a loaded model's `state_dict` has
-others. Google's are those of the original ViT and AugReg (pre-Linen numbering) or of big_vision (Linen numbering).
+Hugging Face's names are those in the file, which `save_pretrained` keeps stable; the `state_dict` of a loaded model has
+other names. Google's are those of the original ViT and AugReg (pre-Linen numbering) or of big_vision (Linen numbering).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Slot(NamedTuple):
     Attributes:
       name: in the file.
       shape: in the file.
-      axes: how the file's axes are permuted into ours, before a reshape merges what the file keeps apart.
+      axes: permutes the file's axes into ours, before a reshape merges axes that the file keeps apart.
     """
 
     name: str
@@ -32,10 +32,10 @@ class Layout(Protocol):
     """The names of one kind of file."""
 
     def slot(self, path: Path, shape: Shape) -> Slot | None:
-        """Where our parameter at `path`, of `shape`, is kept; None if such files have no place for it."""
+        """Where such a file keeps our parameter at `path`, of `shape`; None if it has no place for it."""
 
     def belongs_to_head(self, name: str) -> bool:
-        """Whether a weight comes after the embeddings: of the head, or of a layer before it that ours does without."""
+        """Whether a weight comes after the embeddings: in the head, or in a layer before it that our networks lack."""
 
 
 class HuggingFace:
@@ -43,7 +43,7 @@ class HuggingFace:
 
     Args:
       family: `convnextv2` or `vit`.
-      names: of the file's weights; the models without a head leave out the prefix.
+      names: of the file's weights; models without a head leave out the prefix.
     """
 
     _MODULES: Mapping[str, Mapping[str, str]] = {
@@ -130,7 +130,7 @@ class Google:
         r"pool/mlp/project": r"MAPHead_0/MlpBlock_0/Dense_1",
         r"head": r"head",
     }
-    # The original numbers the modules of a block together, Linen each kind for itself.
+    # The original numbers all modules of a block together, Linen each kind separately.
     _LINEN: Mapping[str, str] = {
         "MultiHeadDotProductAttention_1": "MultiHeadDotProductAttention_0",
         "LayerNorm_2": "LayerNorm_1",
@@ -157,14 +157,14 @@ class Google:
         if self._linen and path[0].startswith("block"):
             for numbered, linen in self._LINEN.items():
                 module = module.replace(numbered, linen)
-        shape = self._with_heads(path, shape)
+        shape = self._split_heads(path, shape)
         return Slot(f"{self._prefix}{module}/{path[-1]}", shape, tuple(range(len(shape))))
 
     def belongs_to_head(self, name: str) -> bool:
         """See Layout."""
         return name.removeprefix(self._prefix).startswith(("head/", "pre_logits/"))
 
-    def _with_heads(self, path: Path, shape: Shape) -> Shape:
+    def _split_heads(self, path: Path, shape: Shape) -> Shape:
         if "attention" not in path:
             return shape
         heads = (self._num_heads, shape[0] // self._num_heads)
@@ -174,7 +174,7 @@ class Google:
 
 
 class Ours:
-    """A checkpoint of a run of ours."""
+    """A checkpoint of one of our runs."""
 
     def slot(self, path: Path, shape: Shape) -> Slot:
         """See Layout."""

@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_images
 
 from datasets.feeds import decoding
 from datasets.feeds.decoding import DamagedImage, crop_for_evaluation, crop_for_training, decode, draw_crop_window
-from datasets.feeds.jpeg import read_header, upper_rows
+from datasets.feeds.jpeg import cut_below, read_header
 
 PHOTOGRAPH = Image.fromarray(load_sample_images().images[0])  # 640 x 427
 SMALL = PHOTOGRAPH.resize((150, 101))
@@ -104,7 +104,7 @@ def test_pixels_are_pillows(kind, capfd):
 
 
 def test_opencv_reads_ordinary_jpegs(monkeypatch):
-    monkeypatch.delattr(decoding, "_with_pillow")
+    monkeypatch.delattr(decoding, "_decode_with_pillow")
     kinds = "jpeg", "grey jpeg", "progressive jpeg", "jpeg with restarts", "rotated jpeg", "jpeg with a thumbnail"
     for kind in kinds:
         decode(KINDS[kind])
@@ -170,14 +170,14 @@ def test_random_bytes_are_damaged(data, start):
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_upper_rows_hold_the_same_pixels(mode, subsampling, monkeypatch, capfd):
-    monkeypatch.delattr(decoding, "_with_pillow")
+    monkeypatch.delattr(decoding, "_decode_with_pillow")
     data = encoded(SMALL.convert(mode), subsampling=subsampling)
     header, full = read_header(data), decode(data)
     assert (header.height, header.width) == full.shape[:2]
     for reduction in (1, 2, 4, 8):
-        full = decoding._with_opencv(data, reduction)
+        full = decoding._decode_with_opencv(data, reduction)
         for rows in range(1, 102):
-            part = decoding._with_opencv(data, reduction, upper_rows(data, header, rows))
+            part = decoding._decode_with_opencv(data, reduction, cut_below(data, header, rows))
             whole = -(-rows // reduction)
             assert len(part) <= -(-(rows + 8) // reduction) or rows > 92
             assert np.array_equal(part[:whole], full[:whole]), (reduction, rows)
@@ -237,7 +237,7 @@ def test_training_crops_are_those_of_the_full_image(side):
     for seed in range(12):
         draws = np.random.default_rng(seed).random((10, 4))
         top, left, height, width = draw_crop_window(image.height, image.width, 0.05, draws)
-        r = decoding._reduction(min(height, width), 96)
+        r = decoding._choose_reduction(min(height, width), 96)
         box = [round(edge / r) * r for edge in (left, top, left + width, top + height)]
         box[2:] = min(box[2], image.width), min(box[3], image.height)
         reference = np.asarray(image.resize((96, 96), Image.Resampling.BILINEAR, box)).astype(float)
