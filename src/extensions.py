@@ -5,7 +5,6 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 from errors import UserError, one_line
@@ -16,14 +15,13 @@ def is_external(name: object) -> bool:
     return isinstance(name, str) and ":" in name
 
 
-def load_object(name: str, field: str, fits: Callable[[Any], bool] = callable, kind: str = "a function") -> Any:
+def load_object(name: str, field: str, base: type | None = None) -> Any:
     """Imports `module:Name` from Python's path or the current directory.
 
     Args:
       name: such as `my_module:MyNet` or `my_package.my_module:MyNet`.
       field: of the config, for the messages, such as `network.name`.
-      fits: whether an object is of the right kind.
-      kind: what the right kind is called.
+      base: of which the object must be a subclass; without one it must be a function.
 
     Raises:
       UserError: there is no such module, importing it fails, it has no such name, or the object is of another kind.
@@ -37,8 +35,9 @@ def load_object(name: str, field: str, fits: Callable[[Any], bool] = callable, k
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UserError(f"{field} is {name!r}, but {module.__file__} has no {attribute}{hint}")
     found = getattr(module, attribute)
-    if not fits(found):
-        raise UserError(f"{field} is {name!r}, which is {describe(found)}; it must be {kind}")
+    if not (isinstance(found, type) and issubclass(found, base) if base else callable(found)):
+        right = f"a subclass of {base.__module__}.{base.__name__}" if base else "a function"
+        raise UserError(f"{field} is {name!r}, which is {describe(found)}; it must be {right}")
     return found
 
 

@@ -1,5 +1,6 @@
 """Data sets in memory: scikit-learn's digits, the arrays of an .npz file, and whatever a user's function returns."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def load_external(config: Any) -> Source:
         for split in [source.train] + [source.test] * (source.test is not None):
             if not isinstance(split, Examples):
                 raise UserError(f"returned a split {describe(split)}; it must be Examples.of(images, labels)")
+        source = dataclasses.replace(source, class_names=tuple(source.class_names))
         source.check()
     except UserError as error:
         raise UserError(f"dataset.name: {config.name}: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -11,20 +11,33 @@ from errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
-    """One split. Training sees the observed labels; the clean ones are for evaluation only.
+class _Labelled:
+    """One split without its images. Training sees the observed labels; the clean ones are for evaluation only.
 
     Attributes:
-      images: uint8 `[N, height, width, channels]`.
       labels: int32 `[N]`, observed classes.
       clean_labels: int32 `[N]`, true classes, or None where they are unknown.
       rows: int64 `[N]`, each example's row in its source.
     """
 
-    images: np.ndarray
     labels: np.ndarray
     clean_labels: np.ndarray | None
     rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> Self:
+        """The examples at `index`, in its order."""
+        clean_labels = None if self.clean_labels is None else self.clean_labels[index]
+        return dataclasses.replace(self, labels=self.labels[index], clean_labels=clean_labels, rows=self.rows[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples(_Labelled):
+    """One split in memory; `images` are uint8 `[N, height, width, channels]`."""
+
+    images: np.ndarray
 
     @classmethod
     def of(cls, images: Any, labels: Any, clean_labels: Any = None) -> Examples:
@@ -46,20 +59,16 @@ class Examples:
         labels = _check_labels(labels, len(images), "labels")
         if clean_labels is not None:
             clean_labels = _check_labels(clean_labels, len(images), "clean_labels")
-        return cls(images, labels, clean_labels, np.arange(len(labels)))
-
-    def __len__(self) -> int:
-        return len(self.labels)
+        return cls(labels, clean_labels, np.arange(len(labels)), images)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Height, width and channels."""
         return self.images.shape[1:]
 
-    def take(self, index: np.ndarray) -> Examples:
-        """The examples at `index`, in its order."""
-        clean_labels = None if self.clean_labels is None else self.clean_labels[index]
-        return Examples(self.images[index], self.labels[index], clean_labels, self.rows[index])
+    def take(self, index: np.ndarray) -> Self:
+        """See above."""
+        return dataclasses.replace(super().take(index), images=self.images[index])
 
 
 def _check_labels(labels: Any, count: int, name: str) -> np.ndarray:
@@ -87,21 +96,15 @@ class EncodedImages(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class StreamedExamples:
-    """One streamed split, the counterpart of `Examples`.
+class StreamedExamples(_Labelled):
+    """One split whose images stay on disk.
 
     Attributes:
-      encoded: the image files of the whole source.
-      labels: int32 `[N]`, observed classes.
-      clean_labels: int32 `[N]`, true classes, or None where they are unknown.
-      rows: int64 `[N]`, each example's row in `encoded`.
+      encoded: the image files of the whole source; `rows` says which of them this split has.
       image_shape: height, width and channels that the images are cropped to.
     """
 
     encoded: EncodedImages
-    labels: np.ndarray
-    clean_labels: np.ndarray | None
-    rows: np.ndarray
     image_shape: tuple[int, int, int]
 
     @classmethod
@@ -111,15 +114,7 @@ class StreamedExamples:
         """All rows of a source, in its order; without clean labels, the observed ones count as clean."""
         clean = labels if clean_labels is None else clean_labels
         shape = (image_size, image_size, 3)
-        return cls(encoded, labels.astype(np.int32), clean.astype(np.int32), np.arange(len(labels)), shape)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, index: np.ndarray) -> StreamedExamples:
-        """The examples at `index`, in its order."""
-        clean_labels = None if self.clean_labels is None else self.clean_labels[index]
-        return dataclasses.replace(self, labels=self.labels[index], clean_labels=clean_labels, rows=self.rows[index])
+        return cls(labels.astype(np.int32), clean.astype(np.int32), np.arange(len(labels)), encoded, shape)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,12 +73,7 @@ def build(config: Mapping[str, Any], num_classes: int) -> nn.Module:
 def _find_network(name: Any) -> tuple[type[nn.Module], Mapping[str, Any]]:
     """The module of that name, and the fields that the name stands for."""
     if is_external(name):
-        module = load_object(
-            name,
-            "network.name",
-            lambda found: isinstance(found, type) and issubclass(found, nn.Module),
-            "a Flax module",
-        )
+        module = load_object(name, "network.name", nn.Module)
         if not any(field.name == "num_classes" for field in dataclasses.fields(module)):
             raise UserError(f"network.name is {name!r}, which has no field num_classes; the outputs of its head")
         return module, {}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from errors import UserError
-from networks import fields
+from networks.fields import COUNT, COUNTS, SWITCH, check_fields
 from networks.layers import (
     ACTIVATIONS,
     Dense,
@@ -72,10 +72,7 @@ class ConvNeXtV2(nn.Module):
 
     def check(self) -> None:
         """Refuses fields that a ConvNeXt cannot have, by a UserError."""
-        fields.require_counts(self, "patch_size", "kernel_size")
-        fields.require_tuples_of_counts(self, "depths", "widths")
-        fields.require_switches(self, "stem_bias")
-        fields.check_common(self)
+        check_fields(self, depths=COUNTS, widths=COUNTS, patch_size=COUNT, kernel_size=COUNT, stem_bias=SWITCH)
         if len(self.depths) != len(self.widths):
             raise UserError(
                 f"network.depths has {len(self.depths)} stages and network.widths {len(self.widths)}: both must have "

@@ -1,7 +1,7 @@
-"""Checks of a network's fields, for its `check`: each raises a UserError that names the field and the value it has."""
+"""What the fields of our networks may hold: `check_fields(self, width=COUNT, dropout=RATE)` in a network's `check`."""
 
-from collections.abc import Collection
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
@@ -9,52 +9,45 @@ from errors import UserError
 from networks.layers import ACTIVATIONS, HEAD_INITIALIZERS
 
 
-def require_counts(network: nn.Module, *names: str) -> None:
-    """Each of these fields must be a whole number of at least 1."""
-    for name in names:
-        if not _is_count(getattr(network, name)):
-            _refuse(network, name, "a whole number of at least 1")
+class Kind(NamedTuple):
+    """A test of a value, and the words for what passes it."""
+
+    fits: Callable[[Any], bool]
+    right: str
 
 
-def require_tuples_of_counts(network: nn.Module, *names: str) -> None:
-    """Each of these fields must be a tuple of whole numbers of at least 1."""
-    for name in names:
+def one_of(choices: Collection[str]) -> Kind:
+    """One of these texts."""
+    return Kind(lambda value: value in choices, f"one of {', '.join(choices)}")
+
+
+def check_fields(network: nn.Module, **kinds: Kind) -> None:
+    """Refuses fields that are not of their kind, and those that all our networks have.
+
+    Raises:
+      UserError: it names the field and the value it has.
+    """
+    for name, kind in (kinds | _COMMON).items():
         value = getattr(network, name)
-        if not (isinstance(value, tuple) and value and all(map(_is_count, value))):
-            _refuse(network, name, "a tuple of whole numbers of at least 1, one per stage")
-
-
-def require_rates(network: nn.Module, *names: str) -> None:
-    """Each of these fields must be a share in [0, 1)."""
-    for name in names:
-        value = getattr(network, name)
-        if not (isinstance(value, int | float) and 0 <= value < 1):
-            _refuse(network, name, "at least 0 and below 1")
-
-
-def require_switches(network: nn.Module, *names: str) -> None:
-    """Each of these fields must be True or False."""
-    for name in names:
-        if not isinstance(getattr(network, name), bool):
-            _refuse(network, name, "True or False")
-
-
-def require_choices(network: nn.Module, **choices: Collection[str]) -> None:
-    """Each field must be one of its choices."""
-    for name, known in choices.items():
-        if getattr(network, name) not in known:
-            _refuse(network, name, f"one of {', '.join(known)}")
-
-
-def check_common(network: nn.Module) -> None:
-    """Checks the fields that our networks share."""
-    require_rates(network, "stochastic_depth")
-    require_choices(network, activation=ACTIVATIONS, head_init=HEAD_INITIALIZERS, compute_dtype=("float32", "bfloat16"))
+        if not kind.fits(value):
+            raise UserError(f"network.{name} is {value!r}; it must be {kind.right}")
 
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _refuse(network: nn.Module, name: str, right: str) -> NoReturn:
-    raise UserError(f"network.{name} is {getattr(network, name)!r}; it must be {right}")
+COUNT = Kind(_is_count, "a whole number of at least 1")
+COUNTS = Kind(
+    lambda value: isinstance(value, tuple) and len(value) > 0 and all(map(_is_count, value)),
+    "a tuple of whole numbers of at least 1, one per stage",
+)
+RATE = Kind(lambda value: isinstance(value, int | float) and 0 <= value < 1, "at least 0 and below 1")
+SWITCH = Kind(lambda value: isinstance(value, bool), "True or False")
+
+_COMMON = {
+    "stochastic_depth": RATE,
+    "activation": one_of(ACTIVATIONS),
+    "head_init": one_of(HEAD_INITIALIZERS),
+    "compute_dtype": one_of(("float32", "bfloat16")),
+}

@@ -112,6 +112,7 @@ class Trainer:
         self._everywhere = devices.replicated_sharding(mesh)
         self.steps_per_epoch = -(-len(splits.train) // config.batch_size)
         self._model = networks.build(config.network, len(splits.class_names))
+        networks.check_contract(self._model, splits.train.image_shape, len(splits.class_names))
         self._optimizer, self._schedule = optimizer.build(config.optimizer, config.epochs * self.steps_per_epoch)
         if isinstance(splits.train, StreamedExamples) and set(config.estimators) - {TEXTBOOK}:
             raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream only {TEXTBOOK} can be had")

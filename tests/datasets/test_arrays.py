@@ -1,5 +1,8 @@
 """Each source delivers the images and labels that were put into it, and refuses in one line what it cannot read."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -8,7 +11,7 @@ from small_cifar import cifar10_n_arrays
 
 import datasets
 from configs import base
-from datasets import cache, tfds
+from datasets import Examples, Source, cache, tfds
 from errors import UserError
 
 
@@ -154,6 +157,63 @@ def test_a_file_that_is_no_npz(tmp_path):
         datasets.build(config(name="arrays", path=str(tmp_path / "mine.npz")))
     with pytest.raises(UserError, match="there is no file"):
         datasets.build(config(name="arrays", path=str(tmp_path / "other.npz")))
+
+
+IMAGES, LABELS = np.zeros((4, 2, 2, 3), np.uint8), np.array([0, 1, 2, 1])
+
+
+def build_from(monkeypatch, load, **fields):
+    """The splits of a function `load` of a module from outside."""
+    module = types.ModuleType("outside")
+    module.load = load
+    monkeypatch.setitem(sys.modules, "outside", module)
+    return datasets.build(config(name="outside:load", **fields))
+
+
+def test_a_function_from_outside(monkeypatch):
+    asked = []
+
+    def load(config):
+        asked.append(config.path)
+        test = Examples.of(IMAGES[:2], LABELS[:2].tolist())
+        return Source(Examples.of(IMAGES, LABELS, LABELS[::-1]), test, ("a", "b", "c"))
+
+    splits = build_from(monkeypatch, load, path="mine", classes=("b", "a"))
+    assert asked == ["mine"]
+    assert splits.train.labels.tolist() == [1, 0, 0]
+    assert splits.train.clean_labels.tolist() == [0, -1, 1]
+    assert (splits.test.labels.tolist(), splits.class_names) == ([1, 0], ("b", "a"))
+    noisy = build_from(monkeypatch, load, label_noise={"kind": "uniform", "rate": 1.0}).train
+    assert noisy.clean_labels.tolist() == LABELS[::-1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        (lambda config: IMAGES, "returned something of type ndarray; it must return a datasets.Source"),
+        (lambda config: Source(IMAGES, None, ("a",)), "returned a split of type ndarray; .* Examples.of"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS), LABELS, ("a",) * 3), "returned a split of type ndarray"),
+        (lambda config: Source(Examples.of(IMAGES / 255, LABELS), None, ()), r"images are float64 \(4, 2, 2, 3\)"),
+        (lambda config: Source(Examples.of(IMAGES[0, 0], LABELS), None, ()), r"images are uint8 \(2, 3\)"),
+        (lambda config: Source(Examples.of(IMAGES, [0, 1, 2]), None, ()), r"labels are int64 \(3,\); .* 4 integers"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS, ["a"] * 4), None, ()), r"clean_labels are <U1 \(4,\)"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS), None, ("a", "b")), r"labels lie in \[0, 2\]; .* \[0, 2\)"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS), None, "aab"), "class_names are .* different"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS), None, range(3)), r"class_names are \(0, 1, 2\); .* texts"),
+        (lambda config: Source(Examples.of(IMAGES[:0], []), None, ()), r"labels are float64 \(0,\)"),
+        (lambda config: Source(Examples.of(IMAGES[:0], LABELS[:0]), None, ()), "labels are empty"),
+        (lambda config: 1 / 0, r" fails: ZeroDivisionError: .*test_arrays\.py, line \d+\)"),
+    ],
+)
+def test_mistakes_of_a_function_from_outside(monkeypatch, load, message):
+    with pytest.raises(UserError, match=f"^dataset.name: outside:load.*{message}") as error:
+        build_from(monkeypatch, load)
+    assert "\n" not in str(error.value)
+
+
+def test_a_function_from_outside_has_its_images_in_memory(monkeypatch):
+    with pytest.raises(UserError, match=r"dataset\.feed is 'stream'; outside:load"):
+        build_from(monkeypatch, None, feed="stream", image_size=8)
 
 
 @pytest.mark.data

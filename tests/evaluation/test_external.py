@@ -87,9 +87,7 @@ def splits(tmp_path):
 
 def listed(paths):
     labels = np.array([CLASSES.index(path.parent.name) for path in paths], np.int32)
-    test = StreamedExamples(
-        ImageFiles(pathlib.Path("/"), [str(path) for path in paths]), labels, labels, np.arange(len(paths)), SHAPE
-    )
+    test = StreamedExamples.of(ImageFiles(pathlib.Path("/"), [str(path) for path in paths]), labels, SHAPE[0])
     return Splits(test, None, test, CLASSES)
 
 

@@ -533,5 +533,5 @@ def test_an_unreadable_file_is_refused_in_one_line(suffix, tmp_path):
 def test_nothing_is_unpickled(tmp_path):
     with pytest.raises(UserError, match="cannot read"):
         pretrained.load_pretrained(written(tmp_path, {"cls": np.array([{"a": 1}], object)}), {"patch": {}})
-    with pytest.raises(UserError, match="weights.bin is neither an"):
+    with pytest.raises(UserError, match=r"weights\.bin is neither an"):
         pretrained.load_pretrained(tmp_path / "weights.bin", {"patch": {}})

@@ -33,7 +33,9 @@ class Gathered:
 
     def at(self, i: int | jax.Array) -> Batch:
         """The batch `{image, label, index, mask}` of step i."""
-        return gather(self.data, self.rows[i], self.mask[i])
+        rows = self.rows[i]
+        image, label = (jnp.take(self.data[name], rows, axis=0) for name in ("image", "label"))
+        return {"image": image, "label": label, "index": rows, "mask": self.mask[i]}
 
 
 @jax.tree_util.register_dataclass
@@ -62,16 +64,6 @@ class Stacked:
 
 
 Batches = Gathered | Stacked
-
-
-def gather(data: Batch, rows: jax.Array, mask: jax.Array) -> Batch:
-    """The batch `{image, label, index, mask}` of the given rows."""
-    return {
-        "image": jnp.take(data["image"], rows, axis=0),
-        "label": jnp.take(data["label"], rows, axis=0),
-        "index": rows,
-        "mask": mask,
-    }
 
 
 class Block(NamedTuple):

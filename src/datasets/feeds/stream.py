@@ -62,7 +62,7 @@ class Stream:
         self.skipped: set[str] = set()
         self._examples, self._workers = examples, stream.workers
         self._threads = stream.threads or (1 if stream.workers else count_usable_cores())
-        self._resize, self._crop_area, self._skip = resize or stream.resize, crop_area, stream.damaged == "skip"
+        self._crops = _Crops(examples, resize or stream.resize, crop_area, stream.damaged == "skip")
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -84,8 +84,8 @@ class Stream:
         Raises:
           UserError: an image cannot be decoded, and `dataset.stream.damaged` is not skip.
         """
-        chunks = _Chunks(order, columns, epoch * len(order) + block)
-        items = iter(self._dataset(chunks, _Load(self._examples, self._resize, self._crop_area, self._skip)))
+        chunks = _Chunks(order, columns, epoch * len(order) + block, self._crops)
+        items = iter(self._open_dataset(chunks))
         try:
             while True:
                 rows, mask, _ = order.block(epoch, block)
@@ -106,14 +106,14 @@ class Stream:
         finally:
             items.close()
 
-    def _dataset(self, chunks: _Chunks, load: _Load) -> Any:
+    def _open_dataset(self, chunks: _Chunks) -> Any:
         """Grain's dataset; its threads and processes take one chunk after the other and return them in order."""
         import grain
 
         ahead = self.buffer * chunks.of_block
         each = -(-ahead // self._workers) if self._workers else max(ahead, 2 * self._threads)
         read_ahead = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=each)
-        dataset = grain.MapDataset.source(chunks).map(load).to_iter_dataset(read_ahead)
+        dataset = grain.MapDataset.source(chunks).to_iter_dataset(read_ahead)
         if self._workers:
             if not flags.FLAGS.is_parsed():  # Grain reads absl's flags, which not every program parses
                 flags.FLAGS.mark_as_parsed()
@@ -148,68 +148,60 @@ def _check_shared_memory(workers: int, each: int) -> None:
         )
 
 
-class _Chunk(NamedTuple):
-    """Some rows of a block, int32 `[k]`; whether to read each; and seed and epoch of random crops, or None."""
-
-    rows: np.ndarray
-    wanted: np.ndarray
-    crops: tuple[int, int] | None
-
-
 class _Chunks:
-    """Grain's source: the blocks of all passes from `first` on, cut into chunks of nearly equal size.
+    """Grain's source: the blocks of all passes from `first` on, cut into chunks of nearly equal size, read and cropped.
+
+    Every thread reads from it, and every process from a copy.
 
     Attributes:
       of_block: chunks in a block.
     """
 
-    def __init__(self, order: BatchOrder, columns: np.ndarray, first: int):
-        self._order, self._columns, self._first = order, columns, first
+    def __init__(self, order: BatchOrder, columns: np.ndarray, first: int, crops: _Crops):
+        self._order, self._columns, self._first, self._crops = order, columns, first, crops
         self._size = order.steps * len(columns)
         self.of_block = -(-self._size // _CHUNK)
 
     def __len__(self) -> int:
         return _ENDLESS
 
-    def __getitem__(self, i: Any) -> _Chunk:
+    def __getitem__(self, i: Any) -> Item:
         block, chunk = divmod(i, self.of_block)
         epoch, block = divmod(self._first + block, len(self._order))
-        rows, mask, _ = self._order.block(epoch, block)
         part = slice(chunk * self._size // self.of_block, (chunk + 1) * self._size // self.of_block)
-        seed = self._order.seed
-        return _Chunk(
-            rows[:, self._columns].ravel()[part],
-            mask[:, self._columns].ravel()[part] > 0,
-            None if seed is None else (seed, epoch),
-        )
-
-
-class _Load:
-    """Turns rows into their cropped images; every thread and process has a copy."""
-
-    def __init__(self, examples: StreamedExamples, resize: int, crop_area: float, skip: bool):
-        self._encoded, self._rows, self._shape = examples.encoded, examples.rows, examples.image_shape
-        self._resize, self._crop_area, self._skip = resize, crop_area, skip
-
-    def __call__(self, chunk: _Chunk) -> Item:
-        image, decoded = np.zeros((len(chunk.rows), *self._shape), np.uint8), np.zeros(len(chunk.rows), bool)
-        for i in np.flatnonzero(chunk.wanted).tolist():
-            row = int(chunk.rows[i])
-            try:
-                image[i], decoded[i] = self._crop(row, chunk.crops), True
-            except (decoding.DamagedImage, OSError) as error:
-                if not self._skip:
-                    raise UserError(
-                        f"{self._encoded.name(int(self._rows[row]))} cannot be decoded ({error}); repair or remove it, "
-                        "or set dataset.stream.damaged=skip"
-                    ) from None
+        rows, mask = (array[:, self._columns].ravel()[part] for array in self._order.block(epoch, block)[:2])
+        image = np.zeros((len(rows), *self._crops.examples.image_shape), np.uint8)
+        decoded = np.zeros(len(rows), bool)
+        for place in np.flatnonzero(mask).tolist():
+            crop = self._crops.read(int(rows[place]), self._order.seed, epoch)
+            if crop is not None:
+                image[place], decoded[place] = crop, True
         return {"image": image, "decoded": decoded}
 
-    def _crop(self, row: int, crops: tuple[int, int] | None) -> np.ndarray:
-        data, size = self._encoded.read(int(self._rows[row])), self._shape[0]
-        if crops is None:
-            return decoding.crop_for_evaluation(data, self._resize, size)
-        return decoding.crop_for_training(data, size, self._crop_area, np.random.default_rng([*crops, row]))
+
+class _Crops(NamedTuple):
+    """Reads the crops of single rows."""
+
+    examples: StreamedExamples
+    resize: int
+    crop_area: float
+    skip: bool
+
+    def read(self, row: int, seed: int | None, epoch: int) -> np.ndarray | None:
+        """The random crop of that seed and epoch, or the central one without a seed; None if the image is skipped."""
+        encoded, place, size = self.examples.encoded, int(self.examples.rows[row]), self.examples.image_shape[0]
+        try:
+            data = encoded.read(place)
+            if seed is None:
+                return decoding.crop_for_evaluation(data, self.resize, size)
+            return decoding.crop_for_training(data, size, self.crop_area, np.random.default_rng([seed, epoch, row]))
+        except (decoding.DamagedImage, OSError) as error:
+            if self.skip:
+                return None
+            raise UserError(
+                f"{encoded.name(place)} cannot be decoded ({error}); repair or remove it, or set "
+                "dataset.stream.damaged=skip"
+            ) from None
 
 
 class StreamedFeed(Feed):

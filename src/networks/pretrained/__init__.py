@@ -13,7 +13,7 @@ from flax import traverse_util
 
 from errors import UserError
 from networks.pretrained.adaptation import absorb_pixel_scale, read_pixel_scale, resize_positions
-from networks.pretrained.layouts import Google, HuggingFace, Layout, Ours, Path, Slot
+from networks.pretrained.layouts import Google, HuggingFace, Layout, Path, Slot
 
 Tensors = Mapping[str, np.ndarray]
 _FIRST_LAYERS = {"vit": "patch", "convnextv2": "stem"}
@@ -63,7 +63,7 @@ def from_checkpoint(
 ) -> dict[str, Any]:
     """The parameters of a network from a checkpoint of one of our runs, at `path`; see load_pretrained."""
     tensors = {"/".join(place): value for place, value in traverse_util.flatten_dict(dict(tree)).items()}
-    return fit(tensors, params, Ours(), path, new_head)
+    return fit(tensors, params, Layout(), path, new_head)
 
 
 def fit(
@@ -84,7 +84,7 @@ def fit(
         if new_head and place[0] == "head":
             converted[place] = template
             continue
-        slot = layout.slot(place, template.shape)
+        slot = layout.find_slot(place, template.shape)
         if slot is None or slot.name not in tensors:
             missing.append(f"{'/'.join(place)} ({slot.name if slot else 'such files do not have it'})")
             continue

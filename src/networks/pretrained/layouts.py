@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 Path = tuple[str, ...]  # of a parameter in our tree
 Shape = tuple[int, ...]
@@ -28,17 +28,19 @@ class Slot(NamedTuple):
     axes: tuple[int, ...]
 
 
-class Layout(Protocol):
-    """The names of one kind of file."""
+class Layout:
+    """The names of one kind of file; this one is a checkpoint of one of our runs."""
 
-    def slot(self, path: Path, shape: Shape) -> Slot | None:
+    def find_slot(self, path: Path, shape: Shape) -> Slot | None:
         """Where such a file keeps our parameter at `path`, of `shape`; None if it has no place for it."""
+        return Slot("/".join(path), shape, tuple(range(len(shape))))
 
     def belongs_to_head(self, name: str) -> bool:
         """Whether a weight comes after the embeddings: in the head, or in a layer before it that our networks lack."""
+        return name.startswith("head/")
 
 
-class HuggingFace:
+class HuggingFace(Layout):
     """ConvNextV2ForImageClassification and ViTForImageClassification, or the same without a head.
 
     Args:
@@ -83,7 +85,7 @@ class HuggingFace:
         self._modules = self._MODULES[family]
         self._prefix = f"{family}." if any(name.startswith(f"{family}.") for name in names) else ""
 
-    def slot(self, path: Path, shape: Shape) -> Slot | None:
+    def find_slot(self, path: Path, shape: Shape) -> Slot | None:
         """See Layout."""
         if len(path) == 1:
             return Slot(self._prefix + self._WHOLE_NAMES[path[0]], shape, (0, 1, 2))
@@ -108,7 +110,7 @@ class HuggingFace:
         return (shape[3], shape[2], *shape[:2]), (2, 3, 1, 0)
 
 
-class Google:
+class Google(Layout):
     """The Vision Transformer of `vision_transformer` and big_vision.
 
     Args:
@@ -145,7 +147,7 @@ class Google:
         found = [name for name in self._POSITIONS if self._prefix + name in names]
         self._whole_names = {"class_token": "cls", "position": [*found, self._POSITIONS[0]][0]}
 
-    def slot(self, path: Path, shape: Shape) -> Slot | None:
+    def find_slot(self, path: Path, shape: Shape) -> Slot | None:
         """See Layout."""
         if path in (("class_token",), ("position",)):
             return Slot(self._prefix + self._whole_names[path[0]], shape, (0, 1, 2))
@@ -171,18 +173,6 @@ class Google:
         if path[-2] == "out":
             return shape if path[-1] == "bias" else (*heads, shape[1])
         return heads if path[-1] == "bias" else (shape[0], *heads)
-
-
-class Ours:
-    """A checkpoint of one of our runs."""
-
-    def slot(self, path: Path, shape: Shape) -> Slot:
-        """See Layout."""
-        return Slot("/".join(path), shape, tuple(range(len(shape))))
-
-    def belongs_to_head(self, name: str) -> bool:
-        """See Layout."""
-        return name.startswith("head/")
 
 
 def _translate(module: str, modules: Mapping[str, str]) -> str | None:
