@@ -6,7 +6,6 @@ import types
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from sklearn.datasets import load_digits
 from small_cifar import cifar10_n_arrays
 
 import datasets
@@ -22,6 +21,8 @@ def config(**fields) -> ConfigDict:
 
 
 def test_digits_are_scikit_learns():
+    from sklearn.datasets import load_digits
+
     splits = datasets.build(config(name="digits"))
     digits = load_digits()
     assert (len(splits.train), len(splits.test)) == (1438, 359)

@@ -11,7 +11,6 @@ import tarfile
 
 import numpy as np
 import pytest
-import scipy.io
 
 from repository import ROOT
 
@@ -59,6 +58,8 @@ def source(tmp_path):
 @pytest.fixture
 def ilsvrc(source):
     """Three classes that the kit numbers 2, 3, 1, a fourth synset that is no class, and five validation images."""
+    import scipy.io
+
     kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "O"), ("num_children", "i4")]
     synsets = np.array([(1, "n03", 0), (2, "n01", 0), (3, "n02", 0), (4, "n99", 2)], kinds)
     meta = io.BytesIO()
