@@ -9,6 +9,7 @@ rounds with their quartiles, and the last column is the mean difference from Pil
 """
 
 import argparse
+import functools
 import io
 import pathlib
 import sys
@@ -98,11 +99,6 @@ def crop_all(pipeline, files: list[bytes]) -> np.ndarray:
     return np.stack([pipeline(data, np.random.default_rng(row)) for row, data in enumerate(files)]).astype(np.float32)
 
 
-def crop_ours(data: bytes, rng: np.random.Generator) -> np.ndarray:
-    """The crop of training."""
-    return crop_for_training(data, SIZE, LEAST_AREA, rng)
-
-
 def crop_with_pillow(data: bytes, rng: np.random.Generator) -> np.ndarray:
     """Decodes to RGB, crops and resizes with antialiasing."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
@@ -112,23 +108,18 @@ def crop_with_pillow(data: bytes, rng: np.random.Generator) -> np.ndarray:
 
 
 def crop_with_opencv(data: bytes, rng: np.random.Generator, by_area: bool = False) -> np.ndarray:
-    """Decodes all of the image to RGB, crops and resizes."""
+    """Decodes the whole image to RGB, crops and resizes; by areas where both sides shrink, if `by_area`."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     top, left, height, width = draw_crop_window(*image.shape[:2], LEAST_AREA, rng.random((TRIES, 4)))
     method = cv2.INTER_AREA if by_area and min(height, width) >= SIZE else cv2.INTER_LINEAR
     return cv2.resize(image[top : top + height, left : left + width], (SIZE, SIZE), interpolation=method)
 
 
-def crop_with_opencv_by_area(data: bytes, rng: np.random.Generator) -> np.ndarray:
-    """As `crop_with_opencv`, with INTER_AREA where both sides shrink."""
-    return crop_with_opencv(data, rng, by_area=True)
-
-
 PIPELINES = {
-    "ours": crop_ours,
+    "ours": lambda data, rng: crop_for_training(data, SIZE, LEAST_AREA, rng),
     "Pillow": crop_with_pillow,
     "OpenCV, linear": crop_with_opencv,
-    "OpenCV, area": crop_with_opencv_by_area,
+    "OpenCV, area": functools.partial(crop_with_opencv, by_area=True),
 }
 
 

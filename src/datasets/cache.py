@@ -37,14 +37,12 @@ def _load(entry: pathlib.Path) -> Arrays | None:
     try:
         hashes = json.loads((entry / "hashes.json").read_text())
         arrays = {name: np.load(entry / f"{name}.npy", allow_pickle=False) for name in hashes}
+        if damaged := [name for name, array in arrays.items() if _digest(array) != hashes[name]]:
+            raise ValueError(", ".join(damaged))
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
         logging.warning("%s is damaged (%s) and written again", entry, error)
-        return None
-    damaged = [name for name, array in arrays.items() if _digest(array) != hashes[name]]
-    if damaged:
-        logging.warning("%s is damaged (%s) and written again", entry, ", ".join(damaged))
         return None
     return arrays
 

@@ -36,15 +36,14 @@ def load(config: Any) -> Source:
     test = config.test_split or next((split for split in ("test", "validation") if split in splits), None)
     if test is not None and test not in splits:
         raise UserError(f"dataset.test_split is {test!r}; {config.name} has {', '.join(splits)}")
-    read = _read_streamed if config.feed == "stream" else _read_examples
-    train = read(config, builder, directory, "train", config.label_key)
+    train = _load_split(config, builder, directory, "train", config.label_key)
     assert train.clean_labels is not None
     if _agrees_by_chance(train.labels, train.clean_labels, num_classes):
         raise UserError(
             f"dataset.label_key: {config.label_key!r} agrees with {config.clean_label_key!r} in no more rows "
             f"({np.mean(train.labels == train.clean_labels):.0%}) than by chance; was one prepared in another order?"
         )
-    test_examples = read(config, builder, directory, test, config.clean_label_key) if test else None
+    test_examples = _load_split(config, builder, directory, test, config.clean_label_key) if test else None
     return Source(train, test_examples, tuple(clean.names))
 
 
@@ -70,7 +69,7 @@ def load_test_split(name: str, root: str, image_size: int) -> tuple[StreamedExam
     names = getattr(dict(builder.info.features.items()).get("label"), "names", None)
     if split is None or names is None:
         raise UserError(f"evaluate: {directory} has no test split with class labels")
-    return _read_streamed(config, builder, directory, split, "label"), tuple(names)
+    return _load_split(config, builder, directory, split, "label"), tuple(names)
 
 
 class _TestSet(NamedTuple):
@@ -81,11 +80,6 @@ class _TestSet(NamedTuple):
     image_size: int
     feed: str = "stream"
     clean_label_key: str = "label"
-
-
-def _read_examples(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Examples:
-    arrays = _read_cached(config, builder, directory, split)
-    return Examples.of(arrays["image"], arrays[label_key], arrays[config.clean_label_key])
 
 
 class TfdsImages:
@@ -107,10 +101,14 @@ class TfdsImages:
         return f"{self._name}[{row}]" if self._file_names is None else f"{self._name} {self._file_names[row].decode()}"
 
 
-def _read_streamed(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> StreamedExamples:
+def _load_split(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Any:
+    """The split in memory or, if it is streamed, its files with their labels."""
     arrays = _read_cached(config, builder, directory, split)
+    labels, clean_labels = arrays[label_key], arrays[config.clean_label_key]
+    if config.feed != "stream":
+        return Examples.of(arrays["image"], labels, clean_labels)
     images = TfdsImages(config.name, builder, split, arrays.get("file_name"))
-    return StreamedExamples.of(images, arrays[label_key], config.image_size, arrays[config.clean_label_key])
+    return StreamedExamples.of(images, labels, config.image_size, clean_labels)
 
 
 def _agrees_by_chance(labels: np.ndarray, others: np.ndarray, num_classes: int) -> bool:
