@@ -16,8 +16,8 @@ from ml_collections import ConfigDict
 import datasets
 import networks
 from datasets import Examples, Splits
-from datasets.feeds import resident
 from datasets.feeds.augment import Augmentation
+from datasets.feeds.batches import select_arrays
 from errors import UserError
 from parallel import devices
 from training.estimators import TEXTBOOK
@@ -59,7 +59,7 @@ def estimate(workdir: pathlib.Path, estimators: Sequence[str], rules: Sequence[s
     measure = OfflineEstimators(estimators, _recipe(config, splits), config, splits.train.image_shape, mesh).measure
     if not isinstance(splits.train, Examples):
         raise UserError(f"the training data of {workdir} are streamed; estimates need dataset.feed=resident")
-    data = jax.device_put(resident.select_arrays(splits.train), everywhere)
+    data = jax.device_put(select_arrays(splits.train), everywhere)
     history = Records(workdir).history
     steps_per_epoch = -(-len(splits.train) // config.batch_size)
     results = {}

@@ -87,7 +87,7 @@ def test_logits_equal_those_of_transformers(name, tmp_path):
 
 
 @pytest.mark.torch
-def test_a_image_gives_the_logits_of_the_pipeline_of_transformers(tmp_path):
+def test_an_image_gives_the_logits_of_the_pipeline_of_transformers(tmp_path):
     """Whose pixels are normalised by ImageNet's mean and deviation."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")

@@ -5,8 +5,7 @@ from typing import Any
 import jax
 
 from datasets.examples import Examples, StreamedExamples
-from datasets.feeds.batches import Batch, Batches, Block, Feed, Gathered, Stacked
-from datasets.feeds.resident import ResidentFeed
+from datasets.feeds.batches import Batch, Batches, Block, Feed, Gathered, ResidentFeed, Stacked
 from datasets.feeds.stream import Stream, StreamedFeed
 
 
