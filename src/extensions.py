@@ -33,7 +33,8 @@ def load_object(name: str, field: str, base: type | None = None) -> Any:
     if not hasattr(module, attribute):
         close = difflib.get_close_matches(attribute, dir(module), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise UserError(f"{field} is {name!r}, but {getattr(module, '__file__', None) or module_name} has no {attribute}{hint}")
+        file = getattr(module, "__file__", None) or module_name
+        raise UserError(f"{field} is {name!r}, but {file} has no {attribute}{hint}")
     found = getattr(module, attribute)
     if not (isinstance(found, type) and issubclass(found, base) if base else callable(found)):
         right = f"a subclass of {base.__module__}.{base.__name__}" if base else "a function"

@@ -38,9 +38,7 @@ class Gathered:
 
     def at(self, i: int | jax.Array) -> Batch:
         """The batch `{image, label, index, mask}` of step i."""
-        rows = self.rows[i]
-        image, label = (jnp.take(self.data[name], rows, axis=0) for name in ("image", "label"))
-        return {"image": image, "label": label, "index": rows, "mask": self.mask[i]}
+        return gather(self.data, self.rows[i], self.mask[i])
 
 
 @jax.tree_util.register_dataclass
@@ -69,6 +67,12 @@ class Stacked:
 
 
 Batches = Gathered | Stacked
+
+
+def gather(data: Batch, rows: jax.Array, mask: jax.Array) -> Batch:
+    """The batch `{image, label, index, mask}` of these rows."""
+    image, label = (jnp.take(data[name], rows, axis=0) for name in ("image", "label"))
+    return {"image": image, "label": label, "index": rows, "mask": mask}
 
 
 class Block(NamedTuple):

@@ -1,11 +1,11 @@
-"""The resident feed: every row once per epoch, whatever the sizes."""
+"""Batches and their order: every row once per epoch, whatever the sizes."""
 
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.feeds.batches import Gathered
+from datasets.feeds.batches import gather
 from datasets.feeds.order import cut_into_blocks, cut_into_one_block, shuffle_rows
 
 
@@ -39,11 +39,10 @@ def test_the_order_depends_on_seed_and_epoch():
     assert all(sorted(order) == list(range(50)) for order in orders)
 
 
-def test_a_batch_has_its_rows_with_their_labels():
+def test_gather_takes_rows_with_their_labels():
     images = np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1)
     data = {"image": jnp.asarray(images), "label": jnp.arange(5) * 10}
-    batch = Gathered(data, jnp.array([[1, 1, 1], [3, 0, 3]]), jnp.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])).at(1)
+    batch = gather(data, jnp.array([3, 0, 3]), jnp.array([1.0, 1.0, 0.0]))
     assert np.array_equal(batch["image"], images[[3, 0, 3]])
     assert np.array_equal(batch["label"], [30, 0, 30])
     assert np.array_equal(batch["index"], [3, 0, 3])
-    assert np.array_equal(batch["mask"], [1, 1, 0])
