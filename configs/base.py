@@ -6,6 +6,27 @@ A field whose default is None takes the value that its reader names: an optional
 from ml_collections import ConfigDict, config_dict
 
 
+class Options(ConfigDict):
+    """A section that takes any field, even where the config around it is locked, from a file or the command line."""
+
+    def lock(self) -> "Options":
+        """Leaves it open."""
+        return self
+
+    def get_type(self, key: str) -> type:
+        """Any type for a field that is not there yet; the command line asks before it sets one."""
+        if key not in self:
+            self[key] = config_dict.placeholder(object)
+        return super().get_type(key)
+
+
+class Network(ConfigDict):
+    """The section `network`, whose `options` may be set to any dictionary."""
+
+    def __setitem__(self, key: str, value: object) -> None:
+        super().__setitem__(key, Options(value) if key == "options" else value)
+
+
 def get_config() -> ConfigDict:
     """The defaults that every experiment starts from; it names no data set and no network."""
     return ConfigDict(
@@ -21,7 +42,7 @@ def get_config() -> ConfigDict:
             "pretrained_head": False,  # keep their head too: for the same classes in the same order
             "dataset": dataset(),
             "augment": augment(),
-            "network": network(),
+            "network": Network(network()),
             "loss": {"label_smoothing": 0.0},  # share of the target spread evenly over all classes, [0, 1)
             "optimizer": optimizer(),
             "stopping": stopping(),
@@ -38,7 +59,7 @@ def get_config() -> ConfigDict:
 def dataset() -> dict:
     """Where images and labels come from, and what is done to the labels."""
     return {
-        "name": config_dict.placeholder(str),  # digits, arrays (.npz), folder (of classes) or a tfds name
+        "name": config_dict.placeholder(str),  # digits, arrays (.npz), folder (of classes), a tfds name, my_module:load
         "path": config_dict.placeholder(str),  # arrays: file; folder: it; tfds: its data folder (None: its own default)
         "feed": "resident",  # resident: the whole set on the device; stream: decoded from disk while training
         "label_key": "label",  # tfds: the feature trained on; aggre_label, random_label1..3, worse_label in cifar10_n
@@ -67,7 +88,7 @@ def augment() -> dict:
     """What the training images go through on the device, in this order; 0 or False leaves a step out."""
     return {
         "crop_area": 0.05,  # stream: smallest share of an image that a random crop shows, (0, 1]
-        "resize": 0,  # pixels; side to enlarge images to before a random crop of their own size
+        "upscale": 0,  # pixels; side to enlarge images to before a random crop of their original size
         "randaugment_ops": 0,  # RandAugment operations per image
         "randaugment_magnitude": 0.0,  # their strength, [0, 10]
         "pad": 0,  # pixels of black on each side before a random crop of the image's own size
@@ -78,7 +99,7 @@ def augment() -> dict:
 
 
 def network() -> dict:
-    """A name of `networks.NAMES`, and departures from what the name stands for."""
+    """A name of `networks.NAMES`, or `my_module:MyNet`, and departures from what the name stands for."""
     return {
         "name": config_dict.placeholder(str),
         "compute_dtype": "float32",  # or bfloat16; parameters, head, loss and scores stay float32
@@ -97,6 +118,7 @@ def network() -> dict:
         "position": config_dict.placeholder(str),  # ViT: learned or sincos2d
         "pooling": config_dict.placeholder(str),  # ViT: token, mean or attention
         "dropout": config_dict.placeholder(float),  # ViT: rate, [0, 1)
+        "options": {},  # fields of a network from outside, such as network.options.width
     }
 
 
@@ -118,7 +140,9 @@ def optimizer() -> dict:
 def stopping() -> dict:
     """Which epochs to keep checkpoints of, and whether to stop before the last."""
     return {
-        "rules": ("max_gwa",),  # names of gwa.RULES; the first one chooses the run's checkpoint and may stop training
+        "rules": (
+            "max_gwa",
+        ),  # names of gwa.RULES, or my_module:MyRule; the first one chooses the run's checkpoint and may stop training
         "patience": 0,  # epochs the first rule waits for a better one before training stops; 0 trains to the end
         "warmup": 0.1,  # share of training whose epochs are not eligible, for rules on training signals
         # Parameters of single rules; those that halt by themselves end training where they are the first.

@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.epochs = 179
     config.batch_size = 256
     config.dataset.name = "cifar10"
-    config.augment.resize = 36
+    config.augment.upscale = 36
     config.augment.flip = True
     config.augment.randaugment_ops = 2
     config.augment.randaugment_magnitude = 1.0

@@ -1,14 +1,15 @@
-"""What a training crop costs beside plain Pillow and OpenCV pipelines, from a folder of JPEGs, as a Markdown table.
+"""Times our training crop against plain Pillow and OpenCV pipelines on a folder of JPEGs, as a Markdown table.
 
 uv run scripts/benchmark_decode.py <folder> [--pairs=15]
 
-CPU time on one core, after the files are read; all take the same windows of the same images. Pillow decodes, crops
-and resizes (bilinear, which antialiases), OpenCV decodes all of the image, crops and resizes, with INTER_LINEAR or
-with INTER_AREA where that shrinks. Crops per second are of the fastest round, ratios of times are medians over the
+CPU time on one core, after the files are read; all pipelines take the same windows of the same images. Pillow decodes,
+crops and resizes (bilinear, which antialiases); OpenCV decodes the whole image, crops and resizes, with INTER_LINEAR,
+or with INTER_AREA where that shrinks. Crops per second are of the fastest round, ratios of times are medians over the
 rounds with their quartiles, and the last column is the mean difference from Pillow's pixels, of 255.
 """
 
 import argparse
+import functools
 import io
 import pathlib
 import sys
@@ -36,25 +37,25 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=15, help="rounds over each group of images")
     arguments = parser.parse_args()
     try:
-        images = groups_of(arguments.folder)
+        images = group_images(arguments.folder)
     except UserError as error:
         print(f"benchmark_decode.py: {error}", file=sys.stderr)
         sys.exit(2)
     print("| images | pipeline | crops/s | its time / ours (quartiles) | from Pillow |")
     print("|---|---|--:|--:|--:|")
     for group, files in images.items():
-        seconds = np.array([one_round(files, number) for number in range(arguments.pairs + 1)])[1:]
-        reference = crops(PIPELINES["Pillow"], files)
+        seconds = np.array([time_round(files, number) for number in range(arguments.pairs + 1)])[1:]
+        reference = crop_all(PIPELINES["Pillow"], files)
         for column, (name, pipeline) in enumerate(PIPELINES.items()):
             low, median, high = np.quantile(seconds[:, column] / seconds[:, 0], [0.25, 0.5, 0.75])
-            difference = np.abs(crops(pipeline, files) - reference).mean()
+            difference = np.abs(crop_all(pipeline, files) - reference).mean()
             rate = len(files) / seconds[:, column].min()
             ratio = f"{median:.2f} ({low:.2f} to {high:.2f})"
             print(f"| {len(files)} {group} | {name} | {rate:.0f} | {ratio} | {difference:.2f} |")
 
 
-def groups_of(folder: pathlib.Path) -> dict[str, list[bytes]]:
-    """The encoded images of each group by their longer side, and those of about 500 px enlarged."""
+def group_images(folder: pathlib.Path) -> dict[str, list[bytes]]:
+    """Groups the encoded images by their longer side, and adds enlarged ones of about 500 px."""
     headers = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and (header := read_header(data := path.read_bytes())):
@@ -65,12 +66,12 @@ def groups_of(folder: pathlib.Path) -> dict[str, list[bytes]]:
     if not groups["about 500 px"]:
         raise UserError(f"{folder} holds no JPEG whose longer side is 400 to 700 pixels")
     sources = groups["about 500 px"][:50]
-    enlarged = [at_size(data, ENLARGED[number % len(ENLARGED)]) for number, data in enumerate(sources)]
+    enlarged = [resize(data, ENLARGED[number % len(ENLARGED)]) for number, data in enumerate(sources)]
     groups[f"enlarged to {ENLARGED[0]} to {ENLARGED[-1]} px"] = enlarged
     return {name: files for name, files in groups.items() if files}
 
 
-def at_size(data: bytes, side: int) -> bytes:
+def resize(data: bytes, side: int) -> bytes:
     """The image with its longer side at `side` pixels, as a JPEG of quality 90."""
     image = Image.fromarray(decode(data))
     scale = side / max(image.size)
@@ -81,8 +82,8 @@ def at_size(data: bytes, side: int) -> bytes:
     return file.getvalue()
 
 
-def one_round(files: list[bytes], number: int) -> list[float]:
-    """CPU seconds of each pipeline over all files; every round begins with another one."""
+def time_round(files: list[bytes], number: int) -> list[float]:
+    """CPU seconds of each pipeline for all files; every round begins with another pipeline."""
     seconds = dict.fromkeys(PIPELINES, 0.0)
     names = list(PIPELINES)
     for name in names[number % len(names) :] + names[: number % len(names)]:
@@ -93,17 +94,12 @@ def one_round(files: list[bytes], number: int) -> list[float]:
     return list(seconds.values())
 
 
-def crops(pipeline, files: list[bytes]) -> np.ndarray:
-    """float32 [files, size, size, 3]."""
+def crop_all(pipeline, files: list[bytes]) -> np.ndarray:
+    """The crops of all files by one pipeline, float32 [files, size, size, 3]."""
     return np.stack([pipeline(data, np.random.default_rng(row)) for row, data in enumerate(files)]).astype(np.float32)
 
 
-def ours(data: bytes, rng: np.random.Generator) -> np.ndarray:
-    """What training takes."""
-    return crop_for_training(data, SIZE, LEAST_AREA, rng)
-
-
-def plain_pillow(data: bytes, rng: np.random.Generator) -> np.ndarray:
+def crop_with_pillow(data: bytes, rng: np.random.Generator) -> np.ndarray:
     """Decodes to RGB, crops and resizes with antialiasing."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     top, left, height, width = draw_crop_window(image.height, image.width, LEAST_AREA, rng.random((TRIES, 4)))
@@ -111,20 +107,20 @@ def plain_pillow(data: bytes, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(window.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
-def plain_opencv(data: bytes, rng: np.random.Generator, by_area: bool = False) -> np.ndarray:
-    """Decodes all of the image to RGB, crops and resizes."""
+def crop_with_opencv(data: bytes, rng: np.random.Generator, by_area: bool = False) -> np.ndarray:
+    """Decodes the whole image to RGB, crops and resizes; by areas where both sides shrink, if `by_area`."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     top, left, height, width = draw_crop_window(*image.shape[:2], LEAST_AREA, rng.random((TRIES, 4)))
     method = cv2.INTER_AREA if by_area and min(height, width) >= SIZE else cv2.INTER_LINEAR
     return cv2.resize(image[top : top + height, left : left + width], (SIZE, SIZE), interpolation=method)
 
 
-def area_opencv(data: bytes, rng: np.random.Generator) -> np.ndarray:
-    """As `plain_opencv`, with INTER_AREA where both sides shrink."""
-    return plain_opencv(data, rng, by_area=True)
-
-
-PIPELINES = {"ours": ours, "Pillow": plain_pillow, "OpenCV, linear": plain_opencv, "OpenCV, area": area_opencv}
+PIPELINES = {
+    "ours": lambda data, rng: crop_for_training(data, SIZE, LEAST_AREA, rng),
+    "Pillow": crop_with_pillow,
+    "OpenCV, linear": crop_with_opencv,
+    "OpenCV, area": functools.partial(crop_with_opencv, by_area=True),
+}
 
 
 if __name__ == "__main__":

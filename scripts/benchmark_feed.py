@@ -2,10 +2,10 @@
 
 uv run scripts/benchmark_feed.py <folder with a directory per class> [--batches=40] [--rounds=3]
 
-Images per second are of whole passes after the first batch, the median over the rounds with their extremes, settings
-alternating. The training process's own CPU time per image bounds what workers can bring it. The last row says where
-threads get in one another's way, however many cores there are: 64 of them, with a decoder that only waits, for a
-millisecond and without Python's lock.
+Images per second are of whole passes after the first batch: the median over the rounds with their extremes, where the
+settings alternate. The training process's own CPU time per image limits how much workers can deliver to it. The last
+row shows where threads block one another, however many cores there are: 64 of them, with a decoder that only waits for
+a millisecond and does not hold Python's lock.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 from datasets import folders
 from datasets.examples import StreamedExamples
 from datasets.feeds.order import BatchOrder
-from datasets.feeds.stream import Stream, usable_cores
+from datasets.feeds.stream import Stream, count_usable_cores
 from errors import UserError
 
 SIZE, BATCH = 224, 128
@@ -44,15 +44,15 @@ def main() -> None:
         print(f"benchmark_feed.py: {error}", file=sys.stderr)
         sys.exit(2)
     examples = examples.take(np.resize(np.arange(len(examples)), arguments.batches * BATCH))
-    cores = usable_cores()
+    cores = count_usable_cores()
     settings = {f"{count} thread(s)": {"threads": count} for count in sorted({1, cores})}
     settings |= {f"{count} worker(s)": {"workers": count} for count in sorted({1, cores})}
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in settings}
     for _ in range(arguments.rounds):
         for name, fields in settings.items():
-            results[name].append(delivered(examples, fields))
-    with mock.patch.multiple(cv2, imdecode=_waits, resize=_gives, sepFilter2D=_gives):
-        results["64 threads that wait"] = [delivered(examples, {"threads": 64}) for _ in range(arguments.rounds)]
+            results[name].append(measure(examples, fields))
+    with mock.patch.multiple(cv2, imdecode=_wait, resize=_return_crop, sepFilter2D=_return_crop):
+        results["64 threads that wait"] = [measure(examples, {"threads": 64}) for _ in range(arguments.rounds)]
     print(f"| on {cores} cores | images/s | training process, µs of CPU time per image |")
     print("|---|--:|--:|")
     for name, measured in results.items():
@@ -60,7 +60,7 @@ def main() -> None:
         print(f"| {name} | {np.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f}) | {np.median(cpu):.0f} |")
 
 
-def delivered(examples: StreamedExamples, fields: dict[str, int]) -> tuple[float, float]:
+def measure(examples: StreamedExamples, fields: dict[str, int]) -> tuple[float, float]:
     """Images per second after the first batch, and microseconds of this process's CPU time per image."""
     stream = {"threads": 0, "workers": 0, "buffer": 2, "resize": 256, "damaged": "fail"} | fields
     config = ConfigDict({"dataset": {"stream": stream}, "augment": {"crop_area": 0.05}})
@@ -74,12 +74,12 @@ def delivered(examples: StreamedExamples, fields: dict[str, int]) -> tuple[float
         return count / (time.perf_counter() - started), 1e6 * (time.process_time() - cpu) / count
 
 
-def _waits(*_: Any) -> np.ndarray:
+def _wait(*_: Any) -> np.ndarray:
     time.sleep(0.001)
     return np.broadcast_to(np.uint8(0), (2000, 2000, 3))
 
 
-def _gives(*_: Any, **__: Any) -> np.ndarray:
+def _return_crop(*_: Any, **__: Any) -> np.ndarray:
     return np.broadcast_to(np.uint8(0), (SIZE, SIZE, 3))
 
 

@@ -17,6 +17,12 @@ def cache_root() -> pathlib.Path:
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "gwa"
 
 
+def add_to_path(folder: str) -> None:
+    """Lets modules be imported from a folder, after everything that is found without it."""
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
 def _put_on_path() -> None:
     source = str(ROOT / "src")
     loaded = getattr(sys.modules.get("datasets"), "__file__", None)

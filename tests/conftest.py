@@ -12,6 +12,8 @@ programs = ROOT / ".pytest_cache" / "xla"
 programs.mkdir(parents=True, exist_ok=True)
 cache_root().mkdir()
 (cache_root() / "xla").symlink_to(programs)
+# Otherwise the path of the cache, a new one for every process, is part of each key, and nothing is ever found.
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

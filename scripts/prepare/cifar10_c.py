@@ -39,4 +39,4 @@ def prepare(source: pathlib.Path, out: pathlib.Path, archive: Archive = CIFAR10_
 
 
 if __name__ == "__main__":
-    archives.command(__doc__, prepare)
+    archives.run_command(__doc__, prepare)

@@ -9,14 +9,11 @@ ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, which holds the labels 
 import functools
 import io
 import pathlib
-from collections.abc import Mapping
-
-import scipy.io
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 from datasets import archives
-from datasets.archives import Archive
+from datasets.archives import Archive, Archives, Counts
 from errors import UserError
 
 PAGE = "https://image-net.org/download.php"
@@ -28,15 +25,10 @@ ARCHIVES = {
 COUNTS = {"train": (1000, 1_281_167), "val": (1000, 50_000)}
 
 
-def prepare(
-    source: pathlib.Path,
-    out: pathlib.Path,
-    published: Mapping[str, Archive] = ARCHIVES,
-    counts: Mapping[str, tuple[int, int]] = COUNTS,
-) -> None:
+def prepare(source: pathlib.Path, out: pathlib.Path, published: Archives = ARCHIVES, counts: Counts = COUNTS) -> None:
     """Unpacks both splits, or the one that is missing."""
     folder = out / "imagenet"
-    missing = [split for split in ("val", "train") if not archives.is_prepared(folder, {split: counts[split]})]
+    missing = archives.find_missing(folder, counts)
     archives.check_present(source, [published[name] for name in (*missing, *(["devkit"] if "val" in missing else []))])
     if "val" in missing:
         labels = validation_labels(archives.verify(source, published["devkit"]), counts["val"])
@@ -45,23 +37,24 @@ def prepare(
     if "train" in missing:
         place = functools.partial(_place_training, folder / "train")
         archives.unpack(archives.verify(source, published["train"]), place, nested=True)
-    archives.check_counts(folder, counts)
-    classes = {split: sorted(path.name for path in (folder / split).iterdir()) for split in counts}
-    if classes["train"] != classes["val"]:
+    archives.finish(folder, counts)
+    train, val = (sorted(path.name for path in (folder / split).iterdir()) for split in ("train", "val"))
+    if train != val:
         raise UserError(f"{folder} has other classes in train than in val")
-    archives.report(folder, counts)
 
 
 def validation_labels(devkit: pathlib.Path, counts: tuple[int, int]) -> list[str]:
     """The WordNet id of each validation image, in the order of their numbers, from the development kit.
 
-    The kit numbers the classes in an order of its own; `meta.mat` translates.
+    The kit has its own numbers for the classes; `meta.mat` translates.
     """
+    import scipy.io
+
     data = "ILSVRC2012_devkit_t12/data"
     synsets = scipy.io.loadmat(io.BytesIO(archives.read_member(devkit, f"{data}/meta.mat")), squeeze_me=True)["synsets"]
     wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets if synset["num_children"] == 0}
     classes, images = counts
-    if classes == len(archives.imagenet_classes()) and sorted(wnids.values()) != archives.imagenet_classes():
+    if classes == len(archives.read_imagenet_classes()) and sorted(wnids.values()) != archives.read_imagenet_classes():
         raise UserError(f"{devkit} has other classes than ImageNet-1k")
     truth = archives.read_member(devkit, f"{data}/ILSVRC2012_validation_ground_truth.txt").split()
     if len(wnids) != classes or len(truth) != images:
@@ -83,4 +76,4 @@ def _place_validation(folder: pathlib.Path, labels: list[str], name: str) -> pat
 
 
 if __name__ == "__main__":
-    archives.command(__doc__, prepare)
+    archives.run_command(__doc__, prepare)

@@ -8,12 +8,11 @@ corruptions, is no part of the benchmark and unpacked only where it is there.
 
 import functools
 import pathlib
-from collections.abc import Mapping
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 from datasets import archives
-from datasets.archives import Archive
+from datasets.archives import Archive, Archives
 from errors import UserError
 from evaluation.corruptions import EXTRA, GROUPS, SEVERITIES
 
@@ -29,19 +28,16 @@ COUNTS = (1000, 50_000)  # of every corruption at every severity
 
 
 def prepare(
-    source: pathlib.Path,
-    out: pathlib.Path,
-    published: Mapping[str, Archive] = ARCHIVES,
-    counts: tuple[int, int] = COUNTS,
+    source: pathlib.Path, out: pathlib.Path, published: Archives = ARCHIVES, counts: tuple[int, int] = COUNTS
 ) -> None:
-    """Unpacks the benchmark's four groups, and the fifth where it is there."""
+    """Unpacks the four groups of the benchmark, and the fifth if its archive is there."""
     for group, archive in published.items():
         folder = out / "imagenet_c" / group
         names = GROUPS.get(group, EXTRA)
         expected = {f"{name}/{severity}": counts for name in names for severity in SEVERITIES}
         if group not in GROUPS and not (source / archive.name).exists():
             continue
-        if not archives.is_prepared(folder, expected):
+        if archives.find_missing(folder, expected):
             place = functools.partial(_place, folder, names)
             archives.unpack(archives.verify(source, archive), place)
             archives.check_counts(folder, expected)
@@ -49,7 +45,7 @@ def prepare(
 
 
 def _place(folder: pathlib.Path, names: tuple[str, ...], name: str) -> pathlib.Path:
-    """Whatever comes before the corruption, the severity, the class and the file goes."""
+    """Keeps the corruption, the severity, the class and the file of a name, and drops what comes before."""
     parts = pathlib.PurePosixPath(name).parts[-4:]
     if len(parts) < 4 or parts[0] not in names:
         raise UserError(f"{name} is no image of {', '.join(names)}")
@@ -57,4 +53,4 @@ def _place(folder: pathlib.Path, names: tuple[str, ...], name: str) -> pathlib.P
 
 
 if __name__ == "__main__":
-    archives.command(__doc__, prepare)
+    archives.run_command(__doc__, prepare)

@@ -26,7 +26,7 @@ REAL = Archive(
 def prepare(
     source: pathlib.Path, out: pathlib.Path, real: Archive = REAL, images: int = 50_000, classes: int = 1000
 ) -> None:
-    """Checks the file's hash, then that it says for each image which classes it shows, maybe none."""
+    """Checks the file's hash, and that it lists the classes of each image, which may be none."""
     path = archives.verify(source, real)
     lists = json.loads(path.read_text())
     if not isinstance(lists, list) or len(lists) != images:
@@ -43,4 +43,4 @@ def prepare(
 
 
 if __name__ == "__main__":
-    archives.command(__doc__, prepare)
+    archives.run_command(__doc__, prepare)

@@ -9,12 +9,12 @@ https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/main/. Their folders
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 from datasets import archives
-from datasets.archives import Archive
+from datasets.archives import Archive, Archives
 from errors import UserError
 
 PAGE = "https://huggingface.co/datasets/vaishaal/ImageNetV2"
@@ -39,28 +39,19 @@ IMAGES_PER_CLASS = 10
 
 
 def prepare(
-    source: pathlib.Path,
-    out: pathlib.Path,
-    published: Mapping[str, Archive] = ARCHIVES,
-    classes: Sequence[str] | None = None,
+    source: pathlib.Path, out: pathlib.Path, published: Archives = ARCHIVES, classes: Sequence[str] | None = None
 ) -> None:
     """Unpacks the variants whose archives are there."""
-    classes = classes or archives.imagenet_classes()
+    classes = classes or archives.read_imagenet_classes()
     counts = (len(classes), IMAGES_PER_CLASS * len(classes))
-    present = {
-        name: archive
-        for name, archive in published.items()
-        if (source / archive.name).exists() or archives.is_prepared(out, {name: counts})
-    }
+    missing = archives.find_missing(out, dict.fromkeys(published, counts))
+    present = [name for name, archive in published.items() if name not in missing or (source / archive.name).exists()]
     if not present:
         names = ", ".join(archive.name for archive in published.values())
         raise UserError(f"there is none of {names} in {source}; download one from {PAGE}")
-    for name, archive in present.items():
-        if not archives.is_prepared(out, {name: counts}):
-            place = functools.partial(_place, out / name, classes)
-            archives.unpack(archives.verify(source, archive), place)
-            archives.check_counts(out, {name: counts})
-    archives.report(out, dict.fromkeys(present, counts))
+    for name in set(present) & set(missing):
+        archives.unpack(archives.verify(source, published[name]), functools.partial(_place, out / name, classes))
+    archives.finish(out, dict.fromkeys(present, counts))
 
 
 def _place(folder: pathlib.Path, classes: Sequence[str], name: str) -> pathlib.Path:
@@ -72,4 +63,4 @@ def _place(folder: pathlib.Path, classes: Sequence[str], name: str) -> pathlib.P
 
 
 if __name__ == "__main__":
-    archives.command(__doc__, prepare)
+    archives.run_command(__doc__, prepare)

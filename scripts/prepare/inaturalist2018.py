@@ -9,12 +9,11 @@ their order is that of the published numbers.
 
 import json
 import pathlib
-from collections.abc import Mapping
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 from datasets import archives
-from datasets.archives import Archive
+from datasets.archives import Archive, Archives, Counts
 from errors import UserError
 
 PAGE = "https://github.com/visipedia/inat_comp/tree/master/2018"
@@ -26,15 +25,10 @@ ARCHIVES = {
 COUNTS = {"train": (8142, 437_513), "val": (8142, 24_426)}
 
 
-def prepare(
-    source: pathlib.Path,
-    out: pathlib.Path,
-    published: Mapping[str, Archive] = ARCHIVES,
-    counts: Mapping[str, tuple[int, int]] = COUNTS,
-) -> None:
+def prepare(source: pathlib.Path, out: pathlib.Path, published: Archives = ARCHIVES, counts: Counts = COUNTS) -> None:
     """Unpacks both splits in one pass over the images."""
     folder = out / "inaturalist2018"
-    if not archives.is_prepared(folder, counts):
+    if archives.find_missing(folder, counts):
         archives.check_present(source, published.values())
         places: dict[str, pathlib.Path] = {}
         for split, (classes, images) in counts.items():
@@ -48,8 +42,7 @@ def prepare(
                 for name, category in categories.items()
             }
         archives.unpack(archives.verify(source, published["images"]), places.get)
-        archives.check_counts(folder, counts)
-    archives.report(folder, counts)
+    archives.finish(folder, counts)
 
 
 def read_annotations(path: pathlib.Path, name: str) -> dict[str, int]:
@@ -60,4 +53,4 @@ def read_annotations(path: pathlib.Path, name: str) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    archives.command(__doc__, prepare)
+    archives.run_command(__doc__, prepare)

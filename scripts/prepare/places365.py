@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 from datasets import archives
-from datasets.archives import Archive
+from datasets.archives import Archive, Archives, Counts
 from errors import UserError
 
 PAGE = "http://places2.csail.mit.edu/download.html"
@@ -27,15 +27,10 @@ COUNTS = {"train": (365, 1_803_460), "val": (365, 36_500)}
 LISTS = {"train": "places365_train_standard.txt", "val": "places365_val.txt"}
 
 
-def prepare(
-    source: pathlib.Path,
-    out: pathlib.Path,
-    published: Mapping[str, Archive] = ARCHIVES,
-    counts: Mapping[str, tuple[int, int]] = COUNTS,
-) -> None:
+def prepare(source: pathlib.Path, out: pathlib.Path, published: Archives = ARCHIVES, counts: Counts = COUNTS) -> None:
     """Unpacks both splits, or the one that is missing."""
     folder = out / "places365"
-    missing = [split for split in ("val", "train") if not archives.is_prepared(folder, {split: counts[split]})]
+    missing = archives.find_missing(folder, counts)
     archives.check_present(source, [published[name] for name in ("lists", *missing) if missing])
     for split in missing:
         classes, images = counts[split]
@@ -45,12 +40,11 @@ def prepare(
             raise UserError(f"{lists}: {LISTS[split]} must list {images} images of classes 0 to {classes - 1}")
         place = functools.partial(_place, folder / split, class_folders(lists, classes), labels)
         archives.unpack(archives.verify(source, published[split]), place)
-    archives.check_counts(folder, counts)
-    archives.report(folder, counts)
+    archives.finish(folder, counts)
 
 
 def class_folders(lists: pathlib.Path, count: int) -> list[str]:
-    """What the folders are called, by the number of the class."""
+    """The name of each class's folder, by the number of the class."""
     numbers = read_list(lists, "categories_places365.txt")
     if sorted(numbers.values()) != list(range(count)):
         raise UserError(f"{lists}: categories_places365.txt must list the classes 0 to {count - 1}")
@@ -60,16 +54,16 @@ def class_folders(lists: pathlib.Path, count: int) -> list[str]:
 
 
 def read_list(lists: pathlib.Path, name: str) -> dict[str, int]:
-    """A list of names and numbers; names begin with no slash."""
+    """Reads a list of names and numbers; a slash at the start of a name is dropped."""
     lines = (line.split() for line in archives.read_member(lists, name).decode().splitlines())
     return {entry.lstrip("/"): int(number) for entry, number in lines}
 
 
 def _place(folder: pathlib.Path, names: list[str], labels: Mapping[str, int], name: str) -> pathlib.Path | None:
-    """Names in the archives begin with a folder that those in the lists have not."""
+    """Where a file belongs; its name in the archive begins with a folder that the lists leave out."""
     _, _, listed = name.partition("/")
     return folder / names[labels[listed]] / pathlib.PurePosixPath(name).name if listed in labels else None
 
 
 if __name__ == "__main__":
-    archives.command(__doc__, prepare)
+    archives.run_command(__doc__, prepare)

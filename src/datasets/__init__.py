@@ -10,14 +10,15 @@ from datasets import arrays, folders, tfds
 from datasets.examples import Examples, Source, StreamedExamples
 from datasets.labels import corrupt_labels, draw_stratified, keep_classes, map_classes
 from errors import UserError
+from extensions import is_external
 
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
     """The examples to train on, to validate on and to test on; None where there are none.
 
-    Validation is held-out training data and keeps its observed, possibly wrong labels: whoever has a validation set
-    in practice has no better ones. Test labels are clean.
+    Validation is held-out training data and keeps its observed, possibly wrong labels: in practice nobody has better
+    ones. Test labels are clean.
     """
 
     train: Examples | StreamedExamples
@@ -30,7 +31,7 @@ def build(config: Any) -> Splits:
     """The splits that `config.dataset` describes: classes first, then label noise, the subset, the validation split.
 
     Raises:
-      UserError: when the data are not there or the config asks for something impossible.
+      UserError: the data are missing, or the config asks for something impossible.
     """
     source = _keep_classes(load_source(config), config.classes)
     train, num_classes = source.train, len(source.class_names)
@@ -59,28 +60,29 @@ def load_source(config: Any) -> Source:
     """The data set that `config.dataset` names.
 
     Raises:
-      UserError: when it is not there, or is not a classification set of images of one size.
+      UserError: it is missing, or is not a classification set of images of one size.
     """
     if not config.name:
         raise UserError(
-            "dataset.name is not set; it is digits, arrays (an .npz file), folder or a tfds name such as cifar10"
+            "dataset.name is not set; it is digits, arrays (an .npz file), folder, a tfds name such as cifar10, or "
+            "my_module:load"
         )
     if config.feed not in ("resident", "stream"):
         raise UserError(f"dataset.feed is {config.feed!r}; it must be resident or stream")
     if config.feed == "stream":
-        return _streamed(config)
+        return _load_streamed(config)
     if config.name == "folder":
         raise UserError("dataset.feed is 'resident'; for dataset.name=folder it must be stream")
     if config.name == "digits":
         return arrays.load_digits()
     if config.name == "arrays":
         return arrays.load_npz(config.path)
-    return tfds.load(config)
+    return arrays.load_external(config) if is_external(config.name) else tfds.load(config)
 
 
-def _streamed(config: Any) -> Source:
+def _load_streamed(config: Any) -> Source:
     """The data sets whose images stay on disk."""
-    if config.name in ("digits", "arrays"):
+    if config.name in ("digits", "arrays") or is_external(config.name):
         raise UserError(f"dataset.feed is 'stream'; {config.name} is in memory anyway, so it must be resident")
     if config.image_size is None or config.image_size < 1:
         raise UserError(
@@ -100,4 +102,4 @@ def _keep_classes(source: Source, names: Sequence[str] | None) -> Source:
     return Source(train, test if test is not None and len(test) else None, tuple(names))
 
 
-__all__ = ["Examples", "Splits", "StreamedExamples", "build"]
+__all__ = ["Examples", "Source", "Splits", "StreamedExamples", "build"]

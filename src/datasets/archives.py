@@ -1,7 +1,7 @@
-"""From archives as their publishers offer them to folders that runs read: checked, unpacked safely, counted.
+"""From archives as their publishers offer them to folders that runs read: checks, unpacks safely, and counts.
 
-What is there already is left as it is, so a script that was cut off goes on when it is started again. A file gets its
-name when it is whole.
+Files that are there already stay as they are, so an interrupted script continues when it is started again. A file gets
+its name when it is complete.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Archive:
 
     Attributes:
       name: of the file.
-      page: where it is to be had.
+      page: where to get it.
       digest: its published MD5 (32 hexadecimal digits) or SHA-256 (64).
     """
 
@@ -44,8 +44,13 @@ class Archive:
     digest: str
 
 
-def command(description: str, prepare: Callable[[pathlib.Path, pathlib.Path], None]) -> None:
-    """The command line of a script: `prepare(source, out)`; a mistake is one line and exit code 2."""
+Archives = Mapping[str, Archive]
+Counts = Mapping[str, tuple[int, int]]
+"""How many classes and how many images each subfolder must hold."""
+
+
+def run_command(description: str, prepare: Callable[[pathlib.Path, pathlib.Path], None]) -> None:
+    """Runs `prepare(source, out)` from the command line; a mistake is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=pathlib.Path, required=True, help="folder of the downloaded files")
     parser.add_argument(
@@ -60,10 +65,10 @@ def command(description: str, prepare: Callable[[pathlib.Path, pathlib.Path], No
 
 
 def check_present(source: pathlib.Path, archives: Iterable[Archive]) -> None:
-    """Refuses a folder that lacks an archive, before hours go into the others.
+    """Refuses a folder that lacks an archive, before the others take hours.
 
     Raises:
-      UserError: when one is not there.
+      UserError: one is missing.
     """
     for archive in archives:
         if not (source / archive.name).is_file():
@@ -71,15 +76,15 @@ def check_present(source: pathlib.Path, archives: Iterable[Archive]) -> None:
 
 
 def verify(source: pathlib.Path, archive: Archive) -> pathlib.Path:
-    """The archive's path, if it is there and is what was published.
+    """Compares an archive with its published hash and returns its path.
 
     Raises:
-      UserError: when it is not.
+      UserError: it is missing, or has another hash.
     """
     check_present(source, [archive])
     path = source / archive.name
     digest = hashlib.new({32: "md5", 64: "sha256"}[len(archive.digest)])
-    with path.open("rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as bar:
+    with path.open("rb") as file, _show_progress(f"checking {path.name}", path.stat().st_size) as bar:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             bar.update(len(chunk))
@@ -92,19 +97,23 @@ def verify(source: pathlib.Path, archive: Archive) -> pathlib.Path:
 
 
 def unpack(path: pathlib.Path, place: Callable[[str], pathlib.Path | None], nested: bool = False) -> None:
-    """Writes the files of a tar archive, compressed or not.
+    """Unpacks the files of a tar archive, compressed or not.
 
     Args:
       path: of the archive.
       place: from a name in the archive to where that file belongs; None leaves it out.
-      nested: the archive holds archives, and their files are meant.
+      nested: whether the archive holds archives whose files are to be unpacked.
 
     Raises:
-      UserError: when the archive is cut off or damaged, or holds links, or names that lead out of it.
+      UserError: the archive is cut off or damaged, or holds links, or names that lead out of it.
     """
-    with _reading(path), path.open("rb") as file, _bar(f"unpacking {path.name}", path.stat().st_size) as bar:
-        for name, size, content in _files(file):
-            for inner, inner_size, inner_content in _files(content) if nested else [(name, size, content)]:
+    with (
+        _explain_damage(path),
+        path.open("rb") as file,
+        _show_progress(f"unpacking {path.name}", path.stat().st_size) as bar,
+    ):
+        for name, size, content in _iterate_files(file):
+            for inner, inner_size, inner_content in _iterate_files(content) if nested else [(name, size, content)]:
                 destination = place(inner)
                 if destination is not None:
                     _write(inner_content, inner_size, destination)
@@ -112,46 +121,47 @@ def unpack(path: pathlib.Path, place: Callable[[str], pathlib.Path | None], nest
 
 
 def read_member(path: pathlib.Path, name: str) -> bytes:
-    """One file's content out of a small archive.
+    """Reads one file of a small archive.
 
     Raises:
-      UserError: as `unpack`, and when there is no such file.
+      UserError: as `unpack`, or there is no such file.
     """
-    with _reading(path), path.open("rb") as file:
-        for member, _, content in _files(file):
+    with _explain_damage(path), path.open("rb") as file:
+        for member, _, content in _iterate_files(file):
             if member == name:
                 return content.read()
     raise UserError(f"{path} holds no {name}")
 
 
-def check_counts(folder: pathlib.Path, expected: Mapping[str, tuple[int, int]]) -> None:
-    """Refuses a folder whose subfolders do not hold so many classes and images.
+def check_counts(folder: pathlib.Path, expected: Counts) -> None:
+    """Refuses a folder whose subfolders do not hold the expected classes and images.
 
     Raises:
-      UserError: with the first subfolder that does not.
+      UserError: it names the first subfolder that is wrong.
     """
     for name, (classes, images) in expected.items():
         found = count_images(folder / name)
         if found != (classes, images):
             raise UserError(
                 f"{folder / name} holds {found[1]} images of {found[0]} classes; there must be {images} of {classes}: "
-                "remove what does not belong there, and start again"
+                "remove what does not belong there and start again"
             )
 
 
-def is_prepared(folder: pathlib.Path, expected: Mapping[str, tuple[int, int]]) -> bool:
-    """Whether everything is there already."""
-    return all(count_images(folder / name) == counts for name, counts in expected.items())
+def find_missing(folder: pathlib.Path, expected: Counts) -> list[str]:
+    """The subfolders that do not hold all their classes and images yet."""
+    return [name for name, counts in expected.items() if count_images(folder / name) != counts]
 
 
-def report(folder: pathlib.Path, counts: Mapping[str, tuple[int, int]]) -> None:
-    """Prints what a folder now holds."""
+def finish(folder: pathlib.Path, counts: Counts) -> None:
+    """Checks the counts of a folder that is complete now, and prints them."""
+    check_counts(folder, counts)
     splits = ", ".join(f"{name} {images:,} images of {classes:,} classes" for name, (classes, images) in counts.items())
     print(f"{folder}: {splits}")
 
 
 def count_images(folder: pathlib.Path) -> tuple[int, int]:
-    """How many class folders there are, and how many whole files in them."""
+    """How many class folders there are, and how many complete files in them."""
     if not folder.is_dir():
         return 0, 0
     with os.scandir(folder) as entries:
@@ -160,8 +170,8 @@ def count_images(folder: pathlib.Path) -> tuple[int, int]:
     return len(classes), sum(not name.endswith(_PARTIAL) for name in files)
 
 
-def imagenet_classes() -> list[str]:
-    """The WordNet ids of ImageNet's 1,000 classes, in the order of their indices; tfds brings the list."""
+def read_imagenet_classes() -> list[str]:
+    """The WordNet ids of ImageNet's 1,000 classes, in the order of their indices; the list comes with tfds."""
     spec = importlib.util.find_spec("tensorflow_datasets")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("tensorflow-datasets is not installed; uv sync installs it")
@@ -169,18 +179,18 @@ def imagenet_classes() -> list[str]:
     return (package / "datasets" / "imagenet2012" / "labels.txt").read_text().split()
 
 
-def _files(file: IO[bytes]) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _iterate_files(file: IO[bytes]) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Name, size and content of each file in a tar archive."""
     with tarfile.open(fileobj=file) as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # or a million of them would stay in memory
+            tar.members.clear()  # type: ignore[attr-defined]  # otherwise a million of them stay in memory
             if member.name.startswith("/") or ".." in pathlib.PurePosixPath(member.name).parts:
                 raise tarfile.FilterError(f"{member.name!r} leads out of it")
             if not member.isreg() and not member.isdir():
                 raise tarfile.FilterError(f"{member.name!r} is a link or a device")
             if member.isreg():
                 content = tar.extractfile(member)
-                assert content is not None  # it is a file
+                assert content is not None  # because it is a file
                 yield member.name.removeprefix("./"), member.size, content
 
 
@@ -196,8 +206,8 @@ def _write(content: IO[bytes], size: int, destination: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: pathlib.Path) -> Iterator[None]:
-    """What tarfile and the decompressors raise, in one line."""
+def _explain_damage(path: pathlib.Path) -> Iterator[None]:
+    """Turns what tarfile and the decompressors raise into one line."""
     try:
         yield
     except tarfile.FilterError as error:
@@ -206,5 +216,5 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
         raise UserError(f"{path} is cut off or damaged ({error}); download it again") from None
 
 
-def _bar(what: str, total: int) -> Any:
+def _show_progress(what: str, total: int) -> Any:
     return tqdm(desc=what, total=total, unit="B", unit_scale=True, disable=None)

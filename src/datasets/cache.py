@@ -1,4 +1,4 @@
-"""Decoded data sets on disk: read once through their readers, then as plain arrays whose hashes are checked."""
+"""Keeps decoded data sets on disk, so that they are read once and from then on loaded as arrays with checked hashes."""
 
 import contextlib
 import hashlib
@@ -17,9 +17,9 @@ Arrays = dict[str, np.ndarray]
 
 
 def read_through_cache(name: str, fingerprint: str, read: Callable[[], Arrays]) -> Arrays:
-    """The arrays that `read` returns, from the cache if they are there and whole, else read and put there.
+    """The arrays that `read` returns: from the cache if it has them undamaged, otherwise read and then cached.
 
-    `fingerprint` says what was read: a change of it makes another entry. A damaged entry is read anew.
+    `fingerprint` says what is read; another fingerprint is another entry.
     """
     entry = cache_root() / "datasets" / f"{name.replace('/', '-')}-{_digest(fingerprint.encode())[:16]}"
     arrays = _load(entry)
@@ -33,24 +33,22 @@ def read_through_cache(name: str, fingerprint: str, read: Callable[[], Arrays]) 
 
 
 def _load(entry: pathlib.Path) -> Arrays | None:
-    """The entry's arrays, or None unless every one is there with the hash it was written with."""
+    """The entry's arrays, or None unless all of them are there with the hashes they were written with."""
     try:
         hashes = json.loads((entry / "hashes.json").read_text())
         arrays = {name: np.load(entry / f"{name}.npy", allow_pickle=False) for name in hashes}
+        if damaged := [name for name, array in arrays.items() if _digest(array) != hashes[name]]:
+            raise ValueError(", ".join(damaged))
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        logging.warning("%s is damaged (%s) and made anew", entry, error)
-        return None
-    damaged = [name for name, array in arrays.items() if _digest(array) != hashes[name]]
-    if damaged:
-        logging.warning("%s is damaged (%s) and made anew", entry, ", ".join(damaged))
+        logging.warning("%s is damaged (%s) and written again", entry, error)
         return None
     return arrays
 
 
 def _store(entry: pathlib.Path, arrays: Arrays) -> None:
-    """Writes beside the entry's place and renames, so that nobody ever reads half of it."""
+    """Writes to a temporary folder and renames it, so that nobody ever reads half an entry."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     scratch = pathlib.Path(tempfile.mkdtemp(dir=entry.parent, prefix=".writing-"))
     try:

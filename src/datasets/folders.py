@@ -1,4 +1,4 @@
-"""Image folders: a directory per class, and `train` and `val` beside each other where there are both."""
+"""Image folders: a directory per class, with `train` and `val` side by side where there are both."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ TEST_FOLDERS = ("val", "validation", "test")
 
 
 class ImageFiles:
-    """The files of a folder, as `EncodedImages`."""
+    """The files of a folder as `EncodedImages`."""
 
     def __init__(self, root: pathlib.Path, names: Sequence[str]):
         self._root = root
-        self._names = np.array([os.fsencode(name) for name in names])  # a tenth of the memory of strings, and pickled
+        self._names = np.array(
+            [os.fsencode(name) for name in names]
+        )  # takes a tenth of the memory of strings, also when pickled
 
     def below(self, root: pathlib.Path) -> ImageFiles:
         """The files of the same names in another folder."""
@@ -34,7 +36,7 @@ class ImageFiles:
 
     def read(self, row: int) -> bytes:
         """See `EncodedImages.read`."""
-        with open(self.name(row), "rb", buffering=0) as file:  # a third less of the time that holds Python's lock
+        with open(self.name(row), "rb", buffering=0) as file:  # holds Python's lock a third less long
             return file.read()
 
     def name(self, row: int) -> str:
@@ -43,15 +45,15 @@ class ImageFiles:
 
 
 def load(path: str | None, image_size: int) -> Source:
-    """The classes in a folder, in the order of their names (for ImageNet that is the order of the WordNet ids).
+    """Finds the classes and images of a folder; classes are numbered in the order of their names, as WordNet ids are.
 
     Args:
-      path: a folder that holds `train`, and `val`, `validation` or `test` to test on; or the classes themselves, and
-        then there are no test data.
+      path: a folder that holds `train`, and `val`, `validation` or `test` to test on; or one that holds the classes
+        themselves, without test data.
       image_size: pixels; side of the crops.
 
     Raises:
-      UserError: when the folder is missing, a class has no images, or the test folder has other classes.
+      UserError: the folder is missing, a class has no images, or the test folder has other classes.
     """
     if not path:
         raise UserError("dataset.path is not set; for dataset.name=folder it is a folder with a directory per class")
@@ -61,30 +63,30 @@ def load(path: str | None, image_size: int) -> Source:
             f"dataset.path: there is no folder {root}; scripts/prepare makes ImageNet's and others (docs/data.md)"
         )
     train = root / "train" if (root / "train").is_dir() else root
-    class_names = _directories(train)
+    class_names = _list_directories(train)
     if not class_names:
         raise UserError(f"dataset.path: {train} holds no directories; it must hold one per class")
     beside = () if train is root else (root / name for name in TEST_FOLDERS)
     test = next((folder for folder in beside if folder.is_dir()), None)
     if test is not None:
         _check_same_classes(class_names, test)
-    test_split = None if test is None else _split(test, class_names, image_size)
-    return Source(_split(train, class_names, image_size), test_split, tuple(class_names))
+    test_split = None if test is None else _read_split(test, class_names, image_size)
+    return Source(_read_split(train, class_names, image_size), test_split, tuple(class_names))
 
 
-def _directories(folder: pathlib.Path) -> list[str]:
+def _list_directories(folder: pathlib.Path) -> list[str]:
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _check_same_classes(class_names: Sequence[str], test: pathlib.Path) -> None:
-    there = _directories(test)
-    if not there:
+    found = _list_directories(test)
+    if not found:
         raise UserError(
             f"dataset.path: {test} holds no directories; it must hold one per class (ImageNet's validation images come "
-            "without: scripts/prepare/imagenet.py sorts them, docs/data.md)"
+            "without any: scripts/prepare/imagenet.py sorts them, docs/data.md)"
         )
-    for names, what in ((set(there) - set(class_names), "has"), (set(class_names) - set(there), "lacks")):
+    for names, what in ((set(found) - set(class_names), "has"), (set(class_names) - set(found), "lacks")):
         if names:
             some = ", ".join(sorted(names)[:3])
             raise UserError(
@@ -93,7 +95,7 @@ def _check_same_classes(class_names: Sequence[str], test: pathlib.Path) -> None:
             )
 
 
-def _split(folder: pathlib.Path, class_names: Sequence[str], image_size: int) -> StreamedExamples:
+def _read_split(folder: pathlib.Path, class_names: Sequence[str], image_size: int) -> StreamedExamples:
     names: list[str] = []
     counts = []
     for class_name in class_names:

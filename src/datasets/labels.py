@@ -1,4 +1,4 @@
-"""What is done to labels before training: noise for experiments, stratified draws, and a part of the classes."""
+"""What happens to labels before training: artificial noise, stratified draws, and a choice of classes."""
 
 import dataclasses
 import difflib
@@ -16,19 +16,19 @@ KINDS = ("none", "symmetric", "asymmetric", "uniform")
 
 
 def corrupt_labels(labels: np.ndarray, num_classes: int, kind: str, rate: float, seed: int) -> np.ndarray:
-    """Labels of which a share is replaced; a function of its arguments alone.
+    """Replaces a share of the labels; the result depends on the arguments alone.
 
     Args:
       labels: integers `[N]` in [0, num_classes).
       num_classes: how many classes there are.
-      kind: `symmetric` gives `rate` of all labels another class, any with the same chance: exactly that share is
-        wrong. `asymmetric` sends `rate` of each class of CIFAR10_CLASS_MAP to the class it is confused with.
-        `uniform` draws `rate` of all labels anew from all classes, the old one included: at rate 1, random labels.
+      kind: `symmetric` gives `rate` of all labels another class, each with equal chance: exactly that share is wrong.
+        `asymmetric` moves `rate` of each class in CIFAR10_CLASS_MAP to the class it is confused with. `uniform` draws
+        `rate` of all labels anew from all classes, the old one included; at rate 1 all labels are random.
       rate: share of the labels that the noise touches, in [0, 1].
       seed: of the draw.
 
     Raises:
-      UserError: for another kind, a rate outside [0, 1], or the class map on anything but 10 classes.
+      UserError: another kind, a rate outside [0, 1], or the class map on a set without exactly 10 classes.
     """
     if kind not in KINDS:
         raise UserError(f"dataset.label_noise.kind is {kind!r}; it must be one of {', '.join(KINDS)}")
@@ -43,7 +43,7 @@ def corrupt_labels(labels: np.ndarray, num_classes: int, kind: str, rate: float,
     if kind == "asymmetric":
         if num_classes != 10:
             raise UserError(
-                f"dataset.label_noise.kind 'asymmetric' is CIFAR-10's class map, not one of {num_classes} classes"
+                f"dataset.label_noise.kind 'asymmetric' is CIFAR-10's class map; this set has {num_classes} classes"
             )
         for source, target in CIFAR10_CLASS_MAP.items():
             noisy[_choose(rng, np.flatnonzero(labels == source), rate)] = target
@@ -61,7 +61,7 @@ def _choose(rng: np.random.Generator, rows: np.ndarray, rate: float) -> np.ndarr
 
 
 def draw_stratified(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws `count` rows at random, each class in proportion; a function of its arguments alone.
+    """Draws `count` rows at random, each class in proportion; the result depends on the arguments alone.
 
     A class of n rows gives n·count/N of them, rounded down or up so that the total is exactly `count` (largest
     remainders first, ties by class).
@@ -89,10 +89,10 @@ AnyExamples = TypeVar("AnyExamples", bound=Any)  # Examples, or whatever else ha
 
 
 def map_classes(names: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
-    """Where each class of a set goes when only `names` are kept, in their order: int32 `[classes]`, -1 for nowhere.
+    """The new number of each class when only `names` are kept, in that order: int32 `[classes]`, -1 for the others.
 
     Raises:
-      UserError: when a name is no class of the set or stands there twice, or fewer than two are named.
+      UserError: a name is no class of the set or occurs twice, or there are fewer than two.
     """
     for name in names:
         if name not in class_names:
@@ -108,10 +108,10 @@ def map_classes(names: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
 
 
 def keep_classes(examples: AnyExamples, position: np.ndarray) -> AnyExamples:
-    """The examples whose observed class is kept, their labels renumbered, in the order they had.
+    """Keeps the examples whose observed class is kept, in their order, and renumbers their labels.
 
-    Which ones those are may not depend on the clean labels. A clean label that is not kept becomes -1: no class of
-    those that are left, so the observed label counts as wrong.
+    The choice must not depend on the clean labels. A clean label whose class is dropped becomes -1: it is none of the
+    remaining classes, so the observed label counts as wrong.
 
     Args:
       examples: of a split; labels in [0, len(position)).

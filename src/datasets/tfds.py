@@ -14,8 +14,12 @@ from errors import UserError
 
 
 def load(config: Any) -> Source:
-    """A data set that tfds has prepared as array_record; reading it needs neither TensorFlow nor a network."""
-    builder, directory = _builder(config)
+    """Loads the data set that `config.dataset` names.
+
+    Raises:
+      UserError: tfds has not prepared it as array_record, or a split or feature that the config names is missing.
+    """
+    builder, directory = _open_builder(config)
     features, splits = builder.info.features, builder.info.splits
     for field in ("label_key", "clean_label_key"):
         if config[field] not in features:
@@ -32,20 +36,19 @@ def load(config: Any) -> Source:
     test = config.test_split or next((split for split in ("test", "validation") if split in splits), None)
     if test is not None and test not in splits:
         raise UserError(f"dataset.test_split is {test!r}; {config.name} has {', '.join(splits)}")
-    read = _read_streamed if config.feed == "stream" else _read_examples
-    train = read(config, builder, directory, "train", config.label_key)
+    train = _load_split(config, builder, directory, "train", config.label_key)
     assert train.clean_labels is not None
-    if _agree_by_chance(train.labels, train.clean_labels, num_classes):
+    if _agrees_by_chance(train.labels, train.clean_labels, num_classes):
         raise UserError(
             f"dataset.label_key: {config.label_key!r} agrees with {config.clean_label_key!r} in no more rows "
             f"({np.mean(train.labels == train.clean_labels):.0%}) than by chance; was one prepared in another order?"
         )
-    test_examples = read(config, builder, directory, test, config.clean_label_key) if test else None
+    test_examples = _load_split(config, builder, directory, test, config.clean_label_key) if test else None
     return Source(train, test_examples, tuple(clean.names))
 
 
 def load_test_split(name: str, root: str, image_size: int) -> tuple[StreamedExamples, tuple[str, ...]] | None:
-    """The images of a set that is only tested on, and the names of its classes.
+    """The images of a set that is used for testing only, and the names of its classes.
 
     Args:
       name: in tfds, with its config if it has some, such as `imagenet_v2/matched-frequency`.
@@ -56,21 +59,21 @@ def load_test_split(name: str, root: str, image_size: int) -> tuple[StreamedExam
       None where tfds has prepared no such set.
 
     Raises:
-      UserError: when it is not prepared as array_record, or has no images with labels to test on.
+      UserError: it is not prepared as array_record, or has no images with labels to test on.
     """
     if not any((pathlib.Path(root) / name).glob("*/dataset_info.json")):
         return None
-    config = _Asked(name, root, image_size)
-    builder, directory = _builder(config)
+    config = _TestSet(name, root, image_size)
+    builder, directory = _open_builder(config)
     split = next((split for split in ("test", "validation") if split in builder.info.splits), None)
     names = getattr(dict(builder.info.features.items()).get("label"), "names", None)
     if split is None or names is None:
         raise UserError(f"evaluate: {directory} has no test split with class labels")
-    return _read_streamed(config, builder, directory, split, "label"), tuple(names)
+    return _load_split(config, builder, directory, split, "label"), tuple(names)
 
 
-class _Asked(NamedTuple):
-    """What of a run's config the readers here look at."""
+class _TestSet(NamedTuple):
+    """The fields of `config.dataset` that reading needs, for a set that is used for testing only."""
 
     name: str
     path: str
@@ -79,13 +82,8 @@ class _Asked(NamedTuple):
     clean_label_key: str = "label"
 
 
-def _read_examples(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Examples:
-    arrays = _arrays(config, builder, directory, split)
-    return Examples.of(arrays["image"], arrays[label_key], arrays[config.clean_label_key])
-
-
 class TfdsImages:
-    """The images of a split as `EncodedImages`, called by their file names or else by their numbers."""
+    """The images of a split as `EncodedImages`; their names are file names or, where there are none, numbers."""
 
     def __init__(self, name: str, builder: Any, split: str, file_names: np.ndarray | None):
         self._source, self._image_key = _open_encoded(builder, split), _image_key(name, builder)
@@ -103,21 +101,25 @@ class TfdsImages:
         return f"{self._name}[{row}]" if self._file_names is None else f"{self._name} {self._file_names[row].decode()}"
 
 
-def _read_streamed(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> StreamedExamples:
-    arrays = _arrays(config, builder, directory, split)
+def _load_split(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Any:
+    """The split in memory or, if it is streamed, its files with their labels."""
+    arrays = _read_cached(config, builder, directory, split)
+    labels, clean_labels = arrays[label_key], arrays[config.clean_label_key]
+    if config.feed != "stream":
+        return Examples.of(arrays["image"], labels, clean_labels)
     images = TfdsImages(config.name, builder, split, arrays.get("file_name"))
-    return StreamedExamples.of(images, arrays[label_key], config.image_size, arrays[config.clean_label_key])
+    return StreamedExamples.of(images, labels, config.image_size, clean_labels)
 
 
-def _agree_by_chance(labels: np.ndarray, others: np.ndarray, num_classes: int) -> bool:
-    """Whether two labellings agree as if one were shuffled: within five standard deviations of what that gives."""
+def _agrees_by_chance(labels: np.ndarray, others: np.ndarray, num_classes: int) -> bool:
+    """Whether two labellings agree no more than shuffled ones would, give or take five standard deviations."""
     count = len(labels)
     chance = np.bincount(labels, minlength=num_classes) @ np.bincount(others, minlength=num_classes) / count**2
     return bool(np.mean(labels == others) < chance + 5 * np.sqrt(chance * (1 - chance) / count))
 
 
-def _builder(config: Any) -> tuple[Any, pathlib.Path]:
-    """The prepared data set's builder, from its files alone, and its directory."""
+def _open_builder(config: Any) -> tuple[Any, pathlib.Path]:
+    """The builder of the prepared data set, made from its files alone, and its directory."""
     os.environ.setdefault("NO_GCE_CHECK", "true")  # tfds would look for a cloud at import
     import tensorflow_datasets as tfds
 
@@ -126,44 +128,44 @@ def _builder(config: Any) -> tuple[Any, pathlib.Path]:
     if not versions:
         raise UserError(
             f"dataset.name: tfds has prepared no {config.name!r} under {root}; set dataset.path to its data folder, "
-            f"or run {_command(config.name, root)} (docs/data.md)"
+            f"or run {_format_command(config.name, root)} (docs/data.md)"
         )
     directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()])
     builder = tfds.builder_from_directory(directory)
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise UserError(
             f"dataset.name: {directory} is prepared as {builder.info.file_format.value}; it must be array_record: "
-            f"run {_command(config.name, root)} (docs/data.md)"
+            f"run {_format_command(config.name, root)} (docs/data.md)"
         )
     return builder, directory
 
 
-def _command(name: str, root: pathlib.Path) -> str:
+def _format_command(name: str, root: pathlib.Path) -> str:
     return (
         'uv run --with tensorflow python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{name}', data_dir='{root}', file_format='array_record').download_and_prepare()\""
     )
 
 
-def _arrays(config: Any, builder: Any, directory: pathlib.Path, split: str) -> Arrays:
-    """The images and every class label of a split, decoded once and cached."""
+def _read_cached(config: Any, builder: Any, directory: pathlib.Path, split: str) -> Arrays:
+    """The images and all class labels of a split, decoded once and cached."""
     files = sorted(path for path in directory.iterdir() if path.is_file())
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     size = "labels" if config.feed == "stream" else config.image_size
     fingerprint = repr((config.name, str(directory.resolve()), split, size, stats))
-    return read_through_cache(f"{config.name}-{split}", fingerprint, lambda: _read(config, builder, split))
+    return read_through_cache(f"{config.name}-{split}", fingerprint, lambda: _read_split(config, builder, split))
 
 
-def _read(config: Any, builder: Any, split: str) -> Arrays:
-    """Every class label of a split and its images or, if they are streamed, their file names where it has them."""
+def _read_split(config: Any, builder: Any, split: str) -> Arrays:
+    """All class labels of a split, and its images; if those are streamed, their file names where there are any."""
     image_key, streams = _image_key(config.name, builder), config.feed == "stream"
     label_keys = [name for name, feature in builder.info.features.items() if type(feature).__name__ == "ClassLabel"]
     source = _open_encoded(builder, split) if streams else builder.as_data_source(split=split)
     has_names = streams and "file_name" in builder.info.features
     images, file_names, labels = [], [], {name: np.empty(len(source), np.int32) for name in label_keys}
     if streams:
-        what = f"{config.name}: the labels of {len(source):,} images of {split!r}"
-        print(f"{what} are read once, and from the cache from then on", file=sys.stderr)
+        what = f"{config.name}: reading the labels of {len(source):,} images of {split!r}"
+        print(f"{what}; the next run finds them in the cache", file=sys.stderr)
     chunk = 1000
     for start in tqdm(range(0, len(source), chunk), desc=f"{config.name} {split}", leave=False, disable=None):
         examples = source.__getitems__(list(range(start, min(start + chunk, len(source)))))

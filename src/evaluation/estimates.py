@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 import datasets
 from datasets import Examples
-from datasets.feeds import resident
+from datasets.feeds.batches import select_arrays
 from errors import UserError
 from parallel import devices
 from training.estimators import TEXTBOOK
@@ -57,7 +57,7 @@ def estimate(workdir: pathlib.Path, estimators: Sequence[str], rules: Sequence[s
     steps_per_epoch = -(-len(splits.train) // config.batch_size)
     recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
     measure = OfflineEstimators(estimators, recipe, config, splits.train.image_shape, mesh).measure
-    data = jax.device_put(resident.arrays(splits.train), everywhere)
+    data = jax.device_put(select_arrays(splits.train), everywhere)
     results = {}
     for rule, epoch in epochs.items():
         params = load_params(workdir / "checkpoints" / rule / str(epoch))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from errors import UserError
+from networks.fields import COUNT, COUNTS, SWITCH, check_fields
 from networks.layers import (
     ACTIVATIONS,
     Dense,
@@ -18,9 +19,21 @@ from networks.layers import (
     stochastic_depth_rates,
 )
 
+SIZES = {
+    "convnextv2_atto": {"depths": (2, 2, 6, 2), "widths": (40, 80, 160, 320)},
+    "convnextv2_femto": {"depths": (2, 2, 6, 2), "widths": (48, 96, 192, 384)},
+    "convnextv2_pico": {"depths": (2, 2, 6, 2), "widths": (64, 128, 256, 512)},
+    "convnextv2_nano": {"depths": (2, 2, 8, 2), "widths": (80, 160, 320, 640)},
+    "convnextv2_tiny": {"depths": (3, 3, 9, 3), "widths": (96, 192, 384, 768)},
+    "convnextv2_base": {"depths": (3, 3, 27, 3), "widths": (128, 256, 512, 1024)},
+    "convnextv2_large": {"depths": (3, 3, 27, 3), "widths": (192, 384, 768, 1536)},
+    "convnextv2_huge": {"depths": (3, 3, 27, 3), "widths": (352, 704, 1408, 2816)},
+    "convnextv2": {},  # the user sets depths and widths
+}
+
 
 class Block(nn.Module):
-    """Residual block: depthwise convolution, then a fourfold wider two-layer perceptron at every position."""
+    """Residual block: depthwise convolution, then a two-layer perceptron, four times as wide, at every position."""
 
     kernel_size: int
     activation: str
@@ -56,6 +69,15 @@ class ConvNeXtV2(nn.Module):
     stochastic_depth: float = 0.0  # drop rate of the last block, rising linearly from 0
     head_init: str = "normal"  # or zeros
     compute_dtype: str = "float32"  # or bfloat16; parameters and the head are float32 in any case
+
+    def check(self) -> None:
+        """Refuses fields that a ConvNeXt cannot have, by a UserError."""
+        check_fields(self, depths=COUNTS, widths=COUNTS, patch_size=COUNT, kernel_size=COUNT, stem_bias=SWITCH)
+        if len(self.depths) != len(self.widths):
+            raise UserError(
+                f"network.depths has {len(self.depths)} stages and network.widths {len(self.widths)}: both must have "
+                "the same number"
+            )
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Array:

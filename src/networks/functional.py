@@ -1,8 +1,8 @@
-"""The arithmetic behind the layers as pure functions, in the forms that XLA compiles best, with derivatives by hand.
+"""The arithmetic of the layers as pure functions, in the forms that XLA compiles best, with derivatives by hand.
 
-A derivative is written out where it needs less than automatic differentiation keeps: each rule below says what it
-saves. Whatever comes in, statistics and transcendental functions are taken in float32 and the result has the dtype of
-the input. The tests hold every function to its plain Flax form.
+A derivative is written out where it needs less memory than automatic differentiation: each function says what it saves.
+Statistics and transcendental functions are always computed in float32, and the result has the dtype of the input. The
+tests compare every function with its plain Flax form.
 """
 
 import math
@@ -113,13 +113,13 @@ global_response_norm.defvjp(_response_norm_forward, _response_norm_backward)
 def depthwise_conv(x: Array, kernel: Array) -> Array:
     """Convolve each channel of x [B, H, W, C] with its own filter, kernel [k, k, 1, C]; same size, zeros outside.
 
-    The one place that chooses the formulation. XLA's CPU backend treats the weight gradient of a grouped convolution
+    Only this function chooses the formulation. XLA's CPU backend computes the weight gradient of a grouped convolution
     as a dense one, which takes about twice as long as the sum of shifts; accelerators have kernels for it.
     """
-    return depthwise_shifted(x, kernel) if jax.default_backend() == "cpu" else depthwise_lax(x, kernel)
+    return depthwise_conv_shifts(x, kernel) if jax.default_backend() == "cpu" else depthwise_conv_lax(x, kernel)
 
 
-def depthwise_shifted(x: Array, kernel: Array) -> Array:
+def depthwise_conv_shifts(x: Array, kernel: Array) -> Array:
     """The depthwise convolution as a sum of shifted copies of x, one per entry of the filter."""
     height, width = x.shape[1:3]
     size = kernel.shape[0]
@@ -134,7 +134,7 @@ def depthwise_shifted(x: Array, kernel: Array) -> Array:
     return total.astype(x.dtype)
 
 
-def depthwise_lax(x: Array, kernel: Array) -> Array:
+def depthwise_conv_lax(x: Array, kernel: Array) -> Array:
     """The depthwise convolution as XLA's grouped convolution."""
     return jax.lax.conv_general_dilated(
         x,

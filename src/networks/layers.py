@@ -1,7 +1,7 @@
-"""What both networks are made of: layers that compute in the dtype of their input, and the float32 head.
+"""The layers of our networks, which compute in the dtype of their input, and the float32 head.
 
 Parameters are float32 and are cast where they are used. Their names and shapes are those of nn.Dense, nn.Conv and
-nn.LayerNorm; only the formulation differs (see functional.py), so a checkpoint fits either.
+nn.LayerNorm; only the formulation differs (see functional.py), so a checkpoint fits both.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ HEAD_INITIALIZERS = {"normal": TRUNCATED_NORMAL, "zeros": initializers.zeros}
 class Dense(nn.Module):
     """Affine map of the last axis, [..., C] -> [..., features], as one two-dimensional product.
 
-    On CPU the weight gradient of a product with several leading axes leaves XLA's fast path; with one it does not.
+    On CPU, XLA has a fast path for the weight gradient of a product with one leading axis, and none for several.
     """
 
     features: int
@@ -85,7 +85,7 @@ class DepthwiseConv(nn.Module):
 class PatchProjection(nn.Module):
     """Convolution whose stride is its size: every patch is one row of a product. Kernel [p, p, C, features].
 
-    Rows and columns that do not fill a patch are left out, as a VALID convolution does.
+    Rows and columns that do not fill a patch are left out, as in a VALID convolution.
     """
 
     features: int
@@ -108,7 +108,7 @@ class PatchProjection(nn.Module):
         return y.reshape(batch, height, width, self.features)
 
     def _initialise_kernel(self, key: Array, shape: tuple[int, ...]) -> Array:
-        # As the matrix that it is used as: the fan-out of a patch is its features, not features times pixels.
+        # Initialised as the matrix that multiplies patches: its fan-out is the features, not features times pixels.
         return self.kernel_init(key, (int(np.prod(shape[:-1])), shape[-1])).reshape(shape)
 
 
@@ -124,16 +124,12 @@ class StochasticDepth(nn.Module):
 
 
 def stochastic_depth_rates(final_rate: float, num_blocks: int) -> list[float]:
-    """Drop rates that rise linearly from 0 at the first block to `final_rate` at the last (a single one has it)."""
+    """Drop rates that rise linearly from 0 at the first block to `final_rate` at the last, or at a single one."""
     return np.linspace(final_rate, 0.0, num_blocks)[::-1].tolist()
 
 
 def require_whole_patches(images: Array, patch_size: int) -> None:
-    """Refuse images [B, H, W, C] that patches do not tile.
-
-    Raises:
-      UserError: a side is no multiple of `patch_size`.
-    """
+    """Refuse images [B, H, W, C] with a side that is no multiple of `patch_size`, by a UserError."""
     height, width = images.shape[1:3]
     if height % patch_size or width % patch_size:
         raise UserError(
@@ -145,13 +141,13 @@ def require_whole_patches(images: Array, patch_size: int) -> None:
 def classify(network: nn.Module, embeddings: Array, num_classes: int, head_init: str) -> Array:
     """Sow the embeddings [B, D] and map them to logits [B, num_classes], all in float32.
 
-    To be called in the compact `__call__` of `network`. The head's parameters are then `head/kernel` and `head/bias` at
-    the top of its parameters, and `apply(..., mutable=["latent_embeddings"])` returns the embeddings that the logits
-    were made of as the only leaf of that collection.
+    Call it in the compact `__call__` of `network`. The head's parameters are then `head/kernel` and `head/bias` at the
+    top level, and `apply(..., mutable=["latent_embeddings"])` returns the embeddings as the only leaf of that
+    collection.
     """
     embeddings = embeddings.astype(jnp.float32)
     network.sow("latent_embeddings", "embeddings", embeddings)
-    # The alignment is read off the logits, so they must not be rounded to the ten bits that accelerators default to.
+    # The alignment is computed from the logits: they must not be rounded to the ten bits that accelerators default to.
     head = nn.Dense(
         num_classes, kernel_init=HEAD_INITIALIZERS[head_init], precision=jax.lax.Precision.HIGHEST, name="head"
     )

@@ -9,6 +9,8 @@ import numpy as np
 from flax.linen import initializers
 from jax import Array
 
+from errors import UserError
+from networks.fields import COUNT, RATE, check_fields, one_of
 from networks.layers import (
     ACTIVATIONS,
     Dense,
@@ -19,6 +21,17 @@ from networks.layers import (
     require_whole_patches,
     stochastic_depth_rates,
 )
+
+# Widths and depths: Touvron et al., arXiv 2012.12877 (Ti, S); Dosovitskiy et al., arXiv 2010.11929 (B, L);
+# Alabdulmohsin et al., arXiv 2305.13035 (So400m).
+SIZES = {
+    "vit_ti16": {"width": 192, "depth": 12, "mlp_dim": 768, "num_heads": 3, "patch_size": 16},
+    "vit_s16": {"width": 384, "depth": 12, "mlp_dim": 1536, "num_heads": 6, "patch_size": 16},
+    "vit_b16": {"width": 768, "depth": 12, "mlp_dim": 3072, "num_heads": 12, "patch_size": 16},
+    "vit_l16": {"width": 1024, "depth": 24, "mlp_dim": 4096, "num_heads": 16, "patch_size": 16},
+    "vit_so400m14": {"width": 1152, "depth": 27, "mlp_dim": 4304, "num_heads": 16, "patch_size": 14},
+    "vit": {},  # the user sets all sizes
+}
 
 XAVIER = initializers.xavier_uniform()
 
@@ -79,12 +92,12 @@ class Block(nn.Module):
         """Map tokens x [B, N, D] to the same shape."""
         y = LayerNorm(name="attention_norm")(x)
         y = Attention(self.num_heads, name="attention")(y, y)
-        x = x + self._regularise(y, train=train)
+        x = x + self._drop(y, train=train)
         y = LayerNorm(name="mlp_norm")(x)
         y = Perceptron(self.mlp_dim, self.activation, self.dropout, name="mlp")(y, train=train)
-        return x + self._regularise(y, train=train)
+        return x + self._drop(y, train=train)
 
-    def _regularise(self, y: Array, *, train: bool) -> Array:
+    def _drop(self, y: Array, *, train: bool) -> Array:
         y = nn.Dropout(self.dropout)(y, deterministic=not train)
         return StochasticDepth(self.drop_rate)(y, train=train)
 
@@ -110,7 +123,7 @@ class AttentionPooling(nn.Module):
 class ViT(nn.Module):
     """Vision Transformer classifier.
 
-    Dropout acts after the position embedding and after every dense layer but those of query, key and value (the
+    Dropout acts after the position embedding and after every dense layer except those of query, key and value (the
     original's appendix B.1).
     """
 
@@ -127,6 +140,17 @@ class ViT(nn.Module):
     stochastic_depth: float = 0.0  # drop rate of the last block, rising linearly from 0
     head_init: str = "normal"  # or zeros
     compute_dtype: str = "float32"  # or bfloat16; parameters and the head are float32 in any case
+
+    def check(self) -> None:
+        """Refuses fields that a ViT cannot have, by a UserError."""
+        check_fields(self, width=COUNT, depth=COUNT, mlp_dim=COUNT, num_heads=COUNT, patch_size=COUNT, dropout=RATE)
+        check_fields(self, position=one_of(("learned", "sincos2d")), pooling=one_of(("token", "mean", "attention")))
+        if self.width % self.num_heads:
+            raise UserError(f"network.num_heads is {self.num_heads}; it must divide network.width, {self.width}")
+        if self.position == "sincos2d" and (self.width % 4 or self.width < 8):
+            raise UserError(
+                f"network.width is {self.width}; with network.position sincos2d it must be a multiple of 4, at least 8"
+            )
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Array:
@@ -153,7 +177,7 @@ class ViT(nn.Module):
         """Flatten patches [B, h, w, D] to tokens with positions, behind a class token if that is pooled."""
         batch, height, width, channels = patches.shape
         tokens = patches.reshape(batch, height * width, channels)
-        if self.position == "sincos2d":  # which has no place for a class token
+        if self.position == "sincos2d":  # the class token gets no fixed position
             tokens += jnp.asarray(sincos2d(height, width, channels), tokens.dtype)[None]
         if self.pooling == "token":
             token = self.param("class_token", initializers.zeros, (1, 1, channels)).astype(tokens.dtype)

@@ -12,6 +12,7 @@ import jax
 import optax
 
 import datasets
+import networks
 from datasets import Splits, StreamedExamples
 from datasets.feeds import open_feed
 from datasets.feeds.batches import Feed
@@ -84,6 +85,7 @@ def prepare(config: Any) -> Iterator[Setup]:
     image_shape = splits.train.image_shape
     steps_per_epoch = -(-len(splits.train) // config.batch_size)
     recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
+    networks.check_contract(recipe.model, image_shape, recipe.num_classes)
     recipe.augmentation.check_size(*image_shape[:2])
     if isinstance(splits.train, StreamedExamples) and set(config.estimators) - {TEXTBOOK}:
         raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream it can only be {TEXTBOOK}")

@@ -7,26 +7,29 @@ from typing import Any
 
 from datasets import Splits
 from errors import UserError
+from extensions import is_external, load_object
 from gwa import RULES, Last, Oracle, Rule
 from gwa.rules import Record
+from training.run.checkpoints import EPOCHS, RESUME
 
 
 class Selection:
     """The rules that `config.stopping` names, updated epoch by epoch. The first one chooses, and may stop training."""
 
     def __init__(self, config: Any, splits: Splits):
-        self.names = tuple(config.rules)
+        kinds = [_find_rule(name) for name in config.rules]
+        self.names = tuple(kind.name for kind in kinds)
         if not self.names or len(set(self.names)) < len(self.names):
             raise UserError(f"stopping.rules is {self.names}; it must name at least one rule, and none twice")
-        for name in self.names:
-            self._check(name, splits)
+        for kind in kinds:
+            self._check(kind, splits)
         if self.names[0] == Oracle.name:
             raise UserError(
                 "stopping.rules starts with oracle, which reads test data; it can judge a choice, not make one"
             )
         if config.patience < 0:
             raise UserError(f"stopping.patience is {config.patience}; it must be a number of epochs, 0 for never")
-        self.rules = [_rule(name, config, first=name == self.names[0]) for name in self.names]
+        self.rules = [_rule(kind, config, first=kind is kinds[0]) for kind in kinds]
         self._states = [rule.init() for rule in self.rules]
         self.best_epochs: dict[str, int | None] = dict.fromkeys(self.names)  # the epoch each rule would keep
 
@@ -48,25 +51,34 @@ class Selection:
             _, stop = self.update(record)
         return stop
 
-    def _check(self, name: str, splits: Splits) -> None:
-        if name not in RULES:
-            raise UserError(f"stopping.rules: there is no rule {name!r}; there are {', '.join(RULES)}")
-        if RULES[name].uses_validation() and splits.val is None:
-            raise UserError(f"stopping.rules: {name} needs validation data; set dataset.val_fraction, such as 0.1")
-        if "test_accuracy" in RULES[name].needs and splits.test is None:
-            raise UserError(f"stopping.rules: {name} needs test data, and this data set has none")
+    def _check(self, kind: type[Rule], splits: Splits) -> None:
+        if kind.uses_validation() and splits.val is None:
+            raise UserError(f"stopping.rules: {kind.name} needs validation data; set dataset.val_fraction, such as 0.1")
+        if "test_accuracy" in kind.needs and splits.test is None:
+            raise UserError(f"stopping.rules: {kind.name} needs test data, and this data set has none")
 
 
-def _rule(name: str, config: Any, first: bool) -> Rule:
-    arguments = dict(
-        config.get(name.removesuffix("_consecutive"), {})
-    )  # both counts of gradient disparity share theirs
-    if RULES[name].warmup:
+def _find_rule(name: str) -> type[Rule]:
+    """The class of a rule: one of `gwa.RULES`, or `module:Name` from outside; `stopping.<its name>` has its parameters."""
+    if is_external(name):
+        rule = load_object(name, "stopping.rules", Rule)
+        if rule.name in (*RULES, RESUME, EPOCHS):  # directories of checkpoints have these names
+            raise UserError(f"stopping.rules: {name} calls itself {rule.name!r}; that name is taken")
+        return rule
+    if name not in RULES:
+        raise UserError(f"stopping.rules: there is no rule {name!r}; there are {', '.join(RULES)}")
+    return RULES[name]
+
+
+def _rule(kind: type[Rule], config: Any, first: bool) -> Rule:
+    # Both counts of gradient disparity share their parameters.
+    arguments = dict(config.get(kind.name.removesuffix("_consecutive"), {}))
+    if kind.warmup:
         arguments["warmup"] = config.warmup
     if first and config.patience:
         arguments["patience"] = config.patience
     try:
-        return RULES[name](**arguments)
+        return kind(**arguments)
     except ValueError as error:
         raise UserError(f"stopping: {error}") from None
 

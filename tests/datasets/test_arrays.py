@@ -1,14 +1,16 @@
 """Each source delivers the images and labels that were put into it, and refuses in one line what it cannot read."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from sklearn.datasets import load_digits
 from small_cifar import cifar10_n_arrays
 
 import datasets
 from configs import base
-from datasets import cache, tfds
+from datasets import Examples, Source, cache, tfds
 from errors import UserError
 
 
@@ -19,6 +21,8 @@ def config(**fields) -> ConfigDict:
 
 
 def test_digits_are_scikit_learns():
+    from sklearn.datasets import load_digits
+
     splits = datasets.build(config(name="digits"))
     digits = load_digits()
     assert (len(splits.train), len(splits.test)) == (1438, 359)
@@ -133,7 +137,7 @@ def test_npz_with_the_least(tmp_path):
         ({"images": np.zeros((30, 6, 6, 3), np.float32)}, "must be uint8"),
         ({"images": np.zeros((30, 6, 6, 2), np.uint8)}, "must be uint8"),
         ({"labels": np.arange(29)}, "30 integers"),
-        ({"labels": np.arange(30.0)}, "must be integers"),
+        ({"labels": np.arange(30.0)}, "labels are float64.* must be 30 integers"),
         ({"labels": np.arange(30) - 1}, r"lie in \[-1, 28\]"),
         ({"class_names": np.array(["a", "b"])}, r"lie in \[0, 2\]"),
         ({"images": np.zeros((0, 6, 6, 3), np.uint8), "labels": np.zeros(0, int)}, "empty"),
@@ -156,6 +160,63 @@ def test_a_file_that_is_no_npz(tmp_path):
         datasets.build(config(name="arrays", path=str(tmp_path / "other.npz")))
 
 
+IMAGES, LABELS = np.zeros((4, 2, 2, 3), np.uint8), np.array([0, 1, 2, 1])
+
+
+def build_from(monkeypatch, load, **fields):
+    """The splits of a function `load` of a module from outside."""
+    module = types.ModuleType("outside")
+    module.load = load
+    monkeypatch.setitem(sys.modules, "outside", module)
+    return datasets.build(config(name="outside:load", **fields))
+
+
+def test_a_function_from_outside(monkeypatch):
+    asked = []
+
+    def load(config):
+        asked.append(config.path)
+        test = Examples.of(IMAGES[:2], LABELS[:2].tolist())
+        return Source(Examples.of(IMAGES, LABELS, LABELS[::-1]), test, ("a", "b", "c"))
+
+    splits = build_from(monkeypatch, load, path="mine", classes=("b", "a"))
+    assert asked == ["mine"]
+    assert splits.train.labels.tolist() == [1, 0, 0]
+    assert splits.train.clean_labels.tolist() == [0, -1, 1]
+    assert (splits.test.labels.tolist(), splits.class_names) == ([1, 0], ("b", "a"))
+    noisy = build_from(monkeypatch, load, label_noise={"kind": "uniform", "rate": 1.0}).train
+    assert noisy.clean_labels.tolist() == LABELS[::-1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        (lambda config: IMAGES, "returned something of type ndarray; it must return a datasets.Source"),
+        (lambda config: Source(IMAGES, None, ("a",)), "returned a split of type ndarray; .* Examples.of"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS), LABELS, ("a",) * 3), "returned a split of type ndarray"),
+        (lambda config: Source(Examples.of(IMAGES / 255, LABELS), None, ()), r"images are float64 \(4, 2, 2, 3\)"),
+        (lambda config: Source(Examples.of(IMAGES[0, 0], LABELS), None, ()), r"images are uint8 \(2, 3\)"),
+        (lambda config: Source(Examples.of(IMAGES, [0, 1, 2]), None, ()), r"labels are int64 \(3,\); .* 4 integers"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS, ["a"] * 4), None, ()), r"clean_labels are <U1 \(4,\)"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS), None, ("a", "b")), r"labels lie in \[0, 2\]; .* \[0, 2\)"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS), None, "aab"), "class_names are .* different"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS), None, range(3)), r"class_names are \(0, 1, 2\); .* texts"),
+        (lambda config: Source(Examples.of(IMAGES[:0], []), None, ()), r"labels are float64 \(0,\)"),
+        (lambda config: Source(Examples.of(IMAGES[:0], LABELS[:0]), None, ()), "labels are empty"),
+        (lambda config: 1 / 0, r" fails: ZeroDivisionError: .*test_arrays\.py, line \d+\)"),
+    ],
+)
+def test_mistakes_of_a_function_from_outside(monkeypatch, load, message):
+    with pytest.raises(UserError, match=f"^dataset.name: outside:load.*{message}") as error:
+        build_from(monkeypatch, load)
+    assert "\n" not in str(error.value)
+
+
+def test_a_function_from_outside_has_its_images_in_memory(monkeypatch):
+    with pytest.raises(UserError, match=r"dataset\.feed is 'stream'; outside:load"):
+        build_from(monkeypatch, None, feed="stream", image_size=8)
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("label_key", "wrong"),
@@ -173,5 +234,5 @@ def test_labels_in_another_order_are_noticed():
     for num_classes, noise in ((10, 0.4), (2, 0.4), (100, 0.4)):
         clean = rng.integers(0, num_classes, 5000)
         noisy = np.where(rng.random(5000) < noise, (clean + rng.integers(1, num_classes, 5000)) % num_classes, clean)
-        assert not tfds._agree_by_chance(noisy, clean, num_classes)
-        assert tfds._agree_by_chance(rng.permutation(noisy), clean, num_classes)
+        assert not tfds._agrees_by_chance(noisy, clean, num_classes)
+        assert tfds._agrees_by_chance(rng.permutation(noisy), clean, num_classes)

@@ -42,7 +42,7 @@ def test_images_keep_their_labels_and_names(imagenet, config):
             assert stored.shape == (60 - number(name), 40 + number(name), 3)
 
 
-@pytest.mark.parametrize("options", [{"threads": 3}, {"workers": 2}])
+@pytest.mark.parametrize("options", [{"threads": 3}, {"workers": 1}])
 def test_threads_and_processes_give_the_same_crops(config, options):
     examples = datasets.build(config.dataset).train
 

@@ -51,7 +51,7 @@ def test_generated_depends_on_the_row_in_the_source():
 
 def test_generated_needs_colour():
     with pytest.raises(UserError, match="RGB"):
-        corrupted_sets.GeneratedImages(Examples.of(np.zeros((2, 32, 32, 1), np.uint8), np.zeros(2), None))
+        corrupted_sets.GeneratedImages(Examples.of(np.zeros((2, 32, 32, 1), np.uint8), np.zeros(2, int), None))
 
 
 def test_cifar_files_are_severity_major(tmp_path):

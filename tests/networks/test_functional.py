@@ -63,7 +63,7 @@ def test_global_response_norm_of_a_silent_channel_has_the_slope_one(silent):
     np.testing.assert_array_equal(gradient[:, :, silent], 1.0)
 
 
-@pytest.mark.parametrize("form", [functional.depthwise_shifted, functional.depthwise_lax])
+@pytest.mark.parametrize("form", [functional.depthwise_conv_shifts, functional.depthwise_conv_lax])
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_depthwise(form, size):
     # 6 rows are fewer than a filter of 7: the padding matters everywhere.

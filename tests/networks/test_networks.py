@@ -60,7 +60,7 @@ def apply(network, params, seed=None):
 
 @pytest.mark.parametrize("name", networks.NAMES)
 def test_parameter_count_is_the_published_one(name, monkeypatch):
-    monkeypatch.setattr(functional, "depthwise_conv", functional.depthwise_lax)  # quicker to trace than 49 shifts
+    monkeypatch.setattr(functional, "depthwise_conv", functional.depthwise_conv_lax)  # quicker to trace than 49 shifts
     published, fields = PARAMETER_COUNTS[name]
     network = networks.build({"name": name, **fields}, 1000)
     params = jax.eval_shape(network.init, jax.random.key(0), np.zeros((1, 224, 224, 3), np.float32))["params"]

@@ -11,7 +11,6 @@ import tarfile
 
 import numpy as np
 import pytest
-import scipy.io
 
 from repository import ROOT
 
@@ -59,6 +58,8 @@ def source(tmp_path):
 @pytest.fixture
 def ilsvrc(source):
     """Three classes that the kit numbers 2, 3, 1, a fourth synset that is no class, and five validation images."""
+    import scipy.io
+
     kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "O"), ("num_children", "i4")]
     synsets = np.array([(1, "n03", 0), (2, "n01", 0), (3, "n02", 0), (4, "n99", 2)], kinds)
     meta = io.BytesIO()
@@ -208,7 +209,7 @@ def test_scripts_say_in_one_line_what_is_missing(source, tmp_path, monkeypatch, 
     name = f"{script.__name__.split('.')[-1]}.py"
     monkeypatch.setattr(sys, "argv", [name, f"--source={source}", f"--out={tmp_path / 'data'}"])
     with pytest.raises(SystemExit, match="2"):
-        archives.command(script.__doc__, script.prepare)
+        archives.run_command(script.__doc__, script.prepare)
     error = capsys.readouterr().err
     assert error.startswith(f"{name}: there is no")
     assert error.count("\n") == 1
@@ -227,7 +228,7 @@ def test_a_script_starts_by_itself(source, tmp_path):
 
 
 def test_imagenet_classes_are_in_the_order_of_their_names():
-    classes = archives.imagenet_classes()
+    classes = archives.read_imagenet_classes()
     assert len(classes) == 1000
     assert classes == sorted(classes)
     assert (classes[0], classes[-1]) == ("n01440764", "n15075141")

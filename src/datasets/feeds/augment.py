@@ -1,8 +1,8 @@
 """Random changes of the training images, computed on the device inside the jitted step.
 
-Every sample carries its own key, so what happens to it depends on that key and its own pixels only: not on the rest of
-the batch, on the number of devices, or on how often training was resumed. Mixing (mixup, cutmix) is the exception by
-nature: it needs a partner and draws once per batch.
+Every sample has a key of its own, so what happens to it depends only on that key and its pixels: not on the rest of the
+batch, the number of devices, or how often training was resumed. Mixing (mixup, cutmix) is the exception: it needs a
+partner and draws once per batch.
 """
 
 import dataclasses
@@ -19,14 +19,14 @@ from errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training batch; the fields are those of the config section `augment`. Zero switches a part off.
+    """What is done to a training batch. The fields are those of the config section `augment`; 0 switches a part off.
 
     Attributes:
-        resize: side in pixels to which images are stretched before a random crop back to their original size.
-        pad: black pixels added at each side before that crop.
+        upscale: side in pixels to which images are enlarged before a random crop of their original size.
+        pad: black pixels added on each side before that crop.
         flip: mirror left and right with probability 1/2.
         randaugment_ops: number of RandAugment operations in a row.
-        randaugment_magnitude: their common strength, 0 to 10. Neither 0 nor 1 is mild, see `randaugment`.
+        randaugment_magnitude: the strength of all of them, 0 to 10. Neither 0 nor 1 is mild, see `randaugment`.
         mixup: alpha of mixup's Beta(alpha, alpha).
         cutmix: alpha of cutmix's Beta(alpha, alpha). With both above 0, each batch takes one of the two by coin toss.
 
@@ -34,7 +34,7 @@ class Augmentation:
         UserError: a value is outside its range.
     """
 
-    resize: int = 0
+    upscale: int = 0
     pad: int = 0
     flip: bool = False
     randaugment_ops: int = 0
@@ -57,10 +57,10 @@ class Augmentation:
         return cls(**{field.name: config[field.name] for field in dataclasses.fields(cls)})
 
     def check_size(self, height: int, width: int) -> None:
-        """Raises a UserError where `resize` is smaller than the images, so that no crop of their size exists."""
-        if 0 < self.resize < max(height, width):
+        """Refuses an `upscale` below the size of the images, which leaves no crop of their size."""
+        if 0 < self.upscale < max(height, width):
             raise UserError(
-                f"augment.resize is {self.resize}; it must be 0 (off) or at least the side of the images, "
+                f"augment.upscale is {self.upscale}; it must be 0 (off) or at least the side of the images, "
                 f"which are {height} x {width} pixels"
             )
 
@@ -71,9 +71,9 @@ def normalize(images: jax.Array) -> jax.Array:
 
 
 def augment_images(images: jax.Array, keys: jax.Array, augmentation: Augmentation) -> jax.Array:
-    """Stretch, RandAugment, random crop and flip, in the order of the paper's CIFAR pipeline.
+    """Enlarge, RandAugment, random crop and flip, in the order of the paper's CIFAR pipeline.
 
-    `Augmentation.check_size` says beforehand whether the images are too large for it.
+    `Augmentation.check_size` must have accepted the size of the images.
 
     Args:
         images: uint8 [batch, height, width, channels], one or three channels.
@@ -85,15 +85,15 @@ def augment_images(images: jax.Array, keys: jax.Array, augmentation: Augmentatio
     """
     _, height, width, _ = images.shape
     randaugment_keys, window_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-    if augmentation.resize:
-        images = _stretch(images, augmentation.resize)
+    if augmentation.upscale:
+        images = _enlarge(images, augmentation.upscale)
     if augmentation.randaugment_ops:
         images = randaugment(images, randaugment_keys, augmentation.randaugment_ops, augmentation.randaugment_magnitude)
     if augmentation.pad:
         border = (augmentation.pad, augmentation.pad)
         images = jnp.pad(images, ((0, 0), border, border, (0, 0)))
     if images.shape[1:3] != (height, width):
-        images = _random_windows(images, window_keys, height, width, augmentation.flip)
+        images = _crop_randomly(images, window_keys, height, width, augmentation.flip)
     elif augmentation.flip:
         images = _flip_randomly(images, window_keys)
     return images.astype(jnp.float32)
@@ -104,14 +104,14 @@ def mix(
 ) -> tuple[jax.Array, jax.Array]:
     """Mixes every sample with the one before it (the first with the last) by mixup or cutmix.
 
-    One lambda per batch, not folded to at least 1/2: the share of the sample itself, 1 - lambda being its partner's.
-    Batches come in random order, so rolling them by one is as good a partner as another permutation, and devices that
-    share a batch exchange one image each. Without mixup and cutmix nothing changes.
+    One lambda per batch, not folded to at least 1/2: it is the sample's own share, and 1 - lambda its partner's. As
+    batches come in random order, the sample before is as good a partner as any other, and devices that share a batch
+    exchange one image each. Without mixup and cutmix nothing changes.
 
     Args:
         images: float [batch, height, width, channels]; mixing commutes with `normalize`.
         targets: float [batch, classes], one-hot or soft.
-        mask: float [batch], 0 for what only fills the batch up: whose partner that would be stays as it is.
+        mask: float [batch], 0 for rows that only fill the batch up; a sample with such a partner stays as it is.
         key: one PRNG key for the batch.
         augmentation: its `mixup` and `cutmix` are read; static under jit.
 
@@ -138,11 +138,11 @@ def mix(
     return images, jnp.where(has_partner[:, None], mixed[1], targets)
 
 
-def _stretch(images: jax.Array, side: int) -> jax.Array:
-    """Bilinear, without antialiasing, to side x side; the result is truncated to uint8.
+def _enlarge(images: jax.Array, side: int) -> jax.Array:
+    """To side x side, bilinearly and without antialiasing; the result is truncated to uint8.
 
-    Written as lerps and not with `jax.image.resize`, whose matrix products turn a constant area of 200 into 199.99998,
-    and truncation that into 199.
+    Written as linear interpolations and not with `jax.image.resize`, whose matrix products turn a constant area of 200
+    into 199.99998, which truncation makes 199.
     """
     values = images.astype(jnp.float32)
     for axis in (2, 1):
@@ -156,8 +156,8 @@ def _stretch(images: jax.Array, side: int) -> jax.Array:
     return values.astype(jnp.uint8)
 
 
-def _random_windows(images: jax.Array, keys: jax.Array, height: int, width: int, flip: bool) -> jax.Array:
-    """From each image a height x width window at a uniform offset, mirrored half the time if `flip`, in one gather."""
+def _crop_randomly(images: jax.Array, keys: jax.Array, height: int, width: int, flip: bool) -> jax.Array:
+    """A height x width window of each image at a uniform offset, mirrored half the time if `flip`, in one gather."""
     num_offsets = jnp.array([images.shape[1] - height + 1, images.shape[2] - width + 1])
 
     def window(image, key):
@@ -173,7 +173,7 @@ def _random_windows(images: jax.Array, keys: jax.Array, height: int, width: int,
 
 
 def _flip_randomly(images: jax.Array, keys: jax.Array) -> jax.Array:
-    """Mirrored half the time, as `_random_windows` draws it, but without a gather, which TPUs are slow at."""
+    """Mirrors half of the images, drawn as in `_crop_randomly`, but without a gather, which is slow on TPUs."""
     mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.split(key)[1]))(keys)
     return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
@@ -185,7 +185,7 @@ def _mixup(images, targets, key, alpha):
 
 
 def _cutmix(images, targets, key, alpha):
-    """A box of area share 1 - lambda, at a uniform centre, comes from the partner; the border cuts it off.
+    """Pastes a box of the partner, of area share 1 - lambda, around a uniform centre; the border cuts it off.
 
     Targets follow the pixels that were really pasted, after rounding to whole pixels and cutting.
     """

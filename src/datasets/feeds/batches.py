@@ -1,4 +1,4 @@
-"""Batches on the devices, and the feed that brings them there."""
+"""Batches on the devices, what a feed of them is, and the feed of sets that lie on the devices as a whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from datasets.examples import Examples
+from datasets.feeds.order import cut_into_blocks, cut_into_one_block, shuffle_rows
+from parallel import devices
 
 Batch = dict[str, jax.Array]
 
@@ -16,10 +21,10 @@ Batch = dict[str, jax.Array]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Gathered:
-    """Batches of a resident set: `data` is `image` `[N, H, W, C]` and `label` `[N]`, of which each takes some rows.
+    """Batches of a resident set, each some of its rows.
 
     Attributes:
-      data: the whole split.
+      data: the whole split, `image` `[N, H, W, C]` and `label` `[N]`.
       rows: int32 `[steps, B]`, of the split.
       mask: float32 `[steps, B]`, 0 for rows that only fill a batch up.
     """
@@ -39,7 +44,7 @@ class Gathered:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Stacked:
-    """Batches that came from disk, one upon the other: `image` uint8 `[steps, B, H, W, C]`, the others `[steps, B]`."""
+    """Batches read from disk, stacked: `image` uint8 `[steps, B, H, W, C]`, the other arrays `[steps, B]`."""
 
     batches: Batch
 
@@ -65,13 +70,9 @@ Batches = Gathered | Stacked
 
 
 def gather(data: Batch, rows: jax.Array, mask: jax.Array) -> Batch:
-    """The batch `{image, label, index, mask}` of the given rows."""
-    return {
-        "image": jnp.take(data["image"], rows, axis=0),
-        "label": jnp.take(data["label"], rows, axis=0),
-        "index": rows,
-        "mask": mask,
-    }
+    """The batch `{image, label, index, mask}` of these rows."""
+    image, label = (jnp.take(data[name], rows, axis=0) for name in ("image", "label"))
+    return {"image": image, "label": label, "index": rows, "mask": mask}
 
 
 class Block(NamedTuple):
@@ -82,10 +83,10 @@ class Block(NamedTuple):
 
 
 class Feed(abc.ABC):
-    """One split. Every row comes once in a pass, and what fills a batch up has mask 0.
+    """Delivers the batches of one split. A pass has every row once; rows that only fill a batch up have mask 0.
 
     Attributes:
-      skipped: names of the images that were left out as they could not be decoded.
+      skipped: names of the images that were left out because they could not be decoded.
       ahead: how many blocks may wait for the device, or None where waiting costs no memory.
     """
 
@@ -94,23 +95,53 @@ class Feed(abc.ABC):
 
     @abc.abstractmethod
     def read_epoch(self, epoch: int, batch_size: int, steps: int, done: int = 0) -> Iterator[Block]:
-        """A pass as training sees it, in the order of that epoch and in blocks of `steps` batches.
+        """A training pass: the batches of that epoch in its order, in blocks of `steps`.
 
-        With it goes on what has made `done` steps of the pass, in whole blocks.
+        It starts after the first `done` steps, which must be whole blocks.
         """
 
     @abc.abstractmethod
     def read_in_order(self, batch_size: int) -> Iterator[Block]:
-        """A pass as evaluation sees it; the batches may be a little larger, so that all devices share them."""
+        """An evaluation pass; the batches may be a little larger, so that all devices share them."""
 
-    def close(self) -> None:  # noqa: B027  (a resident set has nothing to end)
-        """Ends what works in the background."""
+    def close(self) -> None:  # noqa: B027  (a resident set has nothing to stop)
+        """Stops reading in the background."""
 
     def hold_back(self, dispatched: Sequence[Any]) -> None:
-        """Waits until at most `ahead` dispatches are not finished, or what they take would pile up on the devices.
+        """Waits until at most `ahead` dispatches are unfinished; otherwise their inputs would pile up on the devices.
 
         Args:
-          dispatched: outputs of the dispatches so far, in their order.
+          dispatched: outputs of the dispatches so far, in order.
         """
         if self.ahead and len(dispatched) > self.ahead:
             jax.block_until_ready(dispatched[-1 - self.ahead])
+
+
+def select_arrays(examples: Examples) -> dict[str, np.ndarray]:
+    """What goes to the device, the whole split: `image` uint8 `[N, H, W, C]` and observed `label` int32 `[N]`.
+
+    The clean labels stay behind, so nothing that computes on the device can see them.
+    """
+    return {"image": examples.images, "label": examples.labels}
+
+
+class ResidentFeed(Feed):
+    """Holds all images on every device."""
+
+    def __init__(self, examples: Examples, seed: int, mesh: jax.sharding.Mesh):
+        self.data = devices.place(select_arrays(examples), devices.replicated_sharding(mesh))
+        self._size, self._seed, self._mesh = len(examples), seed, mesh
+
+    def read_epoch(self, epoch: int, batch_size: int, steps: int, done: int = 0) -> Iterator[Block]:
+        """See `Feed.read_epoch`."""
+        order = shuffle_rows(self._size, self._seed, epoch)
+        for rows, mask, count in cut_into_blocks(order, batch_size, steps)[done // steps :]:
+            yield Block(self._gather(rows, mask), count)
+
+    def read_in_order(self, batch_size: int) -> Iterator[Block]:
+        """See `Feed.read_in_order`; the whole pass is one block."""
+        rows, mask = cut_into_one_block(np.arange(self._size), batch_size, self._mesh.size)
+        yield Block(self._gather(rows, mask), len(rows))
+
+    def _gather(self, rows: np.ndarray, mask: np.ndarray) -> Gathered:
+        return Gathered(self.data, *devices.place((rows, mask), devices.batch_sharding(self._mesh)))

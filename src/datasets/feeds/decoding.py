@@ -1,11 +1,11 @@
-"""Encoded images as pixels: decoding to RGB, the random crop of training and the central one of evaluation.
+"""From encoded images to pixels: decoding to RGB, the random crop of training and the central crop of evaluation.
 
-What a file shows is what Pillow's `Image.open(...).convert("RGB")` shows: no rotation by EXIF, no alpha, grey three
-times over. Nearly all files are JPEGs of one or three components, and those OpenCV reads, faster, only down to the last
-row of a crop, and where the crop allows it directly at a half, a quarter or an eighth of the size. Everything else is
-left to Pillow, which also has the last word on what is damaged.
+A file shows what Pillow's `Image.open(...).convert("RGB")` shows: no rotation by EXIF, no alpha, grey as three equal
+channels. Nearly all files are JPEGs of one or three components. OpenCV reads those, faster, only down to the last row
+of the crop and, where the crop allows it, directly at a half, a quarter or an eighth of the size. Pillow reads all
+others, and decides what counts as damaged.
 
-Everything here depends on its arguments only, never on the thread or the process it runs in.
+Results depend on the arguments only, never on the thread or the process.
 """
 
 import io
@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.feeds.jpeg import read_header, upper_rows
+from datasets.feeds.jpeg import cut_below, read_header
 
-# Images are decoded side by side, by the threads or processes of the feed; OpenCV's own threads would compete with
-# them. Here and not in the feed, so that it holds in every process that decodes.
+# The feed decodes many images side by side, in threads or processes; OpenCV's own threads would compete with them. This
+# stands here and not in the feed, so that it holds in every process that decodes.
 cv2.setNumThreads(0)
 
 RATIOS = 3 / 4, 4 / 3
 TRIES = 10
 
-# IMREAD_COLOR_RGB says what comes out, and OpenCV refuses it beside the bit that IMREAD_REDUCED_COLOR_* add to these.
+# IMREAD_COLOR_RGB asks for colour; OpenCV refuses it together with the bit that IMREAD_REDUCED_COLOR_* add to these.
 _REDUCED = {
     1: 0,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -38,11 +38,11 @@ class DamagedImage(ValueError):
 
 
 def decode(data: bytes, least: int | None = None) -> np.ndarray:
-    """The pixels of an encoded image.
+    """Decodes an image.
 
     Args:
         data: a file's content, in any format that Pillow reads, whatever the file's name says.
-        least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps so many pixels.
+        least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps this many pixels.
 
     Returns:
         uint8 RGB [height, width, 3].
@@ -52,22 +52,21 @@ def decode(data: bytes, least: int | None = None) -> np.ndarray:
     """
     header = read_header(data)
     if header is None:
-        return _with_pillow(data)
-    return _with_opencv(data, _reduction(min(header.height, header.width), least) if least else 1)
+        return _decode_with_pillow(data)
+    return _decode_with_opencv(data, _choose_reduction(min(header.height, header.width), least) if least else 1)
 
 
 def crop_for_training(data: bytes, size: int, least_area: float, rng: np.random.Generator) -> np.ndarray:
-    """A random part of an image, stretched to a square (Szegedy et al. 2015, "Inception crop").
+    """Cuts out a random part of an image and stretches it to a square (Szegedy et al. 2015, "Inception crop").
 
     Its area is uniform in [`least_area`, 1] of the image and its ratio of width to height log-uniform in [3/4, 4/3].
-    Of ten draws the first that fits into the image is taken; if none does, the largest central part within the
-    ratios.
+    The first of ten draws that fits into the image is taken; if none fits, the largest central part within the ratios.
 
     Args:
         data: the encoded image.
         size: side of the result in pixels.
         least_area: smallest share of the image's area, in (0, 1].
-        rng: the same number of draws is taken from it whatever the image.
+        rng: gives the same number of draws for every image.
 
     Returns:
         uint8 RGB [size, size, 3].
@@ -78,12 +77,12 @@ def crop_for_training(data: bytes, size: int, least_area: float, rng: np.random.
     draws = rng.random((TRIES, 4))
     header = read_header(data)
     if header is None:
-        image, reduction = _with_pillow(data), 1
+        image, reduction = _decode_with_pillow(data), 1
         top, left, height, width = draw_crop_window(image.shape[0], image.shape[1], least_area, draws)
     else:
         top, left, height, width = draw_crop_window(header.height, header.width, least_area, draws)
-        reduction = _reduction(min(height, width), size)
-        image = _with_opencv(data, reduction, upper_rows(data, header, top + height))
+        reduction = _choose_reduction(min(height, width), size)
+        image = _decode_with_opencv(data, reduction, cut_below(data, header, top + height))
     # Pixel i of the reduced image covers i·r to (i + 1)·r of the full one: edges move by half a pixel at most.
     rows = slice(round(top / reduction), round((top + height) / reduction))
     columns = slice(round(left / reduction), round((left + width) / reduction))
@@ -91,7 +90,7 @@ def crop_for_training(data: bytes, size: int, least_area: float, rng: np.random.
 
 
 def draw_crop_window(height: int, width: int, least_area: float, draws: np.ndarray) -> tuple[int, int, int, int]:
-    """The part that `crop_for_training` cuts out of an image.
+    """Chooses the part that `crop_for_training` cuts out of an image.
 
     Args:
         height: of the image, in pixels.
@@ -114,12 +113,12 @@ def draw_crop_window(height: int, width: int, least_area: float, draws: np.ndarr
 
 
 def crop_for_evaluation(data: bytes, resize: int, size: int) -> np.ndarray:
-    """The central part of an image whose shorter side has been brought to a length.
+    """Resizes an image by its shorter side and cuts out the central square.
 
     Args:
         data: the encoded image.
-        resize: length of the shorter side in pixels; the longer one keeps the proportions, rounded down.
-        size: side of the central square cut out of it, at most `resize`.
+        resize: pixels; length of the shorter side. The longer one keeps the proportions, rounded down.
+        size: pixels; side of the square, at most `resize`.
 
     Returns:
         uint8 RGB [size, size, 3].
@@ -129,27 +128,28 @@ def crop_for_evaluation(data: bytes, resize: int, size: int) -> np.ndarray:
     """
     header = read_header(data)
     if header is None:
-        image = _with_pillow(data)
+        image = _decode_with_pillow(data)
         height, width = image.shape[:2]
     else:
         height, width = header.height, header.width
-        image = _with_opencv(data, _reduction(min(height, width), resize))
+        image = _decode_with_opencv(data, _choose_reduction(min(height, width), resize))
     height, width = height * resize // min(height, width), width * resize // min(height, width)
     top, left = (height - size) // 2, (width - size) // 2
     return _resize(image, height, width)[top : top + size, left : left + size]
 
 
-def _reduction(side: int, least: int) -> int:
+def _choose_reduction(side: int, least: int) -> int:
     """The largest of 8, 4, 2 and 1 that leaves at least `least` of `side` pixels."""
     return next(reduction for reduction in (8, 4, 2, 1) if side >= reduction * least or reduction == 1)
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """To height x width, close to bilinear interpolation with antialiasing at a fraction of its time.
+    """Resizes to height x width, close to bilinear interpolation with antialiasing in a fraction of its time.
 
-    Antialiasing stretches the triangle of bilinear interpolation by the factor s of shrinking, and its variance from
-    1/6 to s²/6. Here the taps [k, 1 - 2k, k] with k = (s² - 1)/12 add the variance that plain interpolation lacks.
-    From s = 2 on, which a JPEG read at a fraction of its size does not reach, each new pixel is the mean over its area.
+    When an image shrinks by a factor s, antialiasing stretches the triangle of bilinear interpolation by s, and its
+    variance from 1/6 to s²/6. Here the taps [k, 1 - 2k, k] with k = (s² - 1)/12 add the variance that plain
+    interpolation lacks. From s = 2 on, each new pixel is the mean over its area; a JPEG that was read at a fraction of
+    its size never shrinks that much.
     """
     factors = image.shape[1] / width, image.shape[0] / height
     if min(factors) >= 2:
@@ -161,17 +161,17 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _with_opencv(data: bytes, reduction: int, part: bytes | bytearray | None = None) -> np.ndarray:
+def _decode_with_opencv(data: bytes, reduction: int, part: bytes | bytearray | None = None) -> np.ndarray:
     """A JPEG, or only `part` of it, at 1/`reduction` of its size; sides are rounded up."""
     flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data if part is None else part, np.uint8), flags)
     except cv2.error:  # more pixels than OpenCV allows
         image = None
-    return _with_pillow(data, reduction) if image is None else image
+    return _decode_with_pillow(data, reduction) if image is None else image
 
 
-def _with_pillow(data: bytes, reduction: int = 1) -> np.ndarray:
+def _decode_with_pillow(data: bytes, reduction: int = 1) -> np.ndarray:
     if not data:
         raise DamagedImage("the file is empty")
     try:
@@ -179,5 +179,5 @@ def _with_pillow(data: bytes, reduction: int = 1) -> np.ndarray:
             image.load()
             image.info.pop("transparency", None)  # alpha is dropped, which Pillow would warn of
             return np.asarray(image.convert("RGB").reduce(reduction))
-    except Exception as error:  # whatever a reader of some format runs into: a dozen types
+    except Exception as error:  # the readers of the formats raise a dozen types
         raise DamagedImage(str(error)) from error

@@ -1,4 +1,4 @@
-"""The header of a JPEG: how large the image is, and how to leave out rows at its bottom, without decoding it.
+"""The header of a JPEG: it says, without decoding, how large the image is, and lets a decoder stop at any row.
 
 Markers and segments as in ITU-T T.81, annex B.
 """
@@ -9,7 +9,7 @@ import struct
 _FRAMES = 0xC0, 0xC1, 0xC2  # baseline, extended and progressive, all with Huffman codes
 _PROGRESSIVE, _START_OF_SCAN, _RESTART_INTERVAL = 0xC2, 0xDA, 0xDD
 _START, _END = b"\xff\xd8", b"\xff\xd9"
-_MARGIN = 8  # rows that the last ones wanted may need: half-height chroma is interpolated between rows
+_MARGIN = 8  # further rows that the last wanted one may need: half-height chroma is interpolated between rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Header:
         width: of the image, in pixels.
         height_at: position in the file of the two bytes that hold the height.
         end: position of the marker that ends the image.
-        from_the_top: the data hold row after row, in one scan without marks to restart from.
+        from_the_top: whether the data hold row after row, in one scan without restart markers.
     """
 
     height: int
@@ -32,10 +32,10 @@ class Header:
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of a file, or None where it is no such JPEG: another format, other components, or incomplete.
+    """Reads a file's header; None if it is not such a JPEG: another format, other components, or incomplete.
 
-    Compressed data never hold the end marker, so one after the start of the scan is the image's own; one before may
-    be a thumbnail's.
+    Compressed data never hold the end marker, so one after the start of the scan ends the image; one before it may end
+    a thumbnail.
     """
     if not data.startswith(_START):
         return None
@@ -60,11 +60,11 @@ def read_header(data: bytes) -> Header | None:
     return None
 
 
-def upper_rows(data: bytes, header: Header, rows: int) -> bytes | bytearray:
-    """A file whose first `rows` rows decode to the same pixels, with a few more or all the others below.
+def cut_below(data: bytes, header: Header, rows: int) -> bytes | bytearray:
+    """Cuts the image off a few rows below its first `rows`, which decode to the same pixels; or leaves it whole.
 
-    A lower height in the header makes a decoder stop there. The end marker gives way to zeros: a decoder that looks for
-    it would complain about the data on its way, and one that finds nothing after the last row would wait for more.
+    A lower height in the header makes a decoder stop there. Zeros replace the end marker: a decoder that looks for it
+    would complain about the data before it, and one that finds nothing after the last row would wait for more.
     """
     height = rows + _MARGIN
     if not header.from_the_top or height >= header.height:

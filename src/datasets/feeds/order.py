@@ -1,4 +1,4 @@
-"""Which rows come when: an epoch's order, cut into batches and blocks of batches, known without reading anything."""
+"""Which rows come when: the order of an epoch, cut into batches and blocks of batches, without reading any image."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def shuffle_rows(num_examples: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def cut_into_blocks(order: np.ndarray, batch_size: int, steps: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """Cuts an order of rows into batches, and the batches into blocks of `steps` for one dispatch each.
+    """Cuts an order of rows into batches, and the batches into blocks of `steps`, one per dispatch.
 
-    The last batch is filled up with the first rows of the order, the last block with batches of them; the mask is 0
-    there. All blocks have the same shape, so one compiled program serves them.
+    The first rows of the order fill up the last batch, and further batches of them the last block; the mask is 0 there.
+    All blocks have the same shape, so one compiled program serves them all.
 
     Returns:
       For each block, rows int32 `[steps, batch_size]`, mask float32 of the same shape, and how many steps are real.
@@ -38,13 +38,13 @@ def cut_into_one_block(order: np.ndarray, batch_size: int, num_devices: int) -> 
 
 @dataclasses.dataclass(frozen=True)
 class BatchOrder:
-    """All passes over a split. They are counted by epochs; those in order are all the same.
+    """The passes over a split, one per epoch; without a seed they are all the same.
 
     Attributes:
       size: rows of the split.
       batch_size: rows of a batch, on all devices together.
       steps: batches of a block.
-      seed: of the order of each pass; None for the order of the split.
+      seed: shuffles each pass; None for the order of the split.
     """
 
     size: int
@@ -61,7 +61,7 @@ class BatchOrder:
         return _blocks(self, epoch if self.seed is not None else 0)[number]
 
 
-@functools.lru_cache(maxsize=4)  # reading ahead is at most one pass ahead, in training and in evaluation
+@functools.lru_cache(maxsize=4)  # training and evaluation read at most one pass ahead
 def _blocks(order: BatchOrder, epoch: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
     rows = np.arange(order.size) if order.seed is None else shuffle_rows(order.size, order.seed, epoch)
     return cut_into_blocks(rows, order.batch_size, order.steps)

@@ -6,7 +6,7 @@ solarize inverts everything above 24, and images move by 10 pixels whatever thei
 every operation truncates where the original casts. AutoContrast and the smoothing of Sharpness are exact integer
 quotients here; the original's float sums may fall just below a whole number and lose one level.
 
-Source of the idea: Cubuk et al. 2020, "RandAugment: Practical automated data augmentation with a reduced search space".
+Source: Cubuk et al. 2020, "RandAugment: Practical automated data augmentation with a reduced search space".
 """
 
 import functools
@@ -27,7 +27,7 @@ def randaugment(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: flo
     Args:
         images: uint8 [batch, height, width, channels], one or three channels.
         keys: [batch] typed PRNG keys.
-        num_ops: operations per image, drawn uniformly with replacement from `operations`.
+        num_ops: operations per image, drawn uniformly with replacement from `build_operations`.
         magnitude: their strength, 0 to 10.
 
     Returns:
@@ -35,14 +35,14 @@ def randaugment(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: flo
     """
     # A loop that runs only the chosen operation is several times faster on a CPU; an accelerator would idle in it.
     if jax.default_backend() == "cpu":
-        one = functools.partial(randaugment_image, num_ops=num_ops, magnitude=magnitude)
+        one = functools.partial(_apply_to_image, num_ops=num_ops, magnitude=magnitude)
         return jax.lax.map(lambda sample: one(*sample), (images, keys))
-    return _all_at_once(images, keys, num_ops, magnitude)
+    return _apply_to_batch(images, keys, num_ops, magnitude)
 
 
-def randaugment_image(image: jax.Array, key: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
+def _apply_to_image(image: jax.Array, key: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
     """`randaugment` of one uint8 image [height, width, channels] with its key."""
-    branches = tuple(operations(magnitude).values())
+    branches = tuple(build_operations(magnitude).values())
 
     def apply_one(image, key):
         choice, argument_key = _draw(key, len(branches))
@@ -52,13 +52,14 @@ def randaugment_image(image: jax.Array, key: jax.Array, num_ops: int, magnitude:
     return image
 
 
-def _all_at_once(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
-    """The same for a batch, with every operation on every image and a choice between the results.
+def _apply_to_batch(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
+    """Applies every operation to every image and chooses between the results.
 
-    All that move pixels share one gather, by the matrix of the image's own operation; it is the unit for the others.
+    All operations that move pixels share one gather, by the matrix that the image's operation has; the others have the
+    identity.
     """
-    names, moves = tuple(operations(magnitude)), movements(magnitude)
-    pixels = operations(magnitude) | dict.fromkeys(moves, lambda image, key: image)
+    names, moves = tuple(build_operations(magnitude)), build_movements(magnitude)
+    pixels = build_operations(magnitude) | dict.fromkeys(moves, lambda image, key: image)
 
     def move(name):
         return lambda key: moves[name](key, *images.shape[1:3]) if name in moves else jnp.eye(2, 3)
@@ -79,7 +80,7 @@ def _draw(key: jax.Array, num_choices: int) -> tuple[jax.Array, jax.Array]:
     return jax.random.randint(choice_key, (), 0, num_choices), argument_key
 
 
-def operations(magnitude: float) -> dict[str, Operation]:
+def build_operations(magnitude: float) -> dict[str, Operation]:
     """The 17 choices at one magnitude (0 to 10), by name; the key draws a sign or a place where one is needed."""
     strength = magnitude / MAX_MAGNITUDE
     factor = 1.8 * strength + 0.1
@@ -87,7 +88,7 @@ def operations(magnitude: float) -> dict[str, Operation]:
     def moving(matrix: Movement) -> Operation:
         return lambda image, key: warp(image, matrix(key, *image.shape[:2]))
 
-    moves = {name: moving(matrix) for name, matrix in movements(magnitude).items()}
+    moves = {name: moving(matrix) for name, matrix in build_movements(magnitude).items()}
     return {
         "identity": lambda image, key: image,
         "auto_contrast": lambda image, key: auto_contrast(image),
@@ -109,8 +110,8 @@ def operations(magnitude: float) -> dict[str, Operation]:
     }
 
 
-def movements(magnitude: float) -> dict[str, Movement]:
-    """Those of the operations that move pixels, as matrices for `warp`."""
+def build_movements(magnitude: float) -> dict[str, Movement]:
+    """The operations that move pixels, as matrices for `warp`."""
     strength = magnitude / MAX_MAGNITUDE
     angle = math.radians(30 * strength)
     shear = 0.3 * strength
@@ -120,16 +121,16 @@ def movements(magnitude: float) -> dict[str, Movement]:
         return jnp.array(entries, jnp.float32).reshape(2, 3)
 
     return {
-        "rotate": lambda key, *size: rotation(_random_sign(key) * angle, *size),
-        "shear_x": lambda key, *_: matrix(1, _random_sign(key) * shear, 0, 0, 1, 0),
-        "shear_y": lambda key, *_: matrix(1, 0, 0, _random_sign(key) * shear, 1, 0),
-        "translate_x": lambda key, *_: matrix(1, 0, _random_sign(key) * shift, 0, 1, 0),
-        "translate_y": lambda key, *_: matrix(1, 0, 0, 0, 1, _random_sign(key) * shift),
+        "rotate": lambda key, *size: make_rotation(_draw_sign(key) * angle, *size),
+        "shear_x": lambda key, *_: matrix(1, _draw_sign(key) * shear, 0, 0, 1, 0),
+        "shear_y": lambda key, *_: matrix(1, 0, 0, _draw_sign(key) * shear, 1, 0),
+        "translate_x": lambda key, *_: matrix(1, 0, _draw_sign(key) * shift, 0, 1, 0),
+        "translate_y": lambda key, *_: matrix(1, 0, 0, 0, 1, _draw_sign(key) * shift),
     }
 
 
 def auto_contrast(image: jax.Array) -> jax.Array:
-    """Each channel stretched linearly so that its darkest pixel becomes 0 and its brightest 255; flat ones stay."""
+    """Stretches each channel linearly: its darkest pixel becomes 0 and its brightest 255; flat channels stay."""
     values = image.astype(jnp.int32)
     low, high = values.min((0, 1), keepdims=True), values.max((0, 1), keepdims=True)
     stretched = (values - low) * 255 // jnp.maximum(high - low, 1)
@@ -137,10 +138,10 @@ def auto_contrast(image: jax.Array) -> jax.Array:
 
 
 def equalize(image: jax.Array) -> jax.Array:
-    """Each channel's histogram flattened, by PIL's definition.
+    """Flattens each channel's histogram, by PIL's definition.
 
-    A value v becomes (number of darker pixels + step // 2) // step, at most 255. The step is the 255th part of all
-    pixels but those of the brightest value; step 0 leaves the channel as it is.
+    A value v becomes (number of darker pixels + step // 2) // step, at most 255. The step is a 255th of all pixels
+    except those of the brightest value; step 0 leaves the channel as it is.
     """
     values = image.astype(jnp.int32)
     channels = jnp.arange(image.shape[-1])
@@ -155,8 +156,8 @@ def equalize(image: jax.Array) -> jax.Array:
 
 def _histogram(values: jax.Array) -> jax.Array:
     """How often each of 256 values occurs in each channel of int32 [height, width, channels]: int32 [channels, 256]."""
-    # On a CPU a scatter into the bins is the fastest. On an accelerator it is one addition after the other, and
-    # comparing every pixel with every value is nothing.
+    # On a CPU a scatter into the bins is the fastest. On an accelerator it adds one by one, and comparing every pixel
+    # with every value costs nothing.
     if jax.default_backend() == "cpu":
         channels = jnp.arange(values.shape[-1])
         return jnp.zeros((values.shape[-1], 256), jnp.int32).at[channels, values].add(1)
@@ -181,7 +182,7 @@ def solarize_add(image: jax.Array, addition: int) -> jax.Array:
 
 
 def color(image: jax.Array, factor: float) -> jax.Array:
-    """Saturation times `factor`: a blend with the grey image. Images of one channel stay as they are."""
+    """Multiplies the saturation by `factor`: a blend with the grey image. Images of one channel stay as they are."""
     if image.shape[-1] == 1:
         return image
     red, green, blue = jnp.moveaxis(image.astype(jnp.float32), -1, 0)
@@ -192,9 +193,9 @@ def color(image: jax.Array, factor: float) -> jax.Array:
 
 
 def contrast(image: jax.Array, factor: float) -> jax.Array:
-    """Distance from a uniform grey times `factor`.
+    """Multiplies the distance from a uniform grey by `factor`.
 
-    That grey should be the mean luma. The original sums the histogram's counts instead, which makes it a 256th of the
+    The grey should be the mean luma. The original sums the histogram's counts instead, which makes it a 256th of the
     number of pixels, at most 255: 5 at 36 x 36, 196 at 224 x 224. Kept, because the paper's runs had it.
     """
     height, width, _ = image.shape
@@ -203,7 +204,7 @@ def contrast(image: jax.Array, factor: float) -> jax.Array:
 
 
 def sharpness(image: jax.Array, factor: float) -> jax.Array:
-    """Distance from the smoothed image times `factor`; the one-pixel border stays, being its own smooth version.
+    """Multiplies the distance from the smoothed image by `factor`; the border of one pixel stays as it is.
 
     The smooth value is the mean over 3 x 3 pixels, the centre counted five times.
     """
@@ -214,7 +215,7 @@ def sharpness(image: jax.Array, factor: float) -> jax.Array:
     return _blend(image.at[1:-1, 1:-1].set(smooth.astype(jnp.uint8)), image, factor)
 
 
-def rotation(angle: jax.Array, height: int, width: int) -> jax.Array:
+def make_rotation(angle: jax.Array, height: int, width: int) -> jax.Array:
     """The matrix of a rotation about the image's centre by `angle` radians."""
     x, y = (width - 1) / 2, (height - 1) / 2
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -222,15 +223,15 @@ def rotation(angle: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def warp(image: jax.Array, matrix) -> jax.Array:
-    """Moves pixels: the output at (x, y) is the input pixel nearest to matrix @ (x, y, 1), the matrix being 2 x 3.
+    """Moves pixels: the output at (x, y) is the input pixel nearest to matrix @ (x, y, 1); the matrix is [2, 3].
 
-    Outside, the image continues as its mirror image, the edge pixel repeated.
+    Outside its borders the image continues as its mirror image, with the edge pixel repeated.
     """
     height, width, _ = image.shape
     x = jnp.arange(width, dtype=jnp.float32)[None, :]
     y = jnp.arange(height, dtype=jnp.float32)[:, None]
     source_x, source_y = (a * x + b * y + c for a, b, c in matrix)
-    return image[_mirrored_index(source_y, height), _mirrored_index(source_x, width)]
+    return image[_mirror_index(source_y, height), _mirror_index(source_x, width)]
 
 
 def cutout(image: jax.Array, key: jax.Array, half_side: int) -> jax.Array:
@@ -242,18 +243,18 @@ def cutout(image: jax.Array, key: jax.Array, half_side: int) -> jax.Array:
     return jnp.where(inside[..., None], jnp.uint8(128), image)
 
 
-def _mirrored_index(position, length):
+def _mirror_index(position, length):
     """Index of the pixel at `position` (pixel centres at whole numbers) in an image mirrored at both of its edges."""
     from_edge = jnp.mod(position + 0.5, 2 * length)
     return jnp.minimum(jnp.minimum(from_edge, 2 * length - from_edge).astype(jnp.int32), length - 1)
 
 
 def _blend(degenerate, image, factor):
-    """What lies at `factor` on the line from the degenerate image (0) to the image (1); clipped and truncated."""
+    """The point `factor` on the line from the degenerate image (0) to the image (1), clipped and truncated."""
     degenerate = degenerate.astype(jnp.float32)
     blended = degenerate + factor * (image.astype(jnp.float32) - degenerate)
     return jnp.clip(blended, 0, 255).astype(jnp.uint8)
 
 
-def _random_sign(key):
+def _draw_sign(key):
     return jnp.where(jax.random.bernoulli(key), 1.0, -1.0)

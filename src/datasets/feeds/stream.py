@@ -1,8 +1,8 @@
 """The feed from disk: Grain's threads or processes read, decode and crop images ahead of the devices.
 
-Which images a batch has, and how each is cropped, depends on the seed, the epoch and the row alone; so it is the same
-for any number of threads, worker processes and hosts. The number of batches that are done is all the state there is:
-reading goes on from any block of any pass, and through the end of a pass into the next one.
+Which images a batch has, and how each is cropped, depends only on the seed, the epoch and the row, so it is the same
+for any number of threads, worker processes and hosts. The only state is the number of finished batches: reading can
+start at any block of any pass, and continues from the end of a pass into the next one.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from parallel import devices
 Item = dict[str, np.ndarray]
 
 _CHUNK = 16
-"""EncodedImages that a thread or a worker hands over at once, at most. One by one, what Grain and the transport between
-processes cost for each is more than half of what decoding does."""
-_QUEUED = 1  # chunks that a worker has handed over to shared memory, besides the one that is being taken
-_ENDLESS = 2**40  # chunks; Grain wants to know how many there are
+"""Images that a thread or a worker hands over at once, at most. Handed over one by one, they would cost Grain and the
+transport between processes more than half of the time that decoding takes."""
+_QUEUED = 1  # chunks that a worker keeps in shared memory, besides the one being taken
+_ENDLESS = 2**40  # chunks; Grain asks how many there are
 
 
 class Stream:
-    """A examples as `config` wants it read."""
+    """The examples of a split, read as the config says."""
 
     def __init__(self, examples: StreamedExamples, config: Any, resize: int | None = None):
-        """Reads nothing yet.
+        """Checks the config; nothing is read yet.
 
         Args:
           examples: the split.
-          config: of the run; `dataset.stream` and `augment.crop_area` are read.
-          resize: what images are evaluated at in place of `dataset.stream.resize`.
+          config: of the run; `dataset.stream` and `augment.crop_area` are used.
+          resize: pixels; shorter side of evaluated images in place of `dataset.stream.resize`.
 
         Raises:
-          UserError: when a field has an impossible value, or the workers more images than shared memory holds.
+          UserError: a field has an impossible value, or the workers need more shared memory than there is.
         """
         stream, crop_area, size = config.dataset.stream, config.augment.crop_area, examples.image_shape[0]
         for field, least in (("threads", 0), ("workers", 0), ("buffer", 1), ("resize", size)):
@@ -61,38 +61,38 @@ class Stream:
         self.buffer = stream.buffer
         self.skipped: set[str] = set()
         self._examples, self._workers = examples, stream.workers
-        self._threads = stream.threads or (1 if stream.workers else usable_cores())
-        self._resize, self._crop_area, self._skip = resize or stream.resize, crop_area, stream.damaged == "skip"
+        self._threads = stream.threads or (1 if stream.workers else count_usable_cores())
+        self._crops = _Crops(examples, resize or stream.resize, crop_area, stream.damaged == "skip")
 
     def __len__(self) -> int:
         return len(self._examples)
 
     def read(self, order: BatchOrder, columns: np.ndarray, epoch: int, block: int) -> Generator[Item, None, None]:
-        """Blocks without end, of one pass after the other; those who stop asking close it.
+        """Yields blocks of one pass after the other, without end; close the generator to stop the reading.
 
         Args:
-          order: over the examples, which say what is read when. Shuffled ones have random crops, decided by seed,
-            epoch and row; the others have the central crop of evaluation.
+          order: says which rows are read when. Shuffled passes have random crops, decided by seed, epoch and row; the
+            others have the central crop of evaluation.
           columns: int `[n]`, which columns of each batch are read.
           epoch: the pass to begin with.
-          block: of that pass.
+          block: the block of that pass to begin with.
 
         Yields:
           For each block `image` uint8 `[steps, n, H, W, 3]`, `label` int32, `index` int32 and `mask` float32 `[steps,
           n]`. Rows that only fill up a batch and images that are skipped have mask 0.
 
         Raises:
-          UserError: when an image cannot be decoded and that is not to be skipped.
+          UserError: an image cannot be decoded, and `dataset.stream.damaged` is not skip.
         """
-        chunks = _Chunks(order, columns, epoch * len(order) + block)
-        items = iter(self._dataset(chunks, _Load(self._examples, self._resize, self._crop_area, self._skip)))
+        chunks = _Chunks(order, columns, epoch * len(order) + block, self._crops)
+        items = iter(self._open_dataset(chunks))
         try:
             while True:
                 rows, mask, _ = order.block(epoch, block)
                 rows, mask = rows[:, columns], mask[:, columns]
                 parts = [next(items) for _ in range(chunks.of_block)]
                 image, decoded = (np.concatenate([part[name] for part in parts]) for name in ("image", "decoded"))
-                del parts  # their shared memory
+                del parts  # frees their shared memory
                 decoded = decoded.reshape(rows.shape)
                 for row in rows[(mask > 0) & ~decoded].tolist():
                     self.skipped.add(self._examples.encoded.name(int(self._examples.rows[row])))
@@ -106,29 +106,29 @@ class Stream:
         finally:
             items.close()
 
-    def _dataset(self, chunks: _Chunks, load: _Load) -> Any:
-        """Grain's dataset; its threads and processes take one chunk after the other, and give them back in order."""
+    def _open_dataset(self, chunks: _Chunks) -> Any:
+        """Grain's dataset; its threads and processes take one chunk after the other and return them in order."""
         import grain
 
         ahead = self.buffer * chunks.of_block
         each = -(-ahead // self._workers) if self._workers else max(ahead, 2 * self._threads)
         read_ahead = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=each)
-        dataset = grain.MapDataset.source(chunks).map(load).to_iter_dataset(read_ahead)
+        dataset = grain.MapDataset.source(chunks).to_iter_dataset(read_ahead)
         if self._workers:
-            if not flags.FLAGS.is_parsed():  # Grain reads absl's flags, which not every program has
+            if not flags.FLAGS.is_parsed():  # Grain reads absl's flags, which not every program parses
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(self._workers, per_worker_buffer_size=_QUEUED)
-            dataset = dataset.mp_prefetch(options, _end_with_the_parent)
+            dataset = dataset.mp_prefetch(options, _end_with_parent)
         return dataset
 
 
-def usable_cores() -> int:
-    """The cores that this process may use, which a cluster makes fewer than the machine has."""
+def count_usable_cores() -> int:
+    """How many cores this process may use; on a cluster these may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _end_with_the_parent(*_: int) -> None:
-    """In a worker: it must not outlive a parent that was killed, nor keep its shared memory."""
+def _end_with_parent(*_: int) -> None:
+    """Ends a worker when its parent was killed, so that it does not live on and keep shared memory."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -140,7 +140,7 @@ def _end_with_the_parent(*_: int) -> None:
 
 
 def _check_shared_memory(workers: int, each: int) -> None:
-    """Refuses more workers than shared memory holds images for: the kernel would end the process without a word."""
+    """Refuses workers whose images exceed the shared memory: the kernel would kill the process without a message."""
     if os.path.isdir("/dev/shm") and workers * each > (free := shutil.disk_usage("/dev/shm").free):
         raise UserError(
             f"dataset.stream.workers is {workers}; they need {workers * each / 1e6:.0f} MB of shared memory, and "
@@ -148,91 +148,83 @@ def _check_shared_memory(workers: int, each: int) -> None:
         )
 
 
-class _Chunk(NamedTuple):
-    """Some rows of a block: int32 `[k]`, whether each is to be read, and seed and epoch of random crops or None."""
-
-    rows: np.ndarray
-    wanted: np.ndarray
-    crops: tuple[int, int] | None
-
-
 class _Chunks:
-    """The blocks of all passes from `first` on, cut into chunks of nearly equal size, as Grain's source.
+    """Grain's source: the blocks of all passes from `first` on, cut into chunks of nearly equal size, read and cropped.
+
+    Every thread reads from it, and every process from a copy.
 
     Attributes:
       of_block: chunks in a block.
     """
 
-    def __init__(self, order: BatchOrder, columns: np.ndarray, first: int):
-        self._order, self._columns, self._first = order, columns, first
+    def __init__(self, order: BatchOrder, columns: np.ndarray, first: int, crops: _Crops):
+        self._order, self._columns, self._first, self._crops = order, columns, first, crops
         self._size = order.steps * len(columns)
         self.of_block = -(-self._size // _CHUNK)
 
     def __len__(self) -> int:
         return _ENDLESS
 
-    def __getitem__(self, i: Any) -> _Chunk:
+    def __getitem__(self, i: Any) -> Item:
         block, chunk = divmod(i, self.of_block)
         epoch, block = divmod(self._first + block, len(self._order))
-        rows, mask, _ = self._order.block(epoch, block)
         part = slice(chunk * self._size // self.of_block, (chunk + 1) * self._size // self.of_block)
-        seed = self._order.seed
-        return _Chunk(
-            rows[:, self._columns].ravel()[part],
-            mask[:, self._columns].ravel()[part] > 0,
-            None if seed is None else (seed, epoch),
-        )
-
-
-class _Load:
-    """From rows to their cropped images; a copy of it works in every thread and process."""
-
-    def __init__(self, examples: StreamedExamples, resize: int, crop_area: float, skip: bool):
-        self._encoded, self._rows, self._shape = examples.encoded, examples.rows, examples.image_shape
-        self._resize, self._crop_area, self._skip = resize, crop_area, skip
-
-    def __call__(self, chunk: _Chunk) -> Item:
-        image, decoded = np.zeros((len(chunk.rows), *self._shape), np.uint8), np.zeros(len(chunk.rows), bool)
-        for i in np.flatnonzero(chunk.wanted).tolist():
-            row = int(chunk.rows[i])
-            try:
-                image[i], decoded[i] = self._crop(row, chunk.crops), True
-            except (decoding.DamagedImage, OSError) as error:
-                if not self._skip:
-                    raise UserError(
-                        f"{self._encoded.name(int(self._rows[row]))} cannot be decoded ({error}); mend or remove it, "
-                        "or set dataset.stream.damaged=skip"
-                    ) from None
+        rows, mask = (array[:, self._columns].ravel()[part] for array in self._order.block(epoch, block)[:2])
+        image = np.zeros((len(rows), *self._crops.examples.image_shape), np.uint8)
+        decoded = np.zeros(len(rows), bool)
+        for place in np.flatnonzero(mask).tolist():
+            crop = self._crops.read(int(rows[place]), self._order.seed, epoch)
+            if crop is not None:
+                image[place], decoded[place] = crop, True
         return {"image": image, "decoded": decoded}
 
-    def _crop(self, row: int, crops: tuple[int, int] | None) -> np.ndarray:
-        data, size = self._encoded.read(int(self._rows[row])), self._shape[0]
-        if crops is None:
-            return decoding.crop_for_evaluation(data, self._resize, size)
-        return decoding.crop_for_training(data, size, self._crop_area, np.random.default_rng([*crops, row]))
+
+class _Crops(NamedTuple):
+    """Reads the crops of single rows."""
+
+    examples: StreamedExamples
+    resize: int
+    crop_area: float
+    skip: bool
+
+    def read(self, row: int, seed: int | None, epoch: int) -> np.ndarray | None:
+        """The random crop of that seed and epoch, or the central one without a seed; None if the image is skipped."""
+        encoded, place, size = self.examples.encoded, int(self.examples.rows[row]), self.examples.image_shape[0]
+        try:
+            data = encoded.read(place)
+            if seed is None:
+                return decoding.crop_for_evaluation(data, self.resize, size)
+            return decoding.crop_for_training(data, size, self.crop_area, np.random.default_rng([seed, epoch, row]))
+        except (decoding.DamagedImage, OSError) as error:
+            if self.skip:
+                return None
+            raise UserError(
+                f"{encoded.name(place)} cannot be decoded ({error}); repair or remove it, or set "
+                "dataset.stream.damaged=skip"
+            ) from None
 
 
 class StreamedFeed(Feed):
-    """EncodedImages are read and decoded while the devices work; each process reads the part of a batch it holds.
+    """Reads and decodes images while the devices work; each process reads its own part of a batch.
 
-    Reading goes on through the end of a pass into the next one, so that its first batches are there when it begins.
+    At the end of a pass, reading continues with the next one, whose first batches are then ready when it begins.
     """
 
     def __init__(self, stream: Stream, seed: int, mesh: jax.sharding.Mesh):
         self._stream, self._seed, self._mesh = stream, seed, mesh
-        self._spread = devices.batch_sharding(mesh)
+        self._sharding = devices.batch_sharding(mesh)
         self.ahead, self.skipped = stream.buffer, stream.skipped
         self._reading: Generator[Item, None, None] | None = None
-        self._next: tuple[BatchOrder, int, int] | None = None  # the epoch and the block that `_reading` gives next
+        self._next: tuple[BatchOrder, int, int] | None = None  # order, epoch and block that `_reading` yields next
 
     def read_epoch(self, epoch: int, batch_size: int, steps: int, done: int = 0) -> Iterator[Block]:
         """See `Feed.read_epoch`."""
-        yield from self._pass(BatchOrder(len(self._stream), batch_size, steps, self._seed), epoch, done // steps)
+        yield from self._read_pass(BatchOrder(len(self._stream), batch_size, steps, self._seed), epoch, done // steps)
 
     def read_in_order(self, batch_size: int) -> Iterator[Block]:
         """See `Feed.read_in_order`; a block is one batch."""
         shared = -(-min(batch_size, len(self._stream)) // self._mesh.size) * self._mesh.size
-        yield from self._pass(BatchOrder(len(self._stream), shared, 1, None), 0, 0)
+        yield from self._read_pass(BatchOrder(len(self._stream), shared, 1, None), 0, 0)
 
     def close(self) -> None:
         """See `Feed.close`."""
@@ -240,24 +232,24 @@ class StreamedFeed(Feed):
             self._reading.close()
         self._reading = self._next = None
 
-    def _pass(self, order: BatchOrder, epoch: int, first: int) -> Iterator[Block]:
+    def _read_pass(self, order: BatchOrder, epoch: int, first: int) -> Iterator[Block]:
         shape = order.steps, order.batch_size
-        mine = _columns(self._spread, shape)
+        mine = _find_columns(self._sharding, shape)
         for number in range(first, len(order)):
             if self._reading is None or self._next != (order, epoch, number):
                 self.close()
                 self._reading = self._stream.read(order, mine, epoch, number)
             batches = next(self._reading)
             ends = number + 1 == len(order)
-            # BatchOrder in order are all the same, whatever the epoch.
+            # Passes without a seed are all the same, whatever the epoch.
             self._next = (order, epoch + (ends and order.seed is not None), 0 if ends else number + 1)
             yield Block(
-                Stacked({name: self._spread_out(array, mine, shape) for name, array in batches.items()}),
+                Stacked({name: self._place_block(array, mine, shape) for name, array in batches.items()}),
                 order.block(epoch, number)[2],
             )
 
-    def _spread_out(self, local: np.ndarray, mine: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
-        """The array `[steps, B, ...]` of which this process has the columns `mine`."""
+    def _place_block(self, local: np.ndarray, mine: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
+        """The array `[steps, B, ...]` on all devices, of which this process holds the columns `mine`."""
 
         def part(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index is not None  # as every device holds some columns
@@ -265,10 +257,10 @@ class StreamedFeed(Feed):
             start = int(np.searchsorted(mine, first))
             return local[:, start : start + last - first]
 
-        return jax.make_array_from_callback((*shape, *local.shape[2:]), self._spread, part)
+        return jax.make_array_from_callback((*shape, *local.shape[2:]), self._sharding, part)
 
 
-def _columns(sharding: jax.sharding.NamedSharding, shape: tuple[int, ...]) -> np.ndarray:
-    """Which columns of `[steps, B]` lie on this process's devices, ascending."""
+def _find_columns(sharding: jax.sharding.NamedSharding, shape: tuple[int, ...]) -> np.ndarray:
+    """The columns of `[steps, B]` on this process's devices, ascending."""
     parts = (index[1] for index in sharding.addressable_devices_indices_map(shape).values() if index)
     return np.unique(np.concatenate([np.arange(shape[1])[part] for part in parts]))

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: Google's ViT, Hugging Face's ConvNeXt V2 and ViT, and our own runs."""
+"""Loads trained weights: Google's ViT, Hugging Face's ConvNeXt V2 and ViT, and those of our own runs."""
 
 from __future__ import annotations
 
@@ -12,46 +12,48 @@ import numpy as np
 from flax import traverse_util
 
 from errors import UserError
-from networks.pretrained.layouts import Google, HuggingFace, Layout, Ours, Path, Slot
-from networks.pretrained.pixels import absorb_pixel_scale, read_pixel_scale
-from networks.pretrained.positions import resize_positions
+from networks.pretrained.adaptation import absorb_pixel_scale, read_pixel_scale, resize_positions
+from networks.pretrained.layouts import Google, HuggingFace, Layout, Path, Slot
 
 Tensors = Mapping[str, np.ndarray]
+_FIRST_LAYERS = {"vit": "patch", "convnextv2": "stem"}
 
 
 def load_pretrained(
     path: str | pathlib.Path, params: Mapping[str, Any], num_heads: int | None = None, new_head: bool = False
 ) -> dict[str, Any]:
-    """The parameters of a network, read from a file. Nothing is unpickled.
+    """Reads the parameters of a network from a file; nothing is unpickled.
 
-    Google's networks want `network.activation` gelu_tanh; Hugging Face's gelu, our default. Both want pixels in [-1, 1]
-    unless a `preprocessor_config.json` beside Hugging Face's file says otherwise: then the first convolution takes over
-    the difference.
+    Google's networks need `network.activation` gelu_tanh, Hugging Face's gelu, our default. Both expect pixels in
+    [-1, 1], unless a `preprocessor_config.json` beside Hugging Face's file says otherwise: then the first convolution
+    absorbs the difference.
 
     Args:
-      path: a ViT of Google's (`.npz`) or a network of Hugging Face's (`.safetensors`).
+      path: Google's file of a ViT (`.npz`) or Hugging Face's file of a network (`.safetensors`).
       params: the parameters of the same network, made by `init` (or `jax.eval_shape` of it).
       num_heads: of a ViT.
-      new_head: whether the head is that of `params`, whatever the file holds: for fine-tuning on other classes.
+      new_head: whether to keep the head of `params`, whatever the file holds: for fine-tuning on other classes.
 
     Returns:
       A tree like `params` with the values of the file. Position embeddings are resized to the network's grid.
 
     Raises:
-      UserError: the file cannot be read, or does not fit; one line lists every weight that is missing, left over or of
+      UserError: the file cannot be read, or does not fit; one line lists every weight that is missing, left over or has
         another shape.
     """
     path = pathlib.Path(path)
-    family = "vit" if "patch" in params else "convnextv2"
+    family = next((name for name, first in _FIRST_LAYERS.items() if first in params), None)
+    if family is None:
+        raise UserError(f"pretrained: {path} is no run; files of weights are for ViT and ConvNeXt V2 only")
     if path.suffix == ".npz":
         if family != "vit":
             raise UserError(f"pretrained: {path} is a file of Google's ViT, and the network is a ConvNeXt V2")
         tensors = _read_npz(path)
-        return fit(tensors, params, Google(tensors, num_heads or _heads_in(tensors)), path, new_head)
+        return fit(tensors, params, Google(tensors, num_heads or _count_heads(tensors)), path, new_head)
     if path.suffix == ".safetensors":
         tensors, scale = _read_safetensors(path), read_pixel_scale(path)
         loaded = fit(tensors, params, HuggingFace(family, tensors), path, new_head)
-        first = "patch" if family == "vit" else "stem"
+        first = _FIRST_LAYERS[family]
         return loaded | {first: absorb_pixel_scale(loaded[first], scale)} if scale else loaded
     raise UserError(f"pretrained: {path} is neither an .npz nor a .safetensors file, nor a run or a checkpoint of one")
 
@@ -59,9 +61,9 @@ def load_pretrained(
 def from_checkpoint(
     tree: Mapping[str, Any], params: Mapping[str, Any], path: str | pathlib.Path, new_head: bool = False
 ) -> dict[str, Any]:
-    """The parameters of a network from a checkpoint of ours, which `path` names; see load_pretrained."""
+    """The parameters of a network from a checkpoint of one of our runs, at `path`; see load_pretrained."""
     tensors = {"/".join(place): value for place, value in traverse_util.flatten_dict(dict(tree)).items()}
-    return fit(tensors, params, Ours(), path, new_head)
+    return fit(tensors, params, Layout(), path, new_head)
 
 
 def fit(
@@ -73,8 +75,8 @@ def fit(
       tensors: all weights of the file, by name.
       params: the network's parameters.
       layout: how the file names and lays them out.
-      path: of the file, for its errors.
-      new_head: whether the head is that of `params`.
+      path: of the file, for the error messages.
+      new_head: whether to keep the head of `params`.
     """
     converted: dict[Path, Any] = {}
     taken, missing, misshapen = set(), [], []
@@ -82,12 +84,12 @@ def fit(
         if new_head and place[0] == "head":
             converted[place] = template
             continue
-        slot = layout.slot(place, template.shape)
+        slot = layout.find_slot(place, template.shape)
         if slot is None or slot.name not in tensors:
-            missing.append(f"{'/'.join(place)} ({slot.name if slot else 'which such files do not have'})")
+            missing.append(f"{'/'.join(place)} ({slot.name if slot else 'such files do not have it'})")
             continue
         taken.add(slot.name)
-        value = _in_place(tensors[slot.name], slot, template.shape, place == ("position",), "class_token" in params)
+        value = _rearrange(tensors[slot.name], slot, template.shape, place == ("position",), "class_token" in params)
         if value is None:
             squares = ", as only square grids are resized" if place == ("position",) else ""
             misshapen.append(f"{slot.name} is {tensors[slot.name].shape} and should be {slot.shape}{squares}")
@@ -104,10 +106,10 @@ def fit(
     return traverse_util.unflatten_dict(converted)
 
 
-def _in_place(
+def _rearrange(
     tensor: np.ndarray, slot: Slot, shape: tuple[int, ...], is_position: bool, class_token: bool
 ) -> np.ndarray | None:
-    """The tensor in our layout; None if its shape is wrong."""
+    """Brings a tensor into our layout; None if its shape is wrong."""
     if is_position and tensor.ndim == 3 and tensor.shape[::2] == shape[::2]:
         return resize_positions(tensor, shape[1], class_token)
     return tensor.transpose(slot.axes).reshape(shape) if tensor.shape == slot.shape else None
@@ -118,8 +120,8 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             tensors = dict(file)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from None
-    # NumPy knows no bfloat16 and stores it as two bytes of anything.
+        raise _explain_unreadable(path, error) from None
+    # NumPy has no bfloat16 and stores it as two raw bytes.
     return {
         name: array.view(ml_dtypes.bfloat16) if array.dtype == np.dtype("V2") else array
         for name, array in tensors.items()
@@ -133,14 +135,14 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error) from None
+        raise _explain_unreadable(path, error) from None
 
 
-def _unreadable(path: pathlib.Path, error: Exception) -> UserError:
+def _explain_unreadable(path: pathlib.Path, error: Exception) -> UserError:
     return UserError(f"pretrained: there is no file {path}" if not path.exists() else f"cannot read {path}: {error}")
 
 
-def _heads_in(tensors: Tensors) -> int:
+def _count_heads(tensors: Tensors) -> int:
     return next((array.shape[1] for name, array in tensors.items() if name.endswith("query/kernel")), 1)
 
 

@@ -1,14 +1,14 @@
-"""How others name and lay out the weights of our networks: Hugging Face and Google.
+"""How Hugging Face and Google name and lay out the weights of our networks.
 
-Hugging Face's names are those in the file, which `save_pretrained` keeps stable; a loaded model's `state_dict` has
-others. Google's are those of the original ViT and AugReg (pre-Linen numbering) or of big_vision (Linen numbering).
+Hugging Face's names are those in the file, which `save_pretrained` keeps stable; the `state_dict` of a loaded model has
+other names. Google's are those of the original ViT and AugReg (pre-Linen numbering) or of big_vision (Linen numbering).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 Path = tuple[str, ...]  # of a parameter in our tree
 Shape = tuple[int, ...]
@@ -20,7 +20,7 @@ class Slot(NamedTuple):
     Attributes:
       name: in the file.
       shape: in the file.
-      axes: how the file's axes are permuted into ours, before a reshape merges what the file keeps apart.
+      axes: permutes the file's axes into ours, before a reshape merges axes that the file keeps apart.
     """
 
     name: str
@@ -28,22 +28,24 @@ class Slot(NamedTuple):
     axes: tuple[int, ...]
 
 
-class Layout(Protocol):
-    """The names of one kind of file."""
+class Layout:
+    """The names of one kind of file; this one is a checkpoint of one of our runs."""
 
-    def slot(self, path: Path, shape: Shape) -> Slot | None:
-        """Where our parameter at `path`, of `shape`, is kept; None if such files have no place for it."""
+    def find_slot(self, path: Path, shape: Shape) -> Slot | None:
+        """Where such a file keeps our parameter at `path`, of `shape`; None if it has no place for it."""
+        return Slot("/".join(path), shape, tuple(range(len(shape))))
 
     def belongs_to_head(self, name: str) -> bool:
-        """Whether a weight comes after the embeddings: of the head, or of a layer before it that ours does without."""
+        """Whether a weight comes after the embeddings: in the head, or in a layer before it that our networks lack."""
+        return name.startswith("head/")
 
 
-class HuggingFace:
+class HuggingFace(Layout):
     """ConvNextV2ForImageClassification and ViTForImageClassification, or the same without a head.
 
     Args:
       family: `convnextv2` or `vit`.
-      names: of the file's weights; the models without a head leave out the prefix.
+      names: of the file's weights; models without a head leave out the prefix.
     """
 
     _MODULES: Mapping[str, Mapping[str, str]] = {
@@ -83,7 +85,7 @@ class HuggingFace:
         self._modules = self._MODULES[family]
         self._prefix = f"{family}." if any(name.startswith(f"{family}.") for name in names) else ""
 
-    def slot(self, path: Path, shape: Shape) -> Slot | None:
+    def find_slot(self, path: Path, shape: Shape) -> Slot | None:
         """See Layout."""
         if len(path) == 1:
             return Slot(self._prefix + self._WHOLE_NAMES[path[0]], shape, (0, 1, 2))
@@ -108,7 +110,7 @@ class HuggingFace:
         return (shape[3], shape[2], *shape[:2]), (2, 3, 1, 0)
 
 
-class Google:
+class Google(Layout):
     """The Vision Transformer of `vision_transformer` and big_vision.
 
     Args:
@@ -130,7 +132,7 @@ class Google:
         r"pool/mlp/project": r"MAPHead_0/MlpBlock_0/Dense_1",
         r"head": r"head",
     }
-    # The original numbers the modules of a block together, Linen each kind for itself.
+    # The original numbers all modules of a block together, Linen each kind separately.
     _LINEN: Mapping[str, str] = {
         "MultiHeadDotProductAttention_1": "MultiHeadDotProductAttention_0",
         "LayerNorm_2": "LayerNorm_1",
@@ -145,7 +147,7 @@ class Google:
         found = [name for name in self._POSITIONS if self._prefix + name in names]
         self._whole_names = {"class_token": "cls", "position": [*found, self._POSITIONS[0]][0]}
 
-    def slot(self, path: Path, shape: Shape) -> Slot | None:
+    def find_slot(self, path: Path, shape: Shape) -> Slot | None:
         """See Layout."""
         if path in (("class_token",), ("position",)):
             return Slot(self._prefix + self._whole_names[path[0]], shape, (0, 1, 2))
@@ -157,32 +159,20 @@ class Google:
         if self._linen and path[0].startswith("block"):
             for numbered, linen in self._LINEN.items():
                 module = module.replace(numbered, linen)
-        shape = self._with_heads(path, shape)
+        shape = self._split_heads(path, shape)
         return Slot(f"{self._prefix}{module}/{path[-1]}", shape, tuple(range(len(shape))))
 
     def belongs_to_head(self, name: str) -> bool:
         """See Layout."""
         return name.removeprefix(self._prefix).startswith(("head/", "pre_logits/"))
 
-    def _with_heads(self, path: Path, shape: Shape) -> Shape:
+    def _split_heads(self, path: Path, shape: Shape) -> Shape:
         if "attention" not in path:
             return shape
         heads = (self._num_heads, shape[0] // self._num_heads)
         if path[-2] == "out":
             return shape if path[-1] == "bias" else (*heads, shape[1])
         return heads if path[-1] == "bias" else (shape[0], *heads)
-
-
-class Ours:
-    """A checkpoint of a run of ours."""
-
-    def slot(self, path: Path, shape: Shape) -> Slot:
-        """See Layout."""
-        return Slot("/".join(path), shape, tuple(range(len(shape))))
-
-    def belongs_to_head(self, name: str) -> bool:
-        """See Layout."""
-        return name.startswith("head/")
 
 
 def _translate(module: str, modules: Mapping[str, str]) -> str | None:

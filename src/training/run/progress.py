@@ -3,11 +3,11 @@
 import collections
 import sys
 import time
-from typing import Any
 
 import jax
 from tqdm import tqdm
 
+from gwa.rules import Record
 from parallel.processes import is_main
 
 
@@ -47,7 +47,7 @@ class Progress:
         if len(self._pending) > self.LAG:
             self._show(*self._pending.popleft())
 
-    def show_epoch(self, record: dict[str, Any]) -> None:
+    def show_epoch(self, record: Record) -> None:
         """Shows what is still pending of an epoch that has ended, or prints the line of the epoch."""
         if self._bar is None:
             self._steps += sum(steps for _, steps, _ in self._pending)
@@ -82,7 +82,7 @@ class Progress:
             print(line, flush=True)
         self._told, self._steps_told = time.monotonic(), self._steps
 
-    def _line(self, record: dict[str, Any]) -> str:
+    def _line(self, record: Record) -> str:
         shown = {
             "loss": ("train_loss", "{:.4f}"),
             "training accuracy": ("train_accuracy", "{:.3f}"),

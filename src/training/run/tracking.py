@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from errors import UserError
+from gwa.rules import Record
 from parallel.processes import is_main
 
 _MODES = ("disabled", "offline", "online")
@@ -36,7 +37,7 @@ class Tracking:
         if self._run is not None:
             self._attempt(self._run.finish)
 
-    def log(self, record: dict[str, Any]) -> None:
+    def log(self, record: Record) -> None:
         """Logs the record of an epoch, without fields that are None."""
         if self._run is not None:
             values = {name: value for name, value in record.items() if value is not None}

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from photographs import read_samples
 from PIL import Image, ImageCms
-from sklearn.datasets import load_sample_images
 
 from datasets.feeds import decoding
 from datasets.feeds.decoding import DamagedImage, crop_for_evaluation, crop_for_training, decode, draw_crop_window
-from datasets.feeds.jpeg import read_header, upper_rows
+from datasets.feeds.jpeg import cut_below, read_header
 
-PHOTOGRAPH = Image.fromarray(load_sample_images().images[0])  # 640 x 427
+PHOTOGRAPH = read_samples()[0]  # 640 x 427
 SMALL = PHOTOGRAPH.resize((150, 101))
 
 
@@ -104,7 +104,7 @@ def test_pixels_are_pillows(kind, capfd):
 
 
 def test_opencv_reads_ordinary_jpegs(monkeypatch):
-    monkeypatch.delattr(decoding, "_with_pillow")
+    monkeypatch.delattr(decoding, "_decode_with_pillow")
     kinds = "jpeg", "grey jpeg", "progressive jpeg", "jpeg with restarts", "rotated jpeg", "jpeg with a thumbnail"
     for kind in kinds:
         decode(KINDS[kind])
@@ -145,7 +145,7 @@ def test_what_is_no_image_is_damaged(data):
     kind=st.sampled_from(["jpeg", "progressive jpeg", "png", "gif", "cmyk jpeg"]),
     flips=st.integers(1, 20),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_flipped_bytes_give_pixels_or_damage_twice_the_same(seed, kind, flips):
     rng = np.random.default_rng(seed)
     data = np.frombuffer(KINDS[kind], np.uint8).copy()
@@ -161,7 +161,7 @@ def test_flipped_bytes_give_pixels_or_damage_twice_the_same(seed, kind, flips):
 
 
 @given(data=st.binary(max_size=300), start=st.sampled_from([b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xc0\x00\x11\x08"]))
-@settings(deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_random_bytes_are_damaged(data, start):
     with pytest.raises(DamagedImage):
         decode(start + data)
@@ -169,21 +169,22 @@ def test_random_bytes_are_damaged(data, start):
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
-def test_upper_rows_hold_the_same_pixels(mode, subsampling, monkeypatch, capfd):
-    monkeypatch.delattr(decoding, "_with_pillow")
+def test_a_file_cut_below_a_row_holds_the_same_pixels(mode, subsampling, monkeypatch, capfd):
+    monkeypatch.delattr(decoding, "_decode_with_pillow")
     data = encoded(SMALL.convert(mode), subsampling=subsampling)
     header, full = read_header(data), decode(data)
     assert (header.height, header.width) == full.shape[:2]
     for reduction in (1, 2, 4, 8):
-        full = decoding._with_opencv(data, reduction)
+        full = decoding._decode_with_opencv(data, reduction)
         for rows in range(1, 102):
-            part = decoding._with_opencv(data, reduction, upper_rows(data, header, rows))
+            part = decoding._decode_with_opencv(data, reduction, cut_below(data, header, rows))
             whole = -(-rows // reduction)
             assert len(part) <= -(-(rows + 8) // reduction) or rows > 92
             assert np.array_equal(part[:whole], full[:whole]), (reduction, rows)
     assert capfd.readouterr() == ("", "")
 
 
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 3000), width=st.integers(1, 3000), least_area=st.floats(0.01, 1), seed=st.integers(0, 2**32)
 )
@@ -237,7 +238,7 @@ def test_training_crops_are_those_of_the_full_image(side):
     for seed in range(12):
         draws = np.random.default_rng(seed).random((10, 4))
         top, left, height, width = draw_crop_window(image.height, image.width, 0.05, draws)
-        r = decoding._reduction(min(height, width), 96)
+        r = decoding._choose_reduction(min(height, width), 96)
         box = [round(edge / r) * r for edge in (left, top, left + width, top + height)]
         box[2:] = min(box[2], image.width), min(box[3], image.height)
         reference = np.asarray(image.resize((96, 96), Image.Resampling.BILINEAR, box)).astype(float)

@@ -1,14 +1,15 @@
-"""The resident feed: every row once per epoch, whatever the sizes."""
+"""Batches and their order: every row once per epoch, whatever the sizes."""
 
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.feeds.batches import gather
 from datasets.feeds.order import cut_into_blocks, cut_into_one_block, shuffle_rows
 
 
+@settings(max_examples=60)
 @given(size=st.integers(1, 60), batch_size=st.integers(1, 20), steps=st.integers(1, 7), epoch=st.integers(1, 3))
 def test_blocks_hold_every_row_once(size, batch_size, steps, epoch):
     order = shuffle_rows(size, seed=5, epoch=epoch)
@@ -23,6 +24,7 @@ def test_blocks_hold_every_row_once(size, batch_size, steps, epoch):
     assert all(((block >= 0) & (block < size)).all() for block in rows)
 
 
+@settings(max_examples=60)
 @given(size=st.integers(1, 60), batch_size=st.integers(1, 70), num_devices=st.integers(1, 8))
 def test_one_block_is_shared_by_all_devices(size, batch_size, num_devices):
     rows, mask = cut_into_one_block(np.arange(size)[::-1], batch_size, num_devices)

@@ -13,7 +13,7 @@ import scipy.ndimage
 import scipy.stats
 from hypothesis import given, settings
 
-from datasets.feeds.randaugment import MAX_MAGNITUDE, operations, randaugment
+from datasets.feeds.randaugment import MAX_MAGNITUDE, build_operations, randaugment
 
 SIGNED = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
@@ -24,7 +24,7 @@ def random_image(height=23, width=18, channels=3, seed=0):
 
 
 def apply(name, magnitude, image, seed=0):
-    result = operations(magnitude)[name](jnp.asarray(image), jax.random.key(seed))
+    result = build_operations(magnitude)[name](jnp.asarray(image), jax.random.key(seed))
     assert result.shape == image.shape
     assert result.dtype == jnp.uint8
     return np.asarray(result)
@@ -37,7 +37,7 @@ def assert_truncated(actual, exact, slack=1e-3):
 
 
 def test_there_are_seventeen_operations_and_the_range_of_magnitudes_is_ten():
-    assert len(operations(MAX_MAGNITUDE)) == 17
+    assert len(build_operations(MAX_MAGNITUDE)) == 17
     assert MAX_MAGNITUDE == 10
 
 
@@ -177,7 +177,7 @@ def test_translation_continues_with_the_mirror_image(magnitude, shift):
 def test_cutout_covers_a_square_around_a_uniform_pixel(magnitude, half_side):
     height, width, num_keys = 20, 14, 4000
     image = jnp.zeros((height, width, 1), jnp.uint8)
-    cutout = operations(magnitude)["cutout"]
+    cutout = build_operations(magnitude)["cutout"]
     covered = np.asarray(jax.vmap(lambda key: cutout(image, key))(jax.random.split(jax.random.key(0), num_keys)))[
         ..., 0
     ]
@@ -221,11 +221,11 @@ DRAWN_IMAGE = random_image(19, 18) // 2 + 60  # large and dull enough that no tw
 def apply_all():
     """A function from an image to the results of all operations with both signs: {name: [one or two images]}."""
     sign_keys = [jax.random.key(seed) for seed in range(2)]
-    run = jax.jit(lambda image, key: [f(image, key) for f in operations(MAGNITUDE).values()])
+    run = jax.jit(lambda image, key: [f(image, key) for f in build_operations(MAGNITUDE).values()])
 
     def results(image):
         both = [run(jnp.asarray(image), key) for key in sign_keys]
-        named = {name: [np.asarray(b[i]) for b in both] for i, name in enumerate(operations(MAGNITUDE))}
+        named = {name: [np.asarray(b[i]) for b in both] for i, name in enumerate(build_operations(MAGNITUDE))}
         return {name: pair if name in SIGNED else pair[:1] for name, pair in named.items() if name != "cutout"}
 
     assert all(len({r.tobytes() for r in results(DRAWN_IMAGE)[name]}) == 2 for name in SIGNED)
@@ -241,7 +241,7 @@ def draw(num_ops, num_keys):
 def test_every_operation_is_drawn_equally_often(apply_all):
     names = {image.tobytes(): name for name, images in apply_all(DRAWN_IMAGE).items() for image in images}
     assert len(names) == 11 + 2 * len(SIGNED)  # all different, so that a result names its operation
-    counts = dict.fromkeys(operations(MAGNITUDE), 0)
+    counts = dict.fromkeys(build_operations(MAGNITUDE), 0)
     for image in draw(num_ops=1, num_keys=3400):
         name = names.get(image.tobytes(), "cutout")
         assert name != "cutout" or np.all((image == DRAWN_IMAGE) | (image == 128))

@@ -27,7 +27,7 @@ def examples(tmp_path):
     return folders.load(str(image_folder.write(tmp_path, splits=["train"], per_class=25)), 24).train
 
 
-PICTURE = cv2.imencode(".jpg", np.zeros((30, 30, 3), np.uint8))[1].tobytes()
+IMAGE = cv2.imencode(".jpg", np.zeros((30, 30, 3), np.uint8))[1].tobytes()
 
 
 def config_of(**fields):
@@ -91,7 +91,7 @@ def test_reading_goes_on_from_any_block_and_into_the_next_pass(examples, fields)
 def test_the_last_block_is_not_waited_for_by_the_next_pass(examples, monkeypatch):
     """The first images of a pass are read while the end of the one before is in use."""
     asked = []
-    monkeypatch.setattr(type(examples.encoded), "read", lambda self, row: asked.append(row) or PICTURE)
+    monkeypatch.setattr(type(examples.encoded), "read", lambda self, row: asked.append(row) or IMAGE)
     following = shuffle_rows(75, seed=3, epoch=3)[:10].tolist()
     stream = Stream(examples, config_of(threads=1))
     with contextlib.closing(stream.read(BatchOrder(75, 20, 2, 3), np.arange(20), 2, 1)) as reading:

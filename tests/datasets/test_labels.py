@@ -1,19 +1,20 @@
-"""Label noise, subsets and validation splits: shares counted by hand, and properties for any labels."""
+"""Label noise, subsets, validation splits and chosen classes: shares counted by hand, properties for any labels."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml_collections import ConfigDict
 
 import datasets
 from configs import base
-from datasets.labels import corrupt_labels, draw_stratified
+from datasets.examples import Examples
+from datasets.labels import corrupt_labels, draw_stratified, keep_classes, map_classes
 from errors import UserError
 
 labels_of_any_set = st.lists(st.integers(0, 6), min_size=1, max_size=200).map(np.array)
 
 
+@settings(max_examples=50)
 @given(labels=labels_of_any_set, share=st.floats(0, 1), seed=st.integers(0, 5))
 def test_stratified(labels, share, seed):
     count = round(share * len(labels))
@@ -37,6 +38,7 @@ def test_stratified_draws_every_row_equally_often():
     assert drawn.sum() == 8000
 
 
+@settings(max_examples=50)
 @given(labels=labels_of_any_set, rate=st.floats(0, 1))
 def test_symmetric_noise_makes_exactly_its_share_wrong(labels, rate):
     noisy = corrupt_labels(labels, 7, "symmetric", rate, seed=0)
@@ -85,15 +87,15 @@ def test_impossible_noise(arguments, message):
         corrupt_labels(np.zeros(5, int), *arguments, seed=0)
 
 
-def digits(**fields) -> ConfigDict:
+def build_digits(**fields):
     config = base.get_config().dataset
     config.update({"name": "digits", **fields})
-    return config
+    return datasets.build(config)
 
 
 def test_build_applies_noise_subset_and_split():
     noise = {"kind": "symmetric", "rate": 0.2}
-    splits = datasets.build(digits(label_noise=noise, train_examples=1000, val_fraction=0.1))
+    splits = build_digits(label_noise=noise, train_examples=1000, val_fraction=0.1)
     assert (len(splits.train), len(splits.val)) == (900, 100)
     assert not set(splits.train.rows) & set(splits.val.rows)
     for examples in (splits.train, splits.val):
@@ -103,18 +105,18 @@ def test_build_applies_noise_subset_and_split():
 
 
 def test_the_clean_labels_are_those_before_the_noise():
-    noisy = datasets.build(digits(label_noise={"kind": "uniform", "rate": 1.0})).train
-    plain = datasets.build(digits()).train
+    noisy = build_digits(label_noise={"kind": "uniform", "rate": 1.0}).train
+    plain = build_digits().train
     assert np.array_equal(noisy.clean_labels, plain.labels)
     assert np.array_equal(noisy.rows, plain.rows)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 100))
 def test_data_depend_on_their_own_seed(seed):
-    first, second = (datasets.build(digits(seed=seed, val_fraction=0.2)) for _ in range(2))
+    first, second = (build_digits(seed=seed, val_fraction=0.2) for _ in range(2))
     assert np.array_equal(first.val.rows, second.val.rows)
-    other = datasets.build(digits(seed=seed + 1, val_fraction=0.2))
+    other = build_digits(seed=seed + 1, val_fraction=0.2)
     assert not np.array_equal(first.val.rows, other.val.rows)
 
 
@@ -123,4 +125,67 @@ def test_data_depend_on_their_own_seed(seed):
 )
 def test_impossible_parts(fields):
     with pytest.raises(UserError, match="dataset." + next(iter(fields))):
-        datasets.build(digits(**fields))
+        build_digits(**fields)
+
+
+NAMES = ("airplane", "automobile", "bird", "cat", "deer")
+
+
+@settings(max_examples=50)
+@given(
+    labels=st.lists(st.integers(0, 4), max_size=60),
+    names=st.lists(st.sampled_from(NAMES), min_size=2, max_size=5, unique=True),
+    seed=st.integers(0, 3),
+)
+def test_the_kept_examples_keep_their_class_and_order(labels, names, seed):
+    observed = np.array(labels, np.int32)
+    clean = np.random.default_rng(seed).integers(0, 5, len(labels))
+    examples = Examples.of(np.arange(len(labels), dtype=np.uint8)[:, None, None, None], observed, clean)
+    kept = keep_classes(examples, map_classes(names, NAMES))
+    expected = [row for row, label in enumerate(labels) if NAMES[label] in names]
+    assert kept.rows.tolist() == expected
+    assert kept.images.ravel().tolist() == expected
+    assert [names[label] for label in kept.labels] == [NAMES[labels[row]] for row in expected]
+    clean_names = [names[label] if label >= 0 else None for label in kept.clean_labels]
+    assert clean_names == [NAMES[clean[row]] if NAMES[clean[row]] in names else None for row in expected]
+    assert kept.labels.dtype == np.int32
+
+
+def test_every_split_has_the_classes_and_nothing_else():
+    whole, part = build_digits(), build_digits(classes=("7", "2", "4"), val_fraction=0.1)
+    assert part.class_names == ("7", "2", "4")
+    original = np.array([7, 2, 4])
+    for split in (part.train, part.val):
+        assert set(split.labels) == {0, 1, 2}
+        row_of = {row: i for i, row in enumerate(whole.train.rows)}
+        assert [whole.train.labels[row_of[row]] for row in split.rows] == original[split.labels].tolist()
+    assert len(part.train) + len(part.val) == np.isin(whole.train.labels, original).sum()
+    assert len(part.test) == np.isin(whole.test.labels, original).sum()
+
+
+def test_noise_stays_within_the_classes():
+    noisy = build_digits(classes=("0", "1", "8"), label_noise={"kind": "symmetric", "rate": 0.5})
+    assert set(noisy.train.labels) == {0, 1, 2}
+    assert np.mean(noisy.train.labels != noisy.train.clean_labels) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("bird", "aeroplane"), "no class 'aeroplane' among 5; names like it: airplane$"),
+        (("bird", "zzz"), "names like it: airplane, automobile, bird$"),
+        (("bird",), "at least two classes"),
+        (("bird", "bird"), "none twice"),
+    ],
+)
+def test_impossible_classes(names, message):
+    with pytest.raises(UserError, match=message):
+        map_classes(names, NAMES)
+
+
+def test_classes_without_examples(tmp_path):
+    path = tmp_path / "set.npz"
+    images = np.zeros((4, 2, 2, 1), np.uint8)
+    np.savez(path, images=images, labels=np.array([0, 1, 0, 1]), class_names=np.array(NAMES))
+    with pytest.raises(UserError, match=r"dataset\.classes is .* none of them has training examples"):
+        build_digits(name="arrays", path=str(path), classes=("cat", "deer"))
