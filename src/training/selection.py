@@ -59,7 +59,7 @@ class Selection:
 
 
 def _find_rule(name: str) -> type[Rule]:
-    """The class of a rule: one of `gwa.RULES`, or `module:Name` from outside; `stopping.<its name>` has its parameters."""
+    """The class of a rule: one of `gwa.RULES`, or `module:Name` from outside; `stopping.<name>` has its parameters."""
     if is_external(name):
         rule = load_object(name, "stopping.rules", Rule)
         if rule.name in (*RULES, RESUME, EPOCHS):  # directories of checkpoints have these names
