@@ -66,7 +66,7 @@ def test_history_is_strict_json_and_is_read_back(tmp_path):
     assert records.last_predictions() is None
     for epoch in (1, 2, 3):
         gwa = math.nan if epoch == 2 else 0.5
-        records.append(record(epoch, gwa=gwa, nested={"gwa": gwa}), samples(epoch))
+        records.append(record(epoch, gwa=gwa, estimates={"offline": {"gwa": gwa}}), samples(epoch))
 
     def refuse(constant):
         raise AssertionError(constant)
