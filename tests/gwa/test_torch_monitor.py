@@ -356,7 +356,7 @@ def test_dissent_is_that_of_the_library_in_jax(rule):
 
 
 def test_the_same_network_in_both_gives_the_same_curve():
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     images, labels = load_digits(return_X_y=True)
     images, labels, epochs = (images[:1408] / 16).astype(np.float32), labels[:1408], 5
     orders = [np.random.default_rng(epoch).permutation(len(images)).reshape(-1, 128) for epoch in range(epochs)]

@@ -232,7 +232,7 @@ class AlignmentMonitor:
 
 
 def _score(each: ForwardPass, labels: Tensor, past: Tensor | None) -> Batch:
-    """The scores and predictions of a forward pass; `past` is int32 `[batch]`, the classes that past epochs vote for."""
+    """Scores and predictions of a forward pass; `past` is int32 `[batch]`, the classes that past epochs vote for."""
     if labels.is_floating_point():
         classes = labels.argmax(-1)
         counted = torch.ones_like(classes, dtype=torch.bool)
