@@ -12,11 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from errors import UserError
 from parallel import stderr_relay
 from parallel.stderr_relay import LOST
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -124,6 +127,16 @@ def gather_from_all(value: T) -> list[T]:
     lengths = multihost_utils.process_allgather(np.int32(len(text)))
     texts = multihost_utils.process_allgather(np.resize(text, int(lengths.max())))
     return [json.loads(row[:length].tobytes()) for row, length in zip(texts, lengths.tolist(), strict=True)]
+
+
+def broadcast(array: np.ndarray) -> np.ndarray:
+    """The array of process 0, on every process; all pass arrays of one shape and dtype."""
+    if not is_multiprocess():
+        return array
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.broadcast_one_to_all(array))
 
 
 @contextmanager

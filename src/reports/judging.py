@@ -69,6 +69,11 @@ class Correlation(NamedTuple):
         return cls(float(pearson.statistic), float(spearman.statistic), len(xs))
 
 
+def is_recorded(runs: Iterable[FinishedRun], rule: str) -> bool:
+    """Whether any of the runs has recorded the signal that a rule reads, be it without a value."""
+    return any(RULES[rule].needs[0] in record for run in runs for record in run.history)
+
+
 def judge(run: FinishedRun, rule: str) -> Judgement | None:
     """Judges the epoch that a rule, with its defaults, keeps from the whole history of a run.
 

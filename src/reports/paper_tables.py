@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from evaluation.results import read_accuracy
 from gwa import RULES
 from reports import paper
-from reports.judging import Mean
+from reports.judging import Mean, is_recorded
 from reports.layout import Cell, Line, Table
 from reports.paper import Published
 from reports.sweep_runs import SweepRuns, note_missing_evaluation
@@ -82,7 +82,8 @@ def tabulate_small(runs: Sequence[FinishedRun]) -> list[Table]:
     columns = [f"{LABELS[labels]}, {AUGMENTATIONS[augmentation]}" for labels, augmentation in conditions]
     columns += [f"paper's ViT, {labels}" for labels in LABELS.values()]
     lines: list[Line] = []
-    for row in list_rows():
+    finished = [run for _, run in sweep.by_cell]
+    for row in (row for row in list_rows() if is_recorded(finished, row.rule)):
         cells = [
             _make_cell(sweep, row.rule, {"labels": labels, "augmentation": augmentation, "validation": row.validation})
             for labels, augmentation in conditions

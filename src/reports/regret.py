@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gwa import RULES
-from reports.judging import Judgement, Mean, judge
+from reports.judging import Judgement, Mean, is_recorded, judge
 from reports.layout import Cell, Line, Table
 from reports.sweep_runs import find_sweep_runs, name_condition, note_missing_choices
 from training.run.reader import FinishedRun
@@ -41,7 +41,11 @@ def judge_sweep(runs: Iterable[FinishedRun], sweep: str) -> list[JudgedRun]:
     """Judges every rule in every run of a sweep; rules that need validation data only in runs that have some."""
     judged = []
     for cell, run in find_sweep_runs(runs, sweep):
-        rules = [name for name, rule in RULES.items() if cell["validation"] or not rule.uses_validation()]
+        rules = [
+            name
+            for name, rule in RULES.items()
+            if (cell["validation"] or not rule.uses_validation()) and is_recorded([run], name)
+        ]
         judged.append(JudgedRun(name_condition(cell), {rule: judge(run, rule) for rule in rules}))
     return judged
 
@@ -88,10 +92,15 @@ def _make_table(
 ) -> Table:
     columns = group_by_condition(judged)
     lines: list[Line] = []
-    for rule in RULES:
+    for rule in _list_rules(judged):
         cells = [Cell(Mean.of(measure(part, rule)), note=_note_missing(part, rule)) for part in columns.values()]
         lines.append((f"`{rule}`", *cells))
     return Table("regret", title, text, ("rule", *columns), tuple(lines), standard_errors=True)
+
+
+def _list_rules(judged: Sequence[JudgedRun]) -> list[str]:
+    """The rules whose signals were recorded."""
+    return [rule for rule in RULES if any(rule in run.choices for run in judged)]
 
 
 def _note_missing(judged: list[JudgedRun], rule: str) -> str:
@@ -107,7 +116,7 @@ def draw_regret(runs: Sequence[FinishedRun], sweep: str) -> Figure | None:
     if not judged:
         return None
     parts = group_by_condition(judged)
-    rules = tuple(rule for rule in RULES if rule != "oracle")  # which loses nothing
+    rules = tuple(rule for rule in _list_rules(judged) if rule != "oracle")  # which loses nothing
     columns = 3
     figure, axes = style.make_panels(len(parts), columns, width=3.2, height=0.2 * len(rules) + 0.9)
     for i, (panel, (condition, part)) in enumerate(zip(axes, parts.items(), strict=True)):

@@ -28,7 +28,7 @@ MAY_DIFFER = {
 }
 """Fields, or sections, in which a run may differ from its sweep, as they cannot change what it records; and why.
 
-Nor may the path in `pretrained`, but it matters whether there is one.
+Of `pretrained` it only matters whether it is set, and of `stopping.rules` which comes first and may stop training.
 """
 
 Cell = Mapping[str, Any]
@@ -75,13 +75,14 @@ def _check_config(finished: FinishedRun, run: definition.Run, file: str) -> None
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of all sections, as `--config.` spells them; of `pretrained`, whether it is set."""
+    """The fields of all sections, as `--config.` spells them, as far as they matter (see MAY_DIFFER)."""
+    matters = {"pretrained": lambda value: value is not None, "stopping.rules": lambda value: value[:1]}
     fields: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
             fields |= _flatten(value, f"{prefix}{name}.")
         else:
-            fields[prefix + name] = value is not None if prefix + name == "pretrained" else value
+            fields[prefix + name] = matters.get(prefix + name, lambda value: value)(value)
     return fields
 
 

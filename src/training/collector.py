@@ -20,10 +20,12 @@ class EpochResult(NamedTuple):
     Attributes:
       means: over the steps, by the name of the metric.
       samples: by name, an array `[N]` in row order: alignment, prediction and further estimates of the alignment.
+      past: int32 `[N]`, what the predictions of earlier epochs vote for; None unless a rule needs it.
     """
 
     means: dict[str, float]
     samples: dict[str, np.ndarray]
+    past: np.ndarray | None = None
 
 
 class Steps(NamedTuple):

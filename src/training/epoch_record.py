@@ -18,7 +18,7 @@ from training.collector import Collector, EpochResult
 from training.estimators import TEXTBOOK, summarize_alignments
 from training.prepare import Setup
 from training.run.session import Session
-from training.signals import two_peakedness
+from training.signals import measure_dissent, two_peakedness
 from training.state import TrainState
 
 
@@ -37,6 +37,9 @@ def evaluate_epoch(
     changes, previous = None, run.last_predictions()
     if previous is not None:
         changes = int(np.sum(predictions != previous))
+    dissent = {}
+    if result.past is not None:
+        dissent = measure_dissent(predictions, result.past, labels, result.samples.pop("dissent"))
     step = epoch * setup.steps_per_epoch
     further_samples, estimates = estimate(setup, state, epoch, result)
     record: dict[str, Any] = {
@@ -49,6 +52,7 @@ def evaluate_epoch(
         "two_peakedness": two_peakedness(result.samples["alignment"][seen]),
         "prediction_changes": changes,
         "prediction_churn": None if changes is None else changes / len(labels),
+        **dissent,
         **{name: result.means[name] for name in ("gradient_norm", "head_gradient_norm", "prediction_entropy")},
         "learning_rate": float(setup.schedule(step - 1)),
         **evaluate_split(setup, state, "val"),

@@ -57,14 +57,16 @@ def train_epoch(
     everywhere, every = devices.replicated_sharding(setup.mesh), setup.config.checkpoint_steps
     feed, running = setup.feeds["train"], devices.place(collector.running(setup.splits.train.labels), everywhere)
     steps = min(setup.config.steps_per_dispatch, setup.steps_per_epoch)
+    past = run.vote_on_past() if setup.needs_past else None
+    votes = () if past is None else (devices.place(past, everywhere),)
     blocks = feed.read_epoch(epoch, setup.config.batch_size, steps, done=collector.steps)
     for batches, count in collector.wait_for(blocks):
         numbers = devices.place((np.int32(count), np.int32(epoch)), everywhere)
-        state, running, so_far, metrics = setup.train_block(state, running, batches, *numbers)
+        state, running, so_far, metrics = setup.train_block(state, running, batches, *numbers, *votes)
         due = every and collector.steps // every < (collector.steps + count) // every
         collector.add(batches, count, metrics, feed)
         run.progress.show_dispatch(epoch, count, so_far)
         if due and collector.steps < setup.steps_per_epoch:
             step = (epoch - 1) * setup.steps_per_epoch + collector.steps
             run.checkpoints.save_resume(step, state, collector.fetch())
-    return state, collector.result(len(setup.splits.train))
+    return state, collector.result(len(setup.splits.train))._replace(past=past)

@@ -23,7 +23,7 @@ from training.offline import OfflineEstimators
 from training.optimizer import build_schedule
 from training.run.tracking import check_mode
 from training.selection import Selection
-from training.signals import Measurement, build_measurements
+from training.signals import DISSENT, Measurement, build_measurements
 from training.state import TrainState, create_state, load_pretrained_params, state_shardings
 from training.step import Metrics, Recipe, build_recipe, evaluate, jit_train_block
 
@@ -45,6 +45,7 @@ class Setup:
       selection: the rules, which it follows from epoch to epoch.
       shardings: how the arrays of the state lie on the devices.
       train_block, evaluate: the jitted programs of training and of evaluation.
+      needs_past: whether a rule reads dissent, for which earlier predictions vote.
       measurements: those that the rules need, by field of the record.
       estimators: further estimates of the alignments.
       test_sets: further test sets that the chosen checkpoints are evaluated on, by name.
@@ -61,6 +62,7 @@ class Setup:
     shardings: TrainState
     train_block: Callable[..., Any]
     evaluate: Callable[..., Metrics]
+    needs_past: bool
     measurements: Mapping[str, Measurement]
     estimators: OfflineEstimators
     test_sets: Mapping[str, Any]
@@ -113,6 +115,7 @@ def prepare(config: Any) -> Iterator[Setup]:
             shardings=shardings,
             train_block=jit_train_block(recipe, shardings, mesh),
             evaluate=jax.jit(functools.partial(evaluate, recipe.model)),
+            needs_past=any(rule.needs[0] in DISSENT for rule in selection.rules),
             measurements=build_measurements(selection.rules, recipe, steps_per_epoch),
             estimators=OfflineEstimators(config.estimators, recipe, config, image_shape, mesh),
             test_sets=test_sets,

@@ -20,9 +20,11 @@ import optax
 from datasets.feeds.batches import Batch, Batches
 from errors import UserError
 from gwa.rules import Rule
+from gwa.rules.dissent import measure_hard_dissent
 from training.state import TrainState
 from training.step import Recipe, cross_entropy, forward, prepare_training_batch
 
+DISSENT = ("dissent", "hard_dissent")  # fields of the record for which earlier predictions vote
 PRONOUNCED = 0.8  # the user is told of a valley this deep
 _POINTS = 2000
 _LEAST_SHARE = 0.05
@@ -112,6 +114,23 @@ def _losses(recipe: Recipe, params: Any, examples: Batch, key: jax.Array) -> jax
 
 
 MEASUREMENTS: dict[str, Callable[..., jax.Array]] = {"gradient_disparity": gradient_disparity, "sharpness": sharpness}
+
+
+def measure_dissent(
+    predictions: np.ndarray, past: np.ndarray, labels: np.ndarray, dissent: np.ndarray
+) -> dict[str, float | None]:
+    """The fields DISSENT of the record; None in the first epoch, which has no past.
+
+    Args:
+      predictions: integers `[N]`, −1 for images that were skipped.
+      past: int32 `[N]`, what earlier predictions vote for.
+      labels: int32 `[N]`, observed labels.
+      dissent: float32 `[N]`, of the samples.
+    """
+    if not (past >= 0).any():
+        return dict.fromkeys(DISSENT)
+    values = float(dissent[predictions >= 0].mean(dtype=np.float64)), measure_hard_dissent(predictions, past, labels)
+    return dict(zip(DISSENT, values, strict=True))
 
 
 def first_pronounced(history: Iterable[Mapping[str, Any]], warmup: float) -> int | None:

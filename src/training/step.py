@@ -16,6 +16,7 @@ from datasets.feeds.augment import Augmentation, augment_images, mix, normalize
 from datasets.feeds.batches import Batch, Batches
 from errors import UserError
 from gwa import Moments, gwa_score, head_alignment, head_gradient_norm
+from gwa.rules.dissent import sample_dissent
 from parallel import devices
 from training.estimators import TEXTBOOK, textbook_alignment
 from training.optimizer import build_optimizer
@@ -95,7 +96,9 @@ class Running(NamedTuple):
         return {"gwa": gwa_score(self.moments), "train_accuracy": self.correct / self.moments.count}
 
 
-def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array) -> tuple[TrainState, Metrics]:
+def train_step(
+    recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array, past: jax.Array | None = None
+) -> tuple[TrainState, Metrics]:
     """One update, and the alignment of every sample with the same parameters that produced its gradient.
 
     Args:
@@ -104,13 +107,18 @@ def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
       batch: `image` uint8 `[B, H, W, C]`, `label` int32 `[B]`, `index` int32 `[B]` (rows of the training set) and
         `mask` float32 `[B]`, 0 for rows that only fill up the batch.
       epoch: from 1; an image's augmentation depends on it, on the row, and on the run's key.
+      past: int32 `[N]`, the class that earlier predictions of each training sample vote for (see `gwa.rules.dissent`),
+        or None if no rule needs dissent.
 
     Returns:
       The state after the update, and the metrics: `alignment` float32 `[B]` and `prediction` int32 `[B]`, meaningless
       where the mask is 0; means over the batch: `loss`, `prediction_entropy` (nats) and `head_gradient_norm`; and
-      `gradient_norm`, of the batch's mean gradient over all parameters, before any clipping.
+      `gradient_norm`, of the batch's mean gradient over all parameters, before any clipping. With `past` there is
+      `dissent` float32 `[B]`.
     """
     examples, dropout_key = prepare_training_batch(recipe, state, batch, epoch)
+    if past is not None:
+        examples |= {"label": batch["label"], "past": past[batch["index"]]}
 
     def loss_and_metrics(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         logits, embeddings = forward(recipe, params, part["images"], key)
@@ -124,6 +132,8 @@ def train_step(recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
             "alignment": head_alignment(logits, targets, embeddings, head["kernel"], head.get("bias")),
             "prediction": jnp.argmax(logits, -1).astype(jnp.int32),
         }
+        if "past" in part:
+            metrics["dissent"] = sample_dissent(logits, part["past"], part["label"])
         if recipe.textbook_dtype:
             metrics[TEXTBOOK] = textbook_alignment(logits, targets, embeddings, head["kernel"], recipe.textbook_dtype)
         return loss, metrics
@@ -170,6 +180,7 @@ def train_block(
     batches: Batches,
     count: jax.Array,
     epoch: jax.Array,
+    past: jax.Array | None = None,
 ) -> tuple[TrainState, Running, Metrics, Metrics]:
     """Trains on the first `count` of the batches, in one dispatch.
 
@@ -179,11 +190,11 @@ def train_block(
     def step(i: jax.Array, carry: tuple[TrainState, Running, Metrics]) -> tuple[TrainState, Running, Metrics]:
         state, running, stacked = carry
         batch = batches.at(i)
-        state, metrics = train_step(recipe, state, batch, epoch)
+        state, metrics = train_step(recipe, state, batch, epoch, past)
         stacked = jax.tree.map(lambda all_steps, this: all_steps.at[i].set(this), stacked, metrics)
         return state, running.plus(metrics, batch["label"], batch["mask"]), stacked
 
-    _, shapes = jax.eval_shape(lambda: train_step(recipe, state, batches.at(0), epoch))
+    _, shapes = jax.eval_shape(lambda: train_step(recipe, state, batches.at(0), epoch, past))
     stacked = jax.tree.map(lambda shape: jnp.zeros((len(batches), *shape.shape), shape.dtype), shapes)
     state, running, stacked = jax.lax.fori_loop(0, count, step, (state, running, stacked))
     return state, running, running.summary(), stacked

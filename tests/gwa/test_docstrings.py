@@ -12,6 +12,7 @@ import gwa.rules
 TORCH = [
     *(f"gwa.torch.{name}" for name in ("AlignmentMonitor", "Moments", "gwa_score", "head_alignment")),
     "gwa.torch.head_gradient_norm",
+    "gwa.torch.sample_dissent",
     "gwa.torch.lightning.AlignmentCallback",
     "gwa.torch.lightning.labels_of",
     "gwa.torch.huggingface.AlignmentCallback",

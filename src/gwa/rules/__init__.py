@@ -13,6 +13,7 @@ from gwa.rules.baselines import (
     HaltingRule,
     LabelWave,
 )
+from gwa.rules.dissent import Dissent, HardDissent
 from gwa.rules.gwa_rules import MaxGWA, MinThenMaxGWA
 from gwa.rules.rule import BestValidation, Last, LowestValidationLoss, Oracle, Record, Rule, Verdict
 from gwa.rules.training_signals import (
@@ -40,6 +41,8 @@ RULES: dict[str, type[Rule]] = {
         LowestHeadGradientNorm,
         LowestPredictionEntropy,
         ChurnPerMisfit,
+        Dissent,
+        HardDissent,
         LowestSharpness,
         Last,
         Oracle,
@@ -51,8 +54,10 @@ __all__ = [
     "BestValidation",
     "ChurnPerMisfit",
     "ConsecutiveGradientDisparity",
+    "Dissent",
     "GradientDisparity",
     "HaltingRule",
+    "HardDissent",
     "LabelWave",
     "Last",
     "LowestGradientNorm",

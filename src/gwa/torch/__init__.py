@@ -15,8 +15,8 @@ try:
 except ImportError as error:
     raise ImportError("gwa.torch needs PyTorch, which is not installed; see https://pytorch.org/get-started") from error
 
-from gwa.torch.alignment import head_alignment, head_gradient_norm
+from gwa.torch.alignment import head_alignment, head_gradient_norm, sample_dissent
 from gwa.torch.moments import Moments, gwa_score
 from gwa.torch.monitor import AlignmentMonitor
 
-__all__ = ["AlignmentMonitor", "Moments", "gwa_score", "head_alignment", "head_gradient_norm"]
+__all__ = ["AlignmentMonitor", "Moments", "gwa_score", "head_alignment", "head_gradient_norm", "sample_dissent"]

@@ -1,4 +1,4 @@
-"""Gradient-weight alignment of single samples on PyTorch tensors; the derivation stands in `gwa.alignment`."""
+"""Alignment and dissent of single samples on PyTorch tensors; `gwa.alignment` and `gwa.rules.dissent` derive them."""
 
 from __future__ import annotations
 
@@ -108,6 +108,29 @@ def _soft_terms(logits: Tensor, targets: Tensor, products: Tensor) -> tuple[Tens
     others = (logits.softmax(-1) - targets).scatter(-1, largest, 0)
     residual = others.scatter(-1, largest, -others.sum(-1, keepdim=True))
     return (others * (products.gather(-1, largest) - products)).sum(-1), norm(residual, dim=-1)
+
+
+@torch.no_grad()
+def sample_dissent(logits: Tensor, past: Tensor, labels: Tensor) -> Tensor:
+    """Dissent of single samples, p(past) − p(label) where the past contradicts the label, and 0 elsewhere.
+
+    The same function as `gwa.rules.dissent.sample_dissent`.
+
+    Returns:
+      float32 `[...]`, in [−1, 1].
+
+    Example:
+      >>> import torch
+      >>> from gwa.torch import sample_dissent
+      >>> logits = torch.log(torch.tensor([[0.7, 0.3], [0.7, 0.3]]))
+      >>> [f"{value:.1f}" for value in sample_dissent(logits, torch.tensor([0, 1]), torch.tensor([1, 1]))]
+      ['0.4', '0.0']
+    """
+    probabilities = logits.float().softmax(-1)
+    of_past, of_label = (
+        probabilities.gather(-1, classes.long()[..., None])[..., 0] for classes in (past.clamp(min=0), labels)
+    )
+    return torch.where((past >= 0) & (past != labels), of_past - of_label, 0)
 
 
 def _check_shapes(logits: Tensor, labels: Tensor, embeddings: Tensor, kernel: Tensor, bias: Tensor | None) -> None:

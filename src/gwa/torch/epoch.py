@@ -23,7 +23,8 @@ class Batch(NamedTuple):
     alignment: Tensor  # float32
     prediction: Tensor  # int64
     right: Tensor  # bool: the prediction is the label
-    counted: Tensor  # bool: the label is one
+    counted: Tensor  # bool: the label is a class
+    dissent: Tensor  # float32 [samples, 2]: the soft and the hard form; 0 in the first epoch
 
 
 class Totals(NamedTuple):
@@ -32,6 +33,7 @@ class Totals(NamedTuple):
     moments: Moments
     accuracy: float
     samples: dict[str, np.ndarray]  # `alignment` float32 [N], NaN where not seen, and `prediction` int32 [N], then −1
+    dissent: tuple[float, ...] = ()  # the soft and the hard form
 
 
 class RunningMoments:
@@ -59,7 +61,7 @@ class RunningMoments:
 
     def _join_waiting(self) -> None:
         if self._waiting:
-            alignment, _, right, counted = map(torch.cat, zip(*self._waiting, strict=True))
+            alignment, _, right, counted, _ = map(torch.cat, zip(*self._waiting, strict=True))
             self._moments += Moments.of(alignment, where=counted)
             self._right += (right & counted).sum()
             self._waiting.clear()
@@ -72,6 +74,7 @@ class SampleRows:
         self._alignment = torch.full((num_examples,), torch.nan, device=device)
         self._prediction = torch.full((num_examples,), -1, dtype=torch.int32, device=device)
         self._right = torch.zeros(num_examples, dtype=torch.int32, device=device)
+        self._dissent = torch.zeros(num_examples, 2, device=device)
 
     def add(self, batch: Batch, index: Tensor | None) -> None:
         """Adds a batch that consists of the rows `index`."""
@@ -79,20 +82,23 @@ class SampleRows:
         self._alignment[index] = torch.where(batch.counted, batch.alignment, torch.nan)
         self._prediction[index] = torch.where(batch.counted, batch.prediction, -1).int()
         self._right[index] = batch.right.int()
+        self._dissent[index] = batch.dissent
 
     def finish(self) -> Totals:
         """Joins all processes; of a row that several have seen, the values of the first one count."""
-        columns = zip(*map(_gather, (self._alignment, self._prediction, self._right)), strict=True)
-        alignment, prediction, right = next(columns)
-        for other_alignment, other_prediction, other_right in columns:
+        columns = zip(*map(_gather, (self._alignment, self._prediction, self._right, self._dissent)), strict=True)
+        alignment, prediction, right, dissent = next(columns)
+        for other_alignment, other_prediction, other_right, other_dissent in columns:
             absent = prediction < 0
             alignment = torch.where(absent, other_alignment, alignment)
             right = torch.where(absent, other_right, right)
+            dissent = torch.where(absent[:, None], other_dissent, dissent)
             prediction = torch.where(absent, other_prediction, prediction)
         seen = prediction >= 0
         moments = Moments.of(alignment, where=seen)
         samples = {"alignment": alignment.cpu().numpy(), "prediction": prediction.cpu().numpy()}
-        return Totals(moments, int(right[seen].sum()) / max(int(moments.count), 1), samples)
+        accuracy = int(right[seen].sum()) / max(int(moments.count), 1)
+        return Totals(moments, accuracy, samples, tuple(dissent[seen].double().mean(dim=0).tolist()))
 
 
 def _gather(tensor: Tensor) -> list[Tensor]:

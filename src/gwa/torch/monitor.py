@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from gwa.moments import reasons_of_nan
 from gwa.rules import MaxGWA, Record, Rule, Verdict
+from gwa.rules.dissent import vote
 from gwa.torch import head as heads
-from gwa.torch.alignment import alignment_given_norm, norm
+from gwa.torch.alignment import alignment_given_norm, norm, sample_dissent
 from gwa.torch.epoch import Batch, RunningMoments, SampleRows
 from gwa.torch.moments import Moments, gwa_score
 
@@ -82,12 +83,17 @@ class AlignmentMonitor:
             rule = MaxGWA() if epochs else MaxGWA(warmup=0.0)
         if rule.warmup and not epochs:
             raise ValueError(f"epochs must be given: the rule {rule.name} skips the first {rule.warmup:.0%} of them")
+        self._needs_past = bool({"dissent", "hard_dissent"} & {*rule.needs})
+        if self._needs_past and num_examples is None:
+            raise ValueError(f"num_examples must be given: the rule {rule.name} compares each sample with its past")
         self.head_name, self._head = heads.find(model, head)
         self.rule, self._epochs, self._num_examples = rule, epochs, num_examples
         self.history: list[Record] = []
         self.samples: dict[str, np.ndarray] = {}
         self.verdict = Verdict(None, False)
         self._rule_state = rule.init()
+        self._predictions: list[np.ndarray] = []  # of the epochs so far, if the rule needs them
+        self._past: Tensor | None = None
         self._passes: list[ForwardPass] = []
         self._epoch = self._new_epoch()
         self._handle = self._head.register_forward_hook(self._keep_pass, with_kwargs=True)
@@ -122,7 +128,8 @@ class AlignmentMonitor:
                 raise ValueError(f"update: index has the shape {tuple(numbers.shape)}, labels {tuple(labels.shape)}")
             rows = numbers.split(sizes)
         for each, targets, part in zip(passes, labels.split(sizes), rows, strict=True):
-            self._epoch.add(_score(each, targets), part)
+            past = None if self._past is None else self._past[part]
+            self._epoch.add(_score(each, targets, past), part)
 
     def end_epoch(self, **fields: Any) -> dict[str, Any]:
         """Ends the epoch and asks the rule. Call it on every process of a distributed run; all get the same record.
@@ -144,7 +151,7 @@ class AlignmentMonitor:
                 f"end_epoch: {len(self._passes)} forward passes in training mode came after the last update; "
                 "call update(labels) after each, or run under torch.no_grad() what is not training"
             )
-        moments, accuracy, samples = self._epoch.finish()
+        moments, accuracy, samples, dissent = self._epoch.finish()
         if not moments.count:
             raise ValueError(f"end_epoch: no sample was scored; update(labels) has not run ({self.head_name!r})")
         epoch = len(self.history) + 1
@@ -156,14 +163,34 @@ class AlignmentMonitor:
             **_compare(self.samples, samples),
             **fields,
         }
+        if self._needs_past:
+            values: Iterable[float | None] = (None, None) if self._past is None else dissent
+            record |= zip(("dissent", "hard_dissent"), values, strict=True)
+            self._vote(samples["prediction"])
         self._epoch, self.samples = self._new_epoch(), samples
         self._judge(record)
         return record
 
-    def resume(self, history: Iterable[Mapping[str, Any]]) -> None:
-        """Continues after an earlier start, which left these records."""
+    def resume(self, history: Iterable[Mapping[str, Any]], predictions: Iterable[np.ndarray] = ()) -> None:
+        """Continues after an earlier start, which left these records.
+
+        Args:
+          history: the records.
+          predictions: `samples["prediction"]` of the same epochs; only rules on dissent need them.
+
+        Raises:
+          ValueError: when the rule needs predictions, and there are not as many as records.
+        """
         for record in history:
             self._judge(dict(record))
+        if self._needs_past:
+            for prediction in predictions:
+                self._vote(prediction)
+            if len(self._predictions) != len(self.history):
+                raise ValueError(
+                    f"resume: the rule {self.rule.name} needs the predictions of {len(self.history)} epochs, not of "
+                    f"{len(self._predictions)}"
+                )
 
     def remove(self) -> None:
         """Removes the hook from the model; history and verdict stay."""
@@ -192,13 +219,18 @@ class AlignmentMonitor:
         device = self._head.weight.device
         return RunningMoments(device) if self._num_examples is None else SampleRows(self._num_examples, device)
 
+    def _vote(self, prediction: np.ndarray) -> None:
+        self._predictions.append(prediction)
+        past = vote(np.stack(self._predictions), self._head.out_features)
+        self._past = torch.as_tensor(past, device=self._head.weight.device)
+
     def _judge(self, record: Record) -> None:
         self.history.append(record)
         self._rule_state, self.verdict = self.rule.update(self._rule_state, record)
 
 
-def _score(each: ForwardPass, labels: Tensor) -> Batch:
-    """The scores and predictions of one forward pass."""
+def _score(each: ForwardPass, labels: Tensor, past: Tensor | None) -> Batch:
+    """Scores and predictions of a forward pass; `past` is int32 `[batch]`, the classes that past epochs vote for."""
     if labels.is_floating_point():
         classes = labels.argmax(-1)
         counted = torch.ones_like(classes, dtype=torch.bool)
@@ -207,7 +239,13 @@ def _score(each: ForwardPass, labels: Tensor) -> Batch:
         labels = classes = labels.clamp(min=0)
     alignment = alignment_given_norm(each.logits, labels, each.embeddings, each.weight_norm, each.bias)
     prediction = each.logits.argmax(-1)
-    return Batch(*(column.ravel() for column in (alignment, prediction, prediction == classes, counted)))
+    right = prediction == classes
+    dissent = torch.zeros(right.numel(), 2, device=right.device)
+    if past is not None:
+        against = (past >= 0) & (past != classes)
+        hard = torch.where(against, (prediction == past).float() - right.float(), 0)
+        dissent = torch.stack([sample_dissent(each.logits, past, classes), hard], dim=-1)
+    return Batch(alignment.ravel(), prediction.ravel(), right.ravel(), counted.ravel(), dissent)
 
 
 def _summarize(moments: Moments) -> dict[str, Any]:

@@ -58,7 +58,11 @@ class Records:
 
     def last_predictions(self) -> np.ndarray | None:
         """The predictions of the latest epoch, `[N]`; None before the first epoch, and on processes other than 0."""
-        return np.load(self._path("predictions.npy"), mmap_mode="r")[-1] if self.history and is_main() else None
+        return self.predictions()[-1] if self.history and is_main() else None
+
+    def predictions(self) -> np.ndarray:
+        """The predictions of all finished epochs, `[epochs, N]`, memory-mapped; there is at least one epoch."""
+        return np.load(self._path("predictions.npy"), mmap_mode="r")
 
     def write_labels(self, splits: Splits) -> None:
         """Writes the labels that belong to the rows of scores and predictions."""

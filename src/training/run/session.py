@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gwa.rules import Record
+from gwa.rules.dissent import vote
 from parallel import devices
-from parallel.processes import is_main
+from parallel.processes import broadcast, is_main
 from training.collector import Collector
 from training.run.checkpoints import Checkpoints
 from training.run.progress import Progress
@@ -82,6 +83,14 @@ class Session:
     def last_predictions(self) -> np.ndarray | None:
         """The predictions of the latest finished epoch, `[N]`; None before the first, and on all other processes."""
         return self._records.last_predictions()
+
+    def vote_on_past(self) -> np.ndarray:
+        """The class that each training sample's predictions in the finished epochs vote for, int32 `[N]`, or −1."""
+        train, num_classes = self._setup.splits.train, len(self._setup.splits.class_names)
+        past = np.full(len(train), -1, np.int32)
+        if self.history and is_main():
+            past = vote(self._records.predictions(), num_classes)
+        return broadcast(past)
 
     def save_epoch(
         self, record: dict[str, Any], samples: dict[str, np.ndarray], state: TrainState, improved: Sequence[str]
