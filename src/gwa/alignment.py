@@ -30,8 +30,7 @@ def head_alignment(
 
     Args:
       logits: `[..., classes]`, the head's output, bias included.
-      labels: integers `[...]`, class indices; or floats `[..., classes]`, target distributions that sum to 1 (mixup,
-        label smoothing).
+      labels: integers `[...]`, class indices; or floats `[..., classes]`, target distributions that sum to 1.
       embeddings: `[..., features]`, the head's input z.
       kernel: `[features, classes]`, the head's weights W.
       bias: `[classes]`, or None for a head without.

@@ -32,7 +32,7 @@ SIZES = {
 }
 
 
-class Block(nn.Module):
+class ConvNeXtBlock(nn.Module):
     """Residual block: depthwise convolution, then a two-layer perceptron, four times as wide, at every position."""
 
     kernel_size: int
@@ -100,7 +100,7 @@ class ConvNeXtV2(nn.Module):
                 x = PatchProjection(width, patch_size=2, name=f"stage{stage}_downsample")(x)
             for block in range(depth):
                 name = f"stage{stage}_block{block}"
-                x = Block(self.kernel_size, self.activation, next(rates), name=name)(x, train=train)
+                x = ConvNeXtBlock(self.kernel_size, self.activation, next(rates), name=name)(x, train=train)
 
         embeddings = x.astype(jnp.float32).mean(axis=(1, 2))
         embeddings = LayerNorm(name="norm")(embeddings)

@@ -78,7 +78,7 @@ class Perceptron(nn.Module):
         return Dense(x.shape[-1], XAVIER, name="project")(y)
 
 
-class Block(nn.Module):
+class EncoderBlock(nn.Module):
     """Pre-norm encoder block: attention and perceptron, each behind a residual connection."""
 
     num_heads: int
@@ -167,7 +167,7 @@ class ViT(nn.Module):
         )
         x = nn.Dropout(self.dropout)(self._tokens(x), deterministic=not train)
         for block, rate in enumerate(stochastic_depth_rates(self.stochastic_depth, self.depth)):
-            x = Block(
+            x = EncoderBlock(
                 self.num_heads, self.mlp_dim, self.activation, self.dropout, drop_rate=rate, name=f"block{block}"
             )(x, train=train)
         x = LayerNorm(name="norm")(x)

@@ -22,7 +22,7 @@ from training.estimators import TEXTBOOK, check_names
 from training.offline import OfflineEstimators
 from training.optimizer import build_schedule
 from training.run.tracking import check_mode
-from training.selection import Selection
+from training.selection import Selection, find_rule
 from training.signals import DISSENT, Measurement, build_measurements
 from training.state import TrainState, create_state, load_pretrained_params, state_shardings
 from training.step import Metrics, Recipe, build_recipe, evaluate, jit_train_block
@@ -80,6 +80,9 @@ def prepare(config: Any) -> Iterator[Setup]:
             raise UserError(f"{field} is {config[field]}; it must be at least {least}")
     check_mode(config.wandb.mode)
     check_names(config.estimators)
+    networks.build(config.network, num_classes=2)  # a mistake in it need not wait for the data
+    for name in config.stopping.rules:
+        find_rule(name)
     devices.enable_compilation_cache()
     mesh = devices.make_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)

@@ -17,7 +17,7 @@ class Selection:
     """The rules that `config.stopping` names, updated epoch by epoch. The first one chooses, and may stop training."""
 
     def __init__(self, config: Any, splits: Splits):
-        kinds = [_find_rule(name) for name in config.rules]
+        kinds = [find_rule(name) for name in config.rules]
         self.names = tuple(kind.name for kind in kinds)
         if not self.names or len(set(self.names)) < len(self.names):
             raise UserError(f"stopping.rules is {self.names}; it must name at least one rule, and none twice")
@@ -58,7 +58,7 @@ class Selection:
             raise UserError(f"stopping.rules: {kind.name} needs test data, and this data set has none")
 
 
-def _find_rule(name: str) -> type[Rule]:
+def find_rule(name: str) -> type[Rule]:
     """The class of a rule: one of `gwa.RULES`, or `module:Name` from outside; `stopping.<name>` has its parameters."""
     if is_external(name):
         rule = load_object(name, "stopping.rules", Rule)
