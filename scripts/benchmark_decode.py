@@ -8,11 +8,9 @@ or with INTER_AREA where that shrinks. Crops per second are of the fastest round
 rounds with their quartiles, and the last column is the mean difference from Pillow's pixels, of 255.
 """
 
-import argparse
 import functools
 import io
 import pathlib
-import sys
 import time
 
 import cv2
@@ -21,6 +19,7 @@ from PIL import Image
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
+import command_line
 from datasets.feeds.decoding import TRIES, crop_for_training, decode, draw_crop_window
 from datasets.feeds.jpeg import read_header
 from errors import UserError
@@ -32,15 +31,11 @@ ENLARGED = range(1200, 2001, 100)  # longer sides
 
 def main() -> None:
     """Prints the table; a mistake of the user's is one line and exit code 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("folder", type=pathlib.Path, help="JPEGs, at any depth")
     parser.add_argument("--pairs", type=int, default=15, help="rounds over each group of images")
     arguments = parser.parse_args()
-    try:
-        images = group_images(arguments.folder)
-    except UserError as error:
-        print(f"benchmark_decode.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    images = group_images(arguments.folder)
     print("| images | pipeline | crops/s | its time / ours (quartiles) | from Pillow |")
     print("|---|---|--:|--:|--:|")
     for group, files in images.items():
@@ -124,4 +119,4 @@ PIPELINES = {
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -8,10 +8,8 @@ row shows where threads block one another, however many cores there are: 64 of t
 a millisecond and does not hold Python's lock.
 """
 
-import argparse
 import contextlib
 import pathlib
-import sys
 import time
 from typing import Any
 from unittest import mock
@@ -22,27 +20,23 @@ from ml_collections import ConfigDict
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
+import command_line
 from datasets import folders
 from datasets.examples import StreamedExamples
 from datasets.feeds.order import BatchOrder
 from datasets.feeds.stream import Stream, count_usable_cores
-from errors import UserError
 
 SIZE, BATCH = 224, 128
 
 
 def main() -> None:
     """Prints the table; a mistake of the user's is one line and exit code 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--batches", type=int, default=40, help=f"of {BATCH} crops, in a round")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    try:
-        examples = folders.load(str(arguments.folder), SIZE).train
-    except UserError as error:
-        print(f"benchmark_feed.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    examples = folders.load(str(arguments.folder), SIZE).train
     examples = examples.take(np.resize(np.arange(len(examples)), arguments.batches * BATCH))
     cores = count_usable_cores()
     settings = {f"{count} thread(s)": {"threads": count} for count in sorted({1, cores})}
@@ -84,4 +78,4 @@ def _return_crop(*_: Any, **__: Any) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

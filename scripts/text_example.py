@@ -10,7 +10,6 @@ import argparse
 import json
 import pathlib
 import pydoc_data.topics
-import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from matplotlib.figure import Figure
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
+import command_line
 from errors import UserError
 from gwa import RULES, MaxGWA, Moments, gwa_score, head_alignment
 from reports.style import BLUE, GREY, RED, save_all
@@ -204,19 +204,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Reads the command line; a user's mistake gives one line and exit code 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser(__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/text"), help="runs/text by default")
     parser.add_argument("--untied", action="store_true", help="give the head its own kernel instead of the embedding")
     sizes = {"epochs": 20, "paragraphs": 100, "context": 64, "batch_size": 8, "width": 128, "layers": 2, "seed": 0}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{default} by default")
     parser.add_argument("--learning_rate", type=float, default=2e-3, help="0.002 by default")
-    try:
-        run(parser.parse_args())
-    except UserError as error:
-        print(f"text_example.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(parser.parse_args())
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from errors import UserError
+from errors import UserError, one_line
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,5 +32,5 @@ def run(main: Callable[[], None]) -> None:
 
 def refuse(mistake: object) -> NoReturn:
     """Ends the program: the script's name and the mistake on stderr, and exit code 2."""
-    print(f"{pathlib.Path(sys.argv[0]).name}: {mistake}", file=sys.stderr)
+    print(f"{pathlib.Path(sys.argv[0]).name}: {one_line(mistake)}", file=sys.stderr)
     sys.exit(2)

@@ -5,15 +5,15 @@ uv run src/train.py --config=configs/digits.py [--workdir=runs/digits] [--overwr
 
 import logging
 import pathlib
-import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
-from errors import UserError, config_mistake, one_line
+from command_line import refuse
+from errors import UserError, config_mistake
 from parallel import processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :variant where it has variants.")
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     try:
         processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     except UserError as error:
-        _refuse(error)
+        refuse(error)
     with processes.end_together():
         _train(workdir)
 
@@ -49,7 +49,7 @@ def _train(workdir: pathlib.Path) -> None:
         elif processes.is_main():
             print(f"{workdir} is finished; --overwrite starts it anew.")
     except UserError as error:
-        _refuse(error)
+        refuse(error)
     if processes.is_main():
         _report(summary, workdir)
 
@@ -59,18 +59,13 @@ def parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
         if _CONFIG.value is None:
-            _refuse("--config is missing; it names a file such as configs/digits.py")
+            refuse("--config is missing; it names a file such as configs/digits.py")
         _ = _CONFIG.value.is_locked  # a config that cannot be read is only noticed when it is
     except Exception as error:  # whatever the user's own config file raises
-        _refuse(config_mistake(error))
+        refuse(config_mistake(error))
     if len(rest) > 1:
-        _refuse(f"{rest[1]} is not understood; options start with --")
+        refuse(f"{rest[1]} is not understood; options start with --")
     return rest
-
-
-def _refuse(error: object) -> NoReturn:
-    print(f"train.py: {one_line(error)}", file=sys.stderr)
-    sys.exit(2)
 
 
 def _config_name() -> str:

@@ -6,7 +6,6 @@ its name when it is complete.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import gzip
@@ -15,7 +14,6 @@ import importlib.util
 import os
 import pathlib
 import shutil
-import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +21,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+import command_line
 from errors import UserError
 
 _PARTIAL = ".partial"
@@ -51,17 +50,13 @@ Counts = Mapping[str, tuple[int, int]]
 
 def run_command(description: str, prepare: Callable[[pathlib.Path, pathlib.Path], None]) -> None:
     """Runs `prepare(source, out)` from the command line; a mistake is one line and exit code 2."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser(description)
     parser.add_argument("--source", type=pathlib.Path, required=True, help="folder of the downloaded files")
     parser.add_argument(
         "--out", type=pathlib.Path, required=True, help="folder of all data; the set gets its own in it"
     )
     arguments = parser.parse_args()
-    try:
-        prepare(arguments.source, arguments.out)
-    except (UserError, OSError) as error:
-        print(f"{pathlib.Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+    command_line.run(lambda: prepare(arguments.source, arguments.out))
 
 
 def check_present(source: pathlib.Path, archives: Iterable[Archive]) -> None:

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from run_scripts import check_refusal, run_script
 
 from repository import ROOT
 
 from gwa import Moments
-from scripts.text_example import LanguageModel, Windows, cut_windows, draw_batches, main, score
+from scripts.text_example import LanguageModel, Windows, cut_windows, draw_batches, score
 
 ALPHABET = " abcdefgh"
 TEXTS = ["abc abd abe heg", "fed", "bad cab fed a beg"]
@@ -98,10 +99,5 @@ def test_script(tmp_path):
     assert (tmp_path / "text.svg").exists()
 
 
-def test_nothing_held_out(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["scripts/text_example.py", "--paragraphs=3"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "--paragraphs=3" in line
+def test_nothing_held_out():
+    check_refusal(run_script("text_example.py", "--paragraphs=3"), "text_example.py", "--paragraphs=3")
