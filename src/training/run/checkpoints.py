@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 logging.getLogger("absl").setLevel(logging.ERROR)
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 RESUME = "resume"
+_OLD_RESUME = "latest"  # as the first version called it
 EPOCHS = "epochs"  # the latest epoch that any rule kept; the directories of the rules link to its files
 
 
@@ -44,6 +45,8 @@ class Checkpoints:
 
         self._ocp = ocp
         self._folder = (workdir / "checkpoints").absolute()
+        if is_main() and (self._folder / _OLD_RESUME).is_dir():
+            (self._folder / _OLD_RESUME).rename(self._folder / RESUME)
         # Synchronous: an asynchronous save that is pending when the process ends is lost.
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
         self._resume, self._epochs = (
@@ -131,7 +134,7 @@ class Checkpoints:
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether there is a step to resume from. Unlike Checkpoints it makes no directories."""
-    return any(path.name.isdigit() for path in (workdir / "checkpoints" / RESUME).glob("*"))
+    return any(path.name.isdigit() for name in (RESUME, _OLD_RESUME) for path in workdir.glob(f"checkpoints/{name}/*"))
 
 
 def load_params(directory: str | pathlib.Path) -> Any:

@@ -1,13 +1,18 @@
 """Checkpoints on disk: one copy of an epoch's parameters, however many rules keep it."""
 
+import json
 import shutil
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from repository import ROOT
+
 from errors import UserError
+from training import loop
 from training.run.checkpoints import Checkpoints, load_params
+from training.run.reader import read_config
 
 
 def params(value):
@@ -57,3 +62,16 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     data.write_bytes(content)
     with pytest.raises(UserError, match="a/1 is damaged"):
         load_params(tmp_path / "checkpoints" / "a" / "1")
+
+
+def test_an_interrupted_run_of_the_first_version_continues(tmp_path):
+    """Its checkpoint is called `latest`, and its config lacks fields of today."""
+    workdir = tmp_path / "run"
+    shutil.copytree(ROOT / "tests" / "support" / "old_run", workdir)
+    expected = json.loads((workdir / "summary.json").read_text())
+    (workdir / "summary.json").unlink()
+    history = (workdir / "history.jsonl").read_text()
+    summary = loop.train(read_config(workdir), workdir)
+    assert summary["rules"]["max_gwa"] == expected["rules"]["max_gwa"]
+    assert (workdir / "history.jsonl").read_text() == history  # all three epochs were finished
+    assert (workdir / "checkpoints" / "resume" / "75").exists()
