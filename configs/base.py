@@ -140,9 +140,7 @@ def optimizer() -> dict:
 def stopping() -> dict:
     """Which epochs to keep checkpoints of, and whether to stop before the last."""
     return {
-        "rules": (
-            "max_gwa",
-        ),  # names of gwa.RULES, or my_module:MyRule; the first one chooses the run's checkpoint and may stop training
+        "rules": ("max_gwa",),  # of gwa.RULES, or my_module:MyRule; the first one chooses, and may stop training
         "patience": 0,  # epochs the first rule waits for a better one before training stops; 0 trains to the end
         "warmup": 0.1,  # share of training whose epochs are not eligible, for rules on training signals
         # Parameters of single rules; those that halt by themselves end training where they are the first.

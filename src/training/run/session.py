@@ -77,7 +77,7 @@ class Session:
         self.progress.start(steps)
         if is_main():
             batch = devices.describe_batch(setup.config.batch_size, setup.mesh)
-            print(batch + (f"; goes on after step {steps}" if steps else ""))
+            print(batch + (f"; continues after step {steps}" if steps else ""))
         return epoch, state, collector
 
     def last_predictions(self) -> np.ndarray | None:
