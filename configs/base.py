@@ -133,6 +133,7 @@ def optimizer() -> dict:
         "decay": "kernels",  # what decays: kernels, or all parameters as in the paper's repository
         "momentum": 0.9,  # sgd
         "clip_norm": config_dict.placeholder(float),  # largest global norm of a gradient (None: any)
+        "ema": 0.0,  # epochs over which the moving average of the parameters forgets 63 %; 0: no average is kept
         "accumulation_steps": 1,  # parts a batch is computed in, to save memory; the update is that of the whole batch
     }
 

@@ -22,7 +22,7 @@ from datasets.feeds.batches import Stacked
 from errors import UserError
 from parallel import devices
 from planning.accelerators import ACCELERATORS, GPUS, TPUS
-from training.state import state_shapes, state_shardings
+from training.state import state_shapes
 from training.step import Recipe, Running, jit_train_block
 
 _LIBTPU = {
@@ -85,7 +85,8 @@ def compile_train_block(
 def _lower(config: Any, recipe: Recipe, shape: tuple[int, int, int], mesh: Mesh) -> Any:
     """The training program for one batch, lowered for the devices of the mesh."""
     everywhere, spread = devices.replicated_sharding(mesh), devices.batch_sharding(mesh)
-    sharding = state_shardings(recipe.model, recipe.optimizer, shape, mesh, config.sharding)
+    shapes = state_shapes(recipe.model, recipe.optimizer, shape, recipe.ema_decay > 0)
+    sharding = devices.parameter_shardings(shapes, mesh, config.sharding)
 
     def replicated(leaf: Any, sharding: Any = everywhere) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -93,7 +94,7 @@ def _lower(config: Any, recipe: Recipe, shape: tuple[int, int, int], mesh: Mesh)
     def of_batch(dtype: Any, *rest: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((1, config.batch_size, *rest), dtype, sharding=spread)
 
-    state = jax.tree.map(replicated, state_shapes(recipe.model, recipe.optimizer, shape), sharding)
+    state = jax.tree.map(replicated, shapes, sharding)
     running = jax.tree.map(replicated, jax.eval_shape(Running.start))
     label = of_batch(jnp.int32)
     batch: Any = {"image": of_batch(jnp.uint8, *shape), "label": label, "index": label, "mask": of_batch(jnp.float32)}

@@ -55,8 +55,7 @@ def evaluate_epoch(
         **dissent,
         **{name: result.means[name] for name in ("gradient_norm", "head_gradient_norm", "prediction_entropy")},
         "learning_rate": float(setup.schedule(step - 1)),
-        **evaluate_split(setup, state, "val"),
-        **evaluate_split(setup, state, "test"),
+        **evaluate(setup, state),
         **measure_signals(setup, state, epoch),
     }
     record |= {"estimates": estimates} if estimates else {}
@@ -67,17 +66,25 @@ def evaluate_epoch(
     return run_on_main(lambda: record), result.samples | further_samples
 
 
-def evaluate_split(setup: Setup, state: TrainState, split: str) -> dict[str, float | None]:
-    """Loss and accuracy on `val` or `test`; None where the run has no such split."""
-    if split not in setup.feeds:
-        return {f"{split}_loss": None, f"{split}_accuracy": None}
+def evaluate(setup: Setup, state: TrainState) -> dict[str, float | None]:
+    """Loss and accuracy on held-out and on test data, of the averaged parameters too; None without such data."""
+    networks = {"": state.params} | ({} if state.ema is None else {"ema_": state.ema})
+    measured: dict[str, float | None] = {}
+    for prefix, params in networks.items():
+        for split in ("val", "test"):
+            values = _evaluate_split(setup, params, split) if split in setup.feeds else (None, None)
+            measured |= zip((f"{prefix}{split}_loss", f"{prefix}{split}_accuracy"), values, strict=True)
+    return measured
+
+
+def _evaluate_split(setup: Setup, params: Any, split: str) -> tuple[float, float]:
     feed, results = setup.feeds[split], []
     for block in feed.read_in_order(setup.config.eval_batch_size):
-        results.append(setup.evaluate(state.params, block.batches))
+        results.append(setup.evaluate(params, block.batches))
         feed.hold_back(results)
     sums = devices.fetch(results)
     loss, correct, count = (float(sum(block[name] for block in sums)) for name in ("loss", "correct", "count"))
-    return {f"{split}_loss": loss / count, f"{split}_accuracy": correct / count}
+    return loss / count, correct / count
 
 
 def measure_signals(setup: Setup, state: TrainState, epoch: int) -> dict[str, float]:

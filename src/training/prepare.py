@@ -24,7 +24,7 @@ from training.optimizer import build_schedule
 from training.run.tracking import check_mode
 from training.selection import Selection, find_rule
 from training.signals import DISSENT, Measurement, build_measurements
-from training.state import TrainState, create_state, load_pretrained_params, state_shardings
+from training.state import TrainState, create_state, load_pretrained_params, state_shapes
 from training.step import Metrics, Recipe, build_recipe, evaluate, jit_train_block
 
 _LEAST = {"epochs": 1, "eval_batch_size": 1, "steps_per_dispatch": 1, "checkpoint_steps": 0}
@@ -95,7 +95,8 @@ def prepare(config: Any) -> Iterator[Setup]:
     if isinstance(splits.train, StreamedExamples) and set(config.estimators) - {TEXTBOOK}:
         raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream it can only be {TEXTBOOK}")
     selection = Selection(config.stopping, splits)
-    shardings = state_shardings(recipe.model, recipe.optimizer, image_shape, mesh, config.sharding)
+    shapes = state_shapes(recipe.model, recipe.optimizer, image_shape, recipe.ema_decay > 0)
+    shardings = devices.parameter_shardings(shapes, mesh, config.sharding)
     test_sets = {}
     if config.evaluate:  # only then: it imports much that other runs do not need
         from evaluation.evaluate import open_requested
@@ -129,5 +130,6 @@ def initialize(setup: Setup, fresh: bool) -> TrainState:
     """The state before the first epoch; pretrained weights are read only by a run that starts `fresh` with them."""
     config, recipe = setup.config, setup.recipe
     image_shape = setup.splits.train.image_shape
-    state = create_state(recipe.model, recipe.optimizer, image_shape, config.seed, setup.shardings)
+    keeps_ema = recipe.ema_decay > 0
+    state = create_state(recipe.model, recipe.optimizer, image_shape, config.seed, setup.shardings, keeps_ema)
     return load_pretrained_params(state, config, recipe.model) if fresh else state

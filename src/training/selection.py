@@ -103,5 +103,7 @@ def summarize(config: Any, selection: Selection, history: list[Record], facts: d
 
 
 def _choice(record: Record | None) -> dict[str, Any]:
-    fields = ("epoch", "gwa", "train_accuracy", "val_accuracy", "test_accuracy", "test_loss")
+    fields = ["epoch", "gwa", "train_accuracy", "val_accuracy", "test_accuracy", "test_loss"]
+    if record and "ema_test_accuracy" in record:
+        fields += ["ema_val_accuracy", "ema_test_accuracy", "ema_test_loss"]
     return {field: record[field] if record else None for field in fields}

@@ -11,7 +11,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from errors import UserError
 from parallel import devices
@@ -26,6 +25,7 @@ class TrainState:
       params: the network's parameters, float32.
       opt_state: of the optax chain.
       step: int32, how many updates have been made.
+      ema: moving average of the parameters, float32; None if the run keeps none.
       rng: the run's key. It never changes: everything random is drawn from it by epoch, step and row.
     """
 
@@ -33,10 +33,16 @@ class TrainState:
     opt_state: optax.OptState
     step: jax.Array
     rng: jax.Array
+    ema: Any = None
 
 
 def create_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], seed: int, sharding: Any
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, ...],
+    seed: int,
+    sharding: Any,
+    keeps_ema: bool = False,
 ) -> TrainState:
     """The state before the first step, a function of the seed alone.
 
@@ -45,22 +51,19 @@ def create_state(
       optimizer: an optax chain.
       image_shape: height, width, channels.
       seed: of the run.
-      sharding: of all arrays, or what `state_shardings` returns.
+      sharding: of all arrays, or what `devices.parameter_shardings` returns for the state.
+      keeps_ema: whether the state holds a moving average of the parameters.
     """
     # Jitted, because op by op initialisation takes longer than the first epochs of a small network.
-    return jax.jit(_initial(model, optimizer, image_shape), out_shardings=sharding)(jax.random.key(seed))
+    initial = _initial(model, optimizer, image_shape, keeps_ema)
+    return jax.jit(initial, out_shardings=sharding)(jax.random.key(seed))
 
 
-def state_shapes(model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...]) -> TrainState:
-    """Shapes and dtypes of a state, without computing one."""
-    return jax.eval_shape(_initial(model, optimizer, image_shape), jax.random.key(0))
-
-
-def state_shardings(
-    model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], mesh: Mesh, kind: str
+def state_shapes(
+    model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], keeps_ema: bool = False
 ) -> TrainState:
-    """How the arrays of a state lie on the devices; `kind` is one that `devices.parameter_shardings` takes."""
-    return devices.parameter_shardings(state_shapes(model, optimizer, image_shape), mesh, kind)
+    """Shapes and dtypes of a state, without computing one."""
+    return jax.eval_shape(_initial(model, optimizer, image_shape, keeps_ema), jax.random.key(0))
 
 
 def load_pretrained_params(state: TrainState, config: Any, model: nn.Module) -> TrainState:
@@ -88,7 +91,8 @@ def load_pretrained_params(state: TrainState, config: Any, model: nn.Module) -> 
         num_heads = getattr(model, "num_heads", None)
         params = pretrained.load_pretrained(path, state.params, num_heads, new_head)
     placed = jax.tree.map(lambda new, old: devices.place(new, old.sharding), params, state.params)
-    return dataclasses.replace(state, params=placed)
+    ema = None if state.ema is None else jax.tree.map(jnp.copy, placed)
+    return dataclasses.replace(state, params=placed, ema=ema)
 
 
 def _find_checkpoint(path: pathlib.Path) -> pathlib.Path:
@@ -102,10 +106,11 @@ def _find_checkpoint(path: pathlib.Path) -> pathlib.Path:
 
 
 def _initial(
-    model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...]
+    model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], keeps_ema: bool
 ) -> Callable[[jax.Array], TrainState]:
     def init(rng: jax.Array) -> TrainState:
         params = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *image_shape)))["params"]
-        return TrainState(params, optimizer.init(params), jnp.int32(0), rng)
+        ema = jax.tree.map(jnp.copy, params) if keeps_ema else None
+        return TrainState(params, optimizer.init(params), jnp.int32(0), rng, ema)
 
     return init

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -39,6 +40,7 @@ class Recipe:
       num_classes: of the data set.
       label_smoothing: share of each target that is spread evenly over all classes.
       accumulation_steps: number of parts in which a batch is computed.
+      ema_decay: share of the moving average of the parameters that a step keeps; 0 if there is none.
       textbook_dtype: compute dtype of the estimator `textbook`; None if the run does not record it.
     """
 
@@ -48,6 +50,7 @@ class Recipe:
     num_classes: int
     label_smoothing: float = 0.0
     accumulation_steps: int = 1
+    ema_decay: float = 0.0
     textbook_dtype: str | None = None
 
 
@@ -64,6 +67,9 @@ def build_recipe(config: Any, num_classes: int, total_steps: int) -> Recipe:
     """
     if not 0 <= config.loss.label_smoothing < 1:
         raise UserError(f"loss.label_smoothing is {config.loss.label_smoothing}; it must be a share in [0, 1)")
+    if not 0 <= config.optimizer.ema < math.inf:
+        raise UserError(f"optimizer.ema is {config.optimizer.ema}; it must be a number of epochs, 0 for no average")
+    steps_forgotten = config.optimizer.ema * total_steps / config.epochs
     return Recipe(
         model=networks.build(config.network, num_classes),
         optimizer=build_optimizer(config.optimizer, total_steps),
@@ -71,6 +77,7 @@ def build_recipe(config: Any, num_classes: int, total_steps: int) -> Recipe:
         num_classes=num_classes,
         label_smoothing=config.loss.label_smoothing,
         accumulation_steps=config.optimizer.accumulation_steps,
+        ema_decay=math.exp(-1 / steps_forgotten) if steps_forgotten else 0.0,
         textbook_dtype=config.network.compute_dtype if TEXTBOOK in config.estimators else None,
     )
 
@@ -148,7 +155,15 @@ def train_step(
     metrics["gradient_norm"] = optax.tree.norm(gradient)
     updates, opt_state = recipe.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(params, opt_state, state.step + 1, state.rng), metrics
+    return TrainState(params, opt_state, state.step + 1, state.rng, _average(recipe, state, params)), metrics
+
+
+def _average(recipe: Recipe, state: TrainState, params: Any) -> Any:
+    """The moving average after a step; it forgets faster at first, as it begins with random parameters."""
+    if state.ema is None:
+        return None
+    decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (10 + state.step))
+    return jax.tree.map(lambda average, new: decay * average + (1 - decay) * new, state.ema, params)
 
 
 def prepare_training_batch(

@@ -50,8 +50,12 @@ class Checkpoints:
         # Synchronous: an asynchronous save that is pending when the process ends is lost.
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
         self._resume, self._epochs = (
-            ocp.CheckpointManager(self._folder / name, options=options, item_handlers=ocp.StandardCheckpointHandler())
-            for name in (RESUME, EPOCHS)
+            ocp.CheckpointManager(
+                self._folder / name,
+                options=options,
+                item_handlers={item: ocp.StandardCheckpointHandler() for item in ("default", *more)},
+            )
+            for name, more in ((RESUME, ()), (EPOCHS, ("ema",)))
         )
 
     def __enter__(self) -> Checkpoints:
@@ -69,12 +73,13 @@ class Checkpoints:
           state: after it.
           started: within an epoch, what its steps have shown, as `Collector.fetch` returns it.
         """
-        self._save(self._resume, step, {"state": state} | ({"begun": started} if started else {}))
+        more = {"begun": started} if started else {}
+        self._save(self._resume, step, default=_seal({"state": _to_dict(state)} | more, {"state": state} | more))
 
-    def save_best(self, rules: Sequence[str], epoch: int, params: Any) -> None:
-        """Saves the parameters after an epoch, which these rules would keep now."""
+    def save_best(self, rules: Sequence[str], epoch: int, params: Any, ema: Any = None) -> None:
+        """Saves the parameters after an epoch, and their average if there is one, for the rules that would keep it."""
         if rules:
-            self._save(self._epochs, epoch, params)
+            self._save(self._epochs, epoch, default=_seal(params), **({} if ema is None else {"ema": _seal(ema)}))
         if is_main():
             for rule in rules:
                 _link(self._folder / EPOCHS / str(epoch), self._folder / rule / str(epoch))
@@ -108,9 +113,9 @@ class Checkpoints:
         saved = self._restore(step, template)
         return epoch, saved["state"], saved.get("begun")
 
-    def _save(self, manager: Any, step: int, tree: Any) -> None:
-        args = self._ocp.args.StandardSave({"tree": tree, "digest": _digest(tree)})
-        if not manager.save(step, args=args):
+    def _save(self, manager: Any, step: int, **items: dict[str, Any]) -> None:
+        args = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}
+        if not manager.save(step, args=self._ocp.args.Composite(**args)):
             raise RuntimeError(f"the checkpoint {manager.directory / str(step)} was not written")
 
     def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
@@ -119,17 +124,19 @@ class Checkpoints:
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
             # Only the checkpoint knows how much an epoch had shown.
-            saved = manager.item_metadata(step).tree["tree"]
-            template = {"state": state} | jax.tree.map(_zeros, {"begun": saved["begun"]} if "begun" in saved else {})
+            saved = manager.item_metadata(step)["default"].tree["tree"]
+            begun = {"begun": saved["begun"]} if "begun" in saved else {}
+            template = {"state": _to_dict(state)} | jax.tree.map(_zeros, begun)
             args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
-            restored = manager.restore(step, args=args)
+            restored = manager.restore(step, args=self._ocp.args.Composite(default=args))["default"]
         except Exception as error:  # Orbax raises a bare Exception for a file that is cut off
             # Reads that are still pending then call back into Orbax's closed event loop, so the hook stays silent.
             raise damaged from error
         sys.unraisablehook = hook
-        if not np.array_equal(restored["digest"], _digest(restored["tree"])):
+        tree = restored["tree"] | {"state": type(state)(**restored["tree"]["state"])}
+        if not np.array_equal(restored["digest"], _digest(tree)):
             raise damaged
-        return restored["tree"]
+        return tree
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
@@ -140,12 +147,15 @@ def has_checkpoint(workdir: pathlib.Path) -> bool:
 def load_params(directory: str | pathlib.Path) -> Any:
     """The parameters in a checkpoint such as `runs/digits/checkpoints/max_gwa/12`, as numpy arrays.
 
+    `runs/digits/checkpoints/max_gwa/12/ema` is their moving average, if the run kept one.
+
     Raises:
       UserError: when there is none, or it is damaged.
     """
     import orbax.checkpoint as ocp
 
-    path = pathlib.Path(directory).absolute() / "default"
+    path = pathlib.Path(directory).absolute()
+    path = path if path.name == "ema" else path / "default"
     if not path.exists():
         raise UserError(f"there is no checkpoint {directory}")
     with contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as checkpointer:
@@ -176,8 +186,18 @@ def _link_file(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
+def _to_dict(state: TrainState) -> dict[str, Any]:
+    """The fields of a state that hold arrays; an average that the run does not keep leaves no trace on disk."""
+    return {name: value for name, value in vars(state).items() if value is not None}
+
+
 def _zeros(array: Any) -> np.ndarray:
     return np.zeros(array.shape, array.dtype)
+
+
+def _seal(tree: Any, hashed: Any = None) -> dict[str, Any]:
+    """What is stored for a tree: itself, and the hash of its content, or of the same content as another tree."""
+    return {"tree": tree, "digest": _digest(tree if hashed is None else hashed)}
 
 
 def _digest(tree: Any) -> np.ndarray:

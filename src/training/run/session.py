@@ -104,7 +104,7 @@ class Session:
           improved: names of the rules for which the epoch is the best so far.
         """
         epoch = record["epoch"]
-        self.checkpoints.save_best(improved, epoch, state.params)
+        self.checkpoints.save_best(improved, epoch, state.params, state.ema)
         self._records.append(record, samples)
         self.checkpoints.save_resume(record["step"], state)
         self._tracking.log(self.history[-1])
