@@ -24,7 +24,7 @@ class Network(ConfigDict):
     """The section `network`, whose `options` may be set to any dictionary."""
 
     def __setitem__(self, key: str, value: object) -> None:
-        super().__setitem__(key, Options(value) if key == "options" else value)
+        super().__setitem__(key, Options(value or {}) if key == "options" else value)
 
 
 def get_config() -> ConfigDict:

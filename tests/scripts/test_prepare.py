@@ -15,10 +15,20 @@ import pytest
 from repository import ROOT
 
 from datasets import archives
+from datasets.arrays import load_npz
 from errors import UserError
 from evaluation.corrupted_sets import CifarFiles, ImageNetFiles, open_files
 from evaluation.corruptions import CORRUPTIONS, GROUPS
-from scripts.prepare import cifar10_c, imagenet, imagenet_c, imagenet_real, imagenet_v2, inaturalist2018, places365
+from scripts.prepare import (
+    cifar10_c,
+    fashion_mnist,
+    imagenet,
+    imagenet_c,
+    imagenet_real,
+    imagenet_v2,
+    inaturalist2018,
+    places365,
+)
 
 WNIDS = ["n01", "n02", "n03"]
 
@@ -347,3 +357,30 @@ def test_cifar10_c_arrays_are_checked(source, tmp_path):
     np.save(tmp_path / "cifar10_c" / "fog.npy", np.zeros((9, 32, 32, 3), np.uint8))
     with pytest.raises(UserError, match=r"fog.npy holds uint8 \(9, 32, 32, 3\)"):
         cifar10_c.prepare(source, tmp_path, archive, 2)
+
+
+def idx(array):
+    """As Fashion-MNIST is published: gzipped bytes behind the lengths of the axes."""
+    return gzip.compress(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes())
+
+
+def test_fashion_mnist_becomes_arrays_that_can_be_trained_on(source, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {f"{split}images": rng.integers(0, 256, (5, 28, 28), np.uint8) for split in ("", "test_")}
+    arrays |= {f"{split}labels": np.arange(5, dtype=np.uint8) for split in ("", "test_")}
+    published = {}
+    for name, archive in fashion_mnist.ARCHIVES.items():
+        (source / archive.name).write_bytes(idx(arrays[name]))
+        digest = hashlib.sha256(gzip.decompress(idx(arrays[name]))).hexdigest()
+        published[name] = dataclasses.replace(archive, digest=digest)
+    fashion_mnist.prepare(source, tmp_path / "data", published)
+    data = load_npz(str(tmp_path / "data" / "fashion_mnist.npz"))
+    np.testing.assert_array_equal(data.train.images[..., 0], arrays["images"])
+    np.testing.assert_array_equal(data.test.labels, arrays["test_labels"])
+    assert data.class_names[9] == "ankle_boot"
+    file = source / fashion_mnist.ARCHIVES["images"].name
+    with pytest.raises(UserError, match=f"{file} holds data of the SHA256"):
+        fashion_mnist.prepare(source, tmp_path / "other")
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(UserError, match=f"{file} is not a whole gzip file"):
+        fashion_mnist.prepare(source, tmp_path / "other", published)

@@ -8,6 +8,7 @@ import sys
 
 import jax
 import numpy as np
+import perceptron
 import pytest
 import scipy.special
 from perceptron import CLASSES, COUNT, images_and_labels, measured
@@ -80,7 +81,7 @@ def test_arrays_of_zeros_have_alignment_0():
 def test_one_device_and_four_give_the_same(tmp_path):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     environment["PYTHONPATH"] = "src"
-    command = [sys.executable, "tests/training/perceptron.py", str(tmp_path / "four.npz")]
+    command = [sys.executable, perceptron.__file__, str(tmp_path / "four.npz")]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     four = dict(np.load(tmp_path / "four.npz"))
     assert four.pop("devices") == 4
