@@ -17,11 +17,15 @@ from training.run.reader import FinishedRun
 
 
 class Judgement(NamedTuple):
-    """A rule's choice in a run: the epoch, its test accuracy, and that of the run's best epoch, which no rule knows."""
+    """A rule's choice in a run: the epoch, its test accuracy, and that of the run's best epoch, which no rule knows.
+
+    The best of many epochs is partly luck. `smoothed_regret` compares means over an epoch and its neighbours instead.
+    """
 
     epoch: int
     accuracy: float
     best: float
+    smoothed_regret: float = 0.0
 
     @property
     def regret(self) -> float:
@@ -85,7 +89,15 @@ def judge(run: FinishedRun, rule: str) -> Judgement | None:
     if epoch is None or math.isnan(accuracies[epoch - 1]):
         return None
     best = max(accuracy for accuracy in accuracies if not math.isnan(accuracy))
-    return Judgement(epoch, 100 * accuracies[epoch - 1], 100 * best)
+    smooth = [_mean_around(accuracies, i) for i in range(len(accuracies))]
+    lost = max(value for value in smooth if not math.isnan(value)) - smooth[epoch - 1]
+    return Judgement(epoch, 100 * accuracies[epoch - 1], 100 * best, 100 * lost)
+
+
+def _mean_around(values: Sequence[float], i: int) -> float:
+    """The mean of value i and its neighbours, of those that were measured."""
+    around = [value for value in values[max(i - 1, 0) : i + 2] if not math.isnan(value)]
+    return statistics.fmean(around) if around else math.nan
 
 
 def choose_epoch(history: Iterable[Record], values: Iterable[float]) -> int | None:

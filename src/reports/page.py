@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from errors import UserError
 from reports.aggregates import tabulate_aggregates
+from reports.averages import tabulate_averages
 from reports.estimator_bias import tabulate_bias
 from reports.layout import Table
 from reports.model_comparison import draw_comparison, tabulate_comparison
@@ -36,6 +37,7 @@ TABLES: dict[str, Callable[[Sequence[FinishedRun]], list[Table]]] = {
     "runs": tabulate_single_runs,
     "table1_small": tabulate_small,
     "regret": tabulate_regret,
+    "averages": tabulate_averages,
     "aggregates": tabulate_aggregates,
     "estimators": tabulate_bias,
     "textbook": tabulate_textbook,

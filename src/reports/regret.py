@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SWEEPS = {"table1_small": "10,000 images of CIFAR-10", "table1": "CIFAR-10"}
+SWEEPS = {
+    "table1_small": "10,000 images of CIFAR-10",
+    "fashion_mnist": "2,000 images of Fashion-MNIST",
+    "table1": "CIFAR-10",
+}
 REFERENCE = "max_gwa"
 
 POOLED = """Runs are pooled over seeds and shares of validation data; rules that need validation data are judged in \
@@ -23,6 +27,9 @@ runs that have it. ± is the standard error, as if runs were independent."""
 
 REGRET = f"""Test accuracy that each rule's choice loses against the best epoch of the same run, in percentage points: \
 mean ± standard error (number of runs). {POOLED} `oracle` loses nothing by definition: it reads the test set."""
+
+SMOOTHED = f"""The same with means over an epoch and its two neighbours in place of accuracies, for the choice as for \
+the best: the best of many epochs is partly luck. Percentage points, mean ± standard error (number of runs). {POOLED}"""
 
 PAIRED = f"""The regret of each rule minus that of `{REFERENCE}` on the same runs, in percentage points: negative \
 where the rule is better. Mean ± standard error of the differences (number of runs). {POOLED}"""
@@ -62,6 +69,11 @@ def list_regrets(judged: Iterable[JudgedRun], rule: str) -> list[float]:
     return [choice.regret for run in judged if (choice := run.choices.get(rule))]
 
 
+def list_smoothed_regrets(judged: Iterable[JudgedRun], rule: str) -> list[float]:
+    """What the rule lost in each run against the best epoch, with accuracies smoothed over three epochs."""
+    return [choice.smoothed_regret for run in judged if (choice := run.choices.get(rule))]
+
+
 def list_differences(judged: Iterable[JudgedRun], rule: str) -> list[float]:
     """The rule's regret minus the reference's in each run in which both chose an epoch."""
     pairs = [(run.choices.get(rule), run.choices.get(REFERENCE)) for run in judged]
@@ -74,13 +86,14 @@ def list_epochs(judged: Iterable[JudgedRun], rule: str) -> list[float]:
 
 
 def tabulate_regret(runs: Sequence[FinishedRun]) -> list[Table]:
-    """Three tables for each sweep that has runs: regret, paired difference to GWA, epoch; rule by condition."""
+    """Four tables for each sweep with runs: regret, raw and smoothed, difference to GWA, epoch; rule by condition."""
     tables = []
     for sweep, data in SWEEPS.items():
         judged = judge_sweep(runs, sweep)
         if judged:
             tables += [
                 _make_table(judged, f"Regret on {data}", REGRET, list_regrets),
+                _make_table(judged, f"Smoothed regret on {data}", SMOOTHED, list_smoothed_regrets),
                 _make_table(judged, f"Regret against that of GWA on {data}", PAIRED, list_differences),
                 _make_table(judged, f"Chosen epochs on {data}", EPOCHS, list_epochs),
             ]

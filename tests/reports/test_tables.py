@@ -126,6 +126,33 @@ def test_regret_is_never_negative(epochs, rule):
         assert judgement.regret >= 0
         assert judgement.accuracy + judgement.regret == pytest.approx(100 * max(test for test, _ in epochs))
         assert judgement.regret == 0 or rule != "oracle"
+        assert judgement.smoothed_regret >= 0
+
+
+def test_smoothed_regret_by_hand():
+    """Means over three epochs, two at the ends: 50, 60, 50, 40, 20. The highest GWA is in epoch 4."""
+    history = [
+        {"epoch": i, "progress": i / 5, "gwa": gwa, "test_accuracy": test}
+        for i, (test, gwa) in enumerate([(0.4, 0.1), (0.6, 0.2), (0.8, 0.3), (0.1, 0.4), (0.3, 0.2)], start=1)
+    ]
+    judgement = judge(FinishedRun(Path("a"), None, {}, {}, {}, history), "max_gwa")
+    assert judgement.epoch == 4
+    assert judgement.regret == pytest.approx(70)
+    assert judgement.smoothed_regret == pytest.approx(60 - 40)
+
+
+def test_averages_gain_what_the_summaries_say(tmp_path, monkeypatch):
+    names = list_runs(monkeypatch, [{"noise": "clean", "validation": 0.1, "seed": seed} for seed in (0, 1, 2)])
+    for name, gain in zip(names, (0.02, 0.04, None), strict=True):
+        choice = {"epoch": 2, "test_accuracy": 0.5} | ({} if gain is None else {"ema_test_accuracy": 0.5 + gain})
+        none = {"epoch": None, "test_accuracy": None}
+        summary = {"rules": {"max_gwa": choice, "label_wave": none}, "last": choice}
+        write_run(tmp_path / "fashion_mnist" / name, [0.4, 0.5], summary=summary)
+    tables = TABLES["averages"](find_runs(tmp_path))
+    cell = entry(tables, "`max_gwa`", "overall", "Averaged")
+    assert (cell.ours.mean, cell.ours.n) == (pytest.approx(3.0), 2)
+    assert cell.ours.error == pytest.approx(1.0)
+    assert entry(tables, "`label_wave`", "overall", "Averaged") == Cell()
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2))
