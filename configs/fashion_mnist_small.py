@@ -2,7 +2,7 @@
 
 uv run src/train.py --config=configs/fashion_mnist_small.py --config.dataset.path=DATA/fashion_mnist.npz
 
-`scripts/prepare/fashion_mnist.py` makes the file. About half a minute on 2 CPU cores.
+`scripts/prepare/fashion_mnist.py` makes the file. About 40 seconds on 2 CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 uv run scripts/sweep.py configs/sweeps/fashion_mnist.py --config.dataset.path=DATA/fashion_mnist.npz
 
-60 runs of about half a minute on 2 CPU cores: clean labels, or 20 or 40 % of the labels made wrong; with crops and
+60 runs of about 40 seconds on 2 CPU cores: clean labels, or 20 or 40 % of the labels made wrong; with crops and
 flips, or without augmentation; ten seeds. Even seeds train a small ConvNeXt V2, odd ones a small ViT; of each, every
 second seed keeps the learning rate constant. The seed also draws the noise, the subset and the held-out part.
 """
