@@ -5,12 +5,11 @@ import json
 import image_folder
 import numpy as np
 import pytest
-from test_loop import CutOff, small
+from small_runs import cut_off, small
 
 from configs import base
 from gwa.rules.dissent import measure_hard_dissent, vote
 from training import loop
-from training.run.checkpoints import Checkpoints
 
 RULES = ("max_gwa", "dissent", "hard_dissent")
 FIELDS = ("dissent", "hard_dissent")
@@ -32,23 +31,14 @@ def check_records(workdir, num_classes):
     assert any(record["dissent"] not in (0, record["hard_dissent"]) for record in history[1:])
 
 
-def test_a_run_that_was_cut_off_within_an_epoch_has_the_same_records(tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_within_an_epoch_has_the_same_records(tmp_path):
     options = {"stopping.rules": RULES, "batch_size": 64, "steps_per_dispatch": 1, "checkpoint_steps": 3}
     options |= {"optimizer.accumulation_steps": 2, "augment.pad": 1}
     summary = loop.train(small(epochs=4, **options), tmp_path / "whole")
     check_records(tmp_path / "whole", 10)
     assert not (tmp_path / "whole" / "scores.dissent.npy").exists()
-    save = Checkpoints.save_resume
-
-    def save_until(self, step, state, *started):
-        if step > 13:  # of 20; 5 are an epoch
-            raise CutOff
-        save(self, step, state, *started)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save_resume", save_until)
-        with pytest.raises(CutOff):
-            loop.train(small(epochs=4, **options), tmp_path / "cut")
+    with cut_off(after=13):  # of 20 steps; 5 are an epoch
+        loop.train(small(epochs=4, **options), tmp_path / "cut")
     assert loop.train(small(epochs=4, **options), tmp_path / "cut")["rules"]["dissent"] == summary["rules"]["dissent"]
     (history, *_), (expected, *_) = read(tmp_path / "cut"), read(tmp_path / "whole")
     assert [[record[field] for field in FIELDS] for record in history] == [

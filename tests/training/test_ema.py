@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from test_loop import CutOff, files, small
+from small_runs import cut_off, files, small
 
 from errors import UserError
 from training import loop
@@ -46,7 +46,7 @@ def test_the_average_is_that_of_the_parameters_after_each_step(tmp_path, monkeyp
     )
 
 
-def test_scores_are_those_of_a_run_without_it_and_a_cut_changes_nothing(tmp_path, monkeypatch):
+def test_scores_are_those_of_a_run_without_it_and_a_cut_changes_nothing(tmp_path):
     options = {"stopping.rules": ("max_gwa",), "dataset.val_fraction": 0.1}
     loop.train(small(**options), tmp_path / "without")
     options["optimizer.ema"] = 0.5
@@ -59,17 +59,8 @@ def test_scores_are_those_of_a_run_without_it_and_a_cut_changes_nothing(tmp_path
         assert 0 < record["ema_val_accuracy"] <= 1
     chosen = summary["rules"]["max_gwa"]
     assert chosen["ema_test_accuracy"] == history[chosen["epoch"] - 1]["ema_test_accuracy"]
-    save = Checkpoints.save_resume
-
-    def stop_after_two(self, step, state, *started):
-        if step > 10:
-            raise CutOff
-        save(self, step, state, *started)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save_resume", stop_after_two)
-        with pytest.raises(CutOff):
-            loop.train(small(**options), tmp_path / "cut")
+    with cut_off(after=10):
+        loop.train(small(**options), tmp_path / "cut")
     loop.train(small(**options), tmp_path / "cut")
     fields = ("ema_test_loss", "ema_test_accuracy", "ema_val_loss")
     assert [[r[f] for f in fields] for r in files(tmp_path / "cut")[0]] == [[r[f] for f in fields] for r in history]

@@ -11,35 +11,17 @@ import numpy as np
 import optax
 import pytest
 import scipy.stats
+from small_runs import UNTIMED, cut_off, files, small
 
 import networks
-from configs import digits
 from datasets.arrays import load_digits
 from datasets.feeds.augment import normalize
 from errors import UserError
 from gwa import Moments, gwa_score
 from training import loop
 from training.run import checkpoints, workdir
-from training.run.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
-UNTIMED = {"seconds": 0, "train_seconds": 0, "feed_seconds": 0}
-
-
-def small(epochs=3, **overrides):
-    """The digits on a network that compiles fast."""
-    config = digits.get_config()
-    config.epochs = epochs
-    config.dataset.train_examples = 300
-    config.network.depths, config.network.widths = (1,), (16,)
-    config.network.patch_size = 2
-    config.update_from_flattened_dict(overrides)
-    return config
-
-
-def files(directory):
-    history = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
-    return history, np.load(directory / "scores.npy"), np.load(directory / "predictions.npy")
 
 
 @pytest.fixture(scope="module")
@@ -140,28 +122,14 @@ def test_two_processes_do_not_share_a_work_directory(run):
         assert (directory / "history.jsonl").read_bytes() == before
 
 
-class CutOff(Exception):
-    """Stands for whatever ends a process."""
-
-
 @pytest.mark.parametrize("saved", [5, 8])
-def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, monkeypatch, capsys, saved):
+def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, capsys, saved):
     """Cut off where an epoch's records are written, its checkpoint is not; and within the second of 5 steps each."""
     options = {"augment.pad": 1, "augment.mixup": 0.2, "network.stochastic_depth": 0.2}
     options |= {"batch_size": 64, "steps_per_dispatch": 1, "checkpoint_steps": 3 if saved % 5 else 0}
     loop.train(small(**options), tmp_path / "whole")
-    save, steps = Checkpoints.save_resume, []
-
-    def save_until(self, step, state, *begun):
-        steps.append(step)
-        if step > saved:
-            raise CutOff
-        save(self, step, state, *begun)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save_resume", save_until)
-        with pytest.raises(CutOff):
-            loop.train(small(**options), tmp_path / "cut")
+    with cut_off(after=saved) as steps:
+        loop.train(small(**options), tmp_path / "cut")
     assert steps == ([3, 5, 8, 10] if saved % 5 else [5, 10])
     assert len(files(tmp_path / "cut")[0]) == 2
     capsys.readouterr()

@@ -1,18 +1,14 @@
 """Whole runs on an image folder: what they record, and that being cut off does not change it."""
 
-import json
-
 import image_folder
 import numpy as np
 import pytest
+from small_runs import UNTIMED, cut_off, files
 
 from configs import base
 from datasets.feeds.order import shuffle_rows
 from errors import UserError
 from training import loop
-from training.run import checkpoints
-
-UNTIMED = {"seconds": 0, "train_seconds": 0, "feed_seconds": 0}
 
 
 @pytest.fixture
@@ -27,12 +23,7 @@ def config(tmp_path):
     return config
 
 
-def files(directory):
-    history = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
-    return history, np.load(directory / "scores.npy"), np.load(directory / "predictions.npy")
-
-
-def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config, tmp_path):
     """With an image that cannot be decoded, which only the part before the cut has seen."""
     row = shuffle_rows(15, config.seed, epoch=2)[0]
     damaged = tmp_path / "images" / "train" / f"n0{1 + row // 5}" / f"{row % 5}.jpg"
@@ -45,16 +36,8 @@ def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config,
     assert (np.isfinite(scores) == (np.arange(15) != row)).all()
     assert all(record["test_accuracy"] * 15 == pytest.approx(round(record["test_accuracy"] * 15)) for record in history)
 
-    def dies(self, step, *args):
-        save(self, step, *args)
-        if step == 6:  # of 4 in an epoch
-            raise KeyboardInterrupt
-
-    save = checkpoints.Checkpoints.save_resume
-    monkeypatch.setattr(checkpoints.Checkpoints, "save_resume", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with cut_off(after=6):  # 4 steps are an epoch
         loop.train(config, tmp_path / "parts")
-    monkeypatch.undo()
     assert loop.train(config, tmp_path / "parts")["skipped_images"] == [str(damaged)]
     resumed, *arrays = files(tmp_path / "parts")
     for one, other in zip((scores, predictions), arrays, strict=True):
