@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
             "loss": {"label_smoothing": 0.0},  # share of the target spread evenly over all classes, [0, 1)
             "optimizer": optimizer(),
             "stopping": stopping(),
+            "record": (),  # further values of each training sample to record: loss, margin, error_norm
             "estimators": (),  # further estimates of the alignments to record: names of training.estimators
             # Test sets measured on every rule's checkpoint when training ends: cifar10_c, imagenet_c and, of streamed
             # runs, imagenet_real and any folder of classes in evaluate_path, such as imagenet_v2.

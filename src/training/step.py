@@ -21,6 +21,7 @@ from gwa.rules.dissent import sample_dissent
 from parallel import devices
 from training.estimators import TEXTBOOK, textbook_alignment
 from training.optimizer import build_optimizer
+from training.sample_values import check_sample_values, measure_samples
 from training.state import TrainState
 
 # Training draws from four streams of the run's key; initialisation is the first.
@@ -42,6 +43,7 @@ class Recipe:
       accumulation_steps: number of parts in which a batch is computed.
       ema_decay: share of the moving average of the parameters that a step keeps; 0 if there is none.
       textbook_dtype: compute dtype of the estimator `textbook`; None if the run does not record it.
+      sample_values: further values of each sample that the run records, of `training.sample_values`.
     """
 
     model: nn.Module
@@ -52,6 +54,7 @@ class Recipe:
     accumulation_steps: int = 1
     ema_decay: float = 0.0
     textbook_dtype: str | None = None
+    sample_values: tuple[str, ...] = ()
 
 
 def build_recipe(config: Any, num_classes: int, total_steps: int) -> Recipe:
@@ -79,6 +82,7 @@ def build_recipe(config: Any, num_classes: int, total_steps: int) -> Recipe:
         accumulation_steps=config.optimizer.accumulation_steps,
         ema_decay=math.exp(-1 / steps_forgotten) if steps_forgotten else 0.0,
         textbook_dtype=config.network.compute_dtype if TEXTBOOK in config.estimators else None,
+        sample_values=check_sample_values(config.record),
     )
 
 
@@ -121,16 +125,17 @@ def train_step(
       The state after the update, and the metrics: `alignment` float32 `[B]` and `prediction` int32 `[B]`, meaningless
       where the mask is 0; means over the batch: `loss`, `prediction_entropy` (nats) and `head_gradient_norm`; and
       `gradient_norm`, of the batch's mean gradient over all parameters, before any clipping. With `past` there is
-      `dissent` float32 `[B]`.
+      `dissent` float32 `[B]`, and there are the recipe's sample values.
     """
     examples, dropout_key = prepare_training_batch(recipe, state, batch, epoch)
     if past is not None:
-        examples |= {"label": batch["label"], "past": past[batch["index"]]}
+        examples |= {"past": past[batch["index"]]}
 
     def loss_and_metrics(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         logits, embeddings = forward(recipe, params, part["images"], key)
         targets, weights = part["targets"], part["weight"]
-        loss = jnp.sum(weights * cross_entropy(logits, targets))
+        losses = cross_entropy(logits, targets)
+        loss = jnp.sum(weights * losses)
         head = params["head"]
         metrics = {
             "loss": loss,
@@ -138,6 +143,7 @@ def train_step(
             "head_gradient_norm": jnp.sum(weights * head_gradient_norm(logits, targets, embeddings)),
             "alignment": head_alignment(logits, targets, embeddings, head["kernel"], head.get("bias")),
             "prediction": jnp.argmax(logits, -1).astype(jnp.int32),
+            **measure_samples(recipe.sample_values, logits, targets, part["label"], losses),
         }
         if "past" in part:
             metrics["dissent"] = sample_dissent(logits, part["past"], part["label"])
@@ -169,12 +175,13 @@ def _average(recipe: Recipe, state: TrainState, params: Any) -> Any:
 def prepare_training_batch(
     recipe: Recipe, state: TrainState, batch: Batch, epoch: jax.Array
 ) -> tuple[Batch, jax.Array]:
-    """Augments and mixes a batch: `images`, `targets` and `weight` (0 for padding, sum 1); and the key for dropout."""
+    """Augments and mixes a batch: `images`, `targets`, `label`, `weight` (0: padding; sum 1); dropout's key."""
     epoch_key = jax.random.fold_in(jax.random.fold_in(state.rng, _AUGMENT), epoch)
     keys = jax.vmap(lambda row: jax.random.fold_in(epoch_key, row))(batch["index"])
     images = normalize(augment_images(batch["image"], keys, recipe.augmentation))
     images, targets = _mix_examples(recipe, images, batch, jax.random.fold_in(state.rng, _MIX), state.step)
-    examples = {"images": images, "targets": targets, "weight": batch["mask"] / jnp.maximum(jnp.sum(batch["mask"]), 1)}
+    weights = batch["mask"] / jnp.maximum(jnp.sum(batch["mask"]), 1)
+    examples = {"images": images, "targets": targets, "weight": weights, "label": batch["label"]}
     return examples, jax.random.fold_in(jax.random.fold_in(state.rng, _DROPOUT), state.step)
 
 

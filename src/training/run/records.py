@@ -3,6 +3,7 @@
 history.jsonl       one JSON object per finished epoch; a NaN is null, with the reason under `reasons`
 scores.npy          float32 [epochs, N], the alignment of every training sample, in the row order of the training set
 scores.*.npy        the same by another estimator that config.estimators names
+samples.*.npy       float32 [epochs, N], a further value of every training sample that config.record names
 predictions.npy     integer [epochs, N], the class predicted in the same forward pass
 labels.npz          observed labels, clean labels if known, class names, and the row numbers in the source
 summary.json        what each rule chose; written when training has ended
@@ -23,6 +24,7 @@ from datasets import Splits
 from gwa.rules import Record
 from parallel.processes import is_main, run_on_main
 from training.run.reader import read_history, scores_file
+from training.sample_values import PREFIX
 
 _FILES = {"alignment": "scores.npy", "prediction": "predictions.npy"}
 
@@ -43,7 +45,7 @@ class Records:
         if not is_main():
             return
         for name, row in samples.items():
-            append_row(self._path(_FILES.get(name, scores_file(name))), row)
+            append_row(self._path(_file(name)), row)
         with self._path("history.jsonl").open("a") as file:
             file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
 
@@ -87,6 +89,11 @@ class Records:
 
     def _path(self, name: str) -> pathlib.Path:
         return self.workdir / name
+
+
+def _file(name: str) -> str:
+    """The file of a value of the samples: alignment, prediction, one that config.record names, or an estimator's."""
+    return f"{name.replace('/', '.')}.npy" if name.startswith(PREFIX) else _FILES.get(name, scores_file(name))
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
