@@ -230,17 +230,22 @@ def jit_train_block(recipe: Recipe, state_shardings: Any, mesh: Mesh) -> Any:
 
 
 def evaluate(model: nn.Module, params: Any, batches: Batches) -> Metrics:
-    """Sums of `loss`, `correct` and `count` over all rows of the batches whose mask is 1, each counted once."""
+    """Sums over all rows of the batches whose mask is 1, each counted once.
+
+    `loss`, `correct` and `count` are of all rows, `even_correct` and `even_count` of those with even numbers.
+    """
 
     def step(totals: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
         batch = batches.at(i)
         logits = cast(jax.Array, model.apply({"params": params}, normalize(batch["image"])))
         loss = cross_entropy(logits, batch["label"])
         correct = jnp.argmax(logits, axis=-1) == batch["label"]
-        return totals + jnp.stack([jnp.sum(batch["mask"] * value) for value in (loss, correct, 1.0)]), None
+        even = batch["index"] % 2 == 0
+        values = (loss, correct, 1.0, even * correct, even)
+        return totals + jnp.stack([jnp.sum(batch["mask"] * value) for value in values]), None
 
-    totals, _ = jax.lax.scan(step, jnp.zeros(3), jnp.arange(len(batches)))
-    return dict(zip(("loss", "correct", "count"), totals, strict=True))
+    totals, _ = jax.lax.scan(step, jnp.zeros(5), jnp.arange(len(batches)))
+    return dict(zip(("loss", "correct", "count", "even_correct", "even_count"), totals, strict=True))
 
 
 def _mix_examples(
