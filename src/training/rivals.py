@@ -59,9 +59,9 @@ class LowestBatchGradient(_Measured):
     def measure_batch(self, recipe: Recipe, state: TrainState, examples: Any, key: jax.Array) -> jax.Array:
         """See the class."""
         logits, embeddings = forward(recipe, state.params, examples["images"], key)
+        weights = examples["weight"][:, None]
         residuals = jax.nn.softmax(logits) - _as_distributions(recipe, examples["targets"])
-        gradient = embeddings.T @ (examples["weight"][:, None] * residuals)
-        return jnp.linalg.norm(gradient) / jnp.linalg.norm(embeddings)
+        return jnp.linalg.norm(embeddings.T @ (weights * residuals)) / jnp.linalg.norm(embeddings * (weights > 0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,9 +100,8 @@ class AccuracyPerSusceptibility(_Measured):
     smallest: ClassVar[bool] = False
 
     def measure_batch(self, recipe: Recipe, state: TrainState, examples: Any, key: jax.Array) -> jax.Array:
-        """See the class; a row of the training set has the same random label in all epochs."""
-        keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.fold_in(state.rng, _RANDOM_LABELS), row))
-        labels = jax.vmap(lambda key: jax.random.randint(key, (), 0, recipe.num_classes))(keys(examples["index"]))
+        """See the class."""
+        labels = draw_random_labels(state.rng, examples["index"], recipe.num_classes)
 
         def loss(params: Any) -> jax.Array:
             logits, _ = forward(recipe, params, examples["images"], key)
@@ -144,6 +143,13 @@ class LowestLeaveOneOutLoss(_Measured):
         steps_per_epoch = state.step / epoch
         losses = leave_one_out_losses(logits, targets, embeddings, mask, len(batches) / steps_per_epoch)
         return jnp.sum(mask * losses) / jnp.sum(mask)
+
+
+def draw_random_labels(key: jax.Array, rows: jax.Array, num_classes: int) -> jax.Array:
+    """A uniformly random class for each row of the training set, int32 `[B]`; the same in every epoch of a run."""
+    stream = jax.random.fold_in(key, _RANDOM_LABELS)
+    draw = jax.vmap(lambda row: jax.random.randint(jax.random.fold_in(stream, row), (), 0, num_classes))
+    return draw(rows)
 
 
 def leave_one_out_losses(
