@@ -1,4 +1,4 @@
-"""How good a rule's choice was, and what many such judgements amount to: regret, standard errors, correlations.
+"""How good a rule's choice was, and what many such judgements amount to: regret, intervals, correlations.
 
 Accuracies are in %, differences of them in percentage points. Choices are judged on the test set, which no rule but
 `oracle` reads.
@@ -12,20 +12,39 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gwa import RULES, MaxGWA
-from gwa.rules.rule import Record
+from gwa.rules.rule import Record, Rule
+from training.rivals import RIVALS
 from training.run.reader import FinishedRun
+
+ALL_RULES: dict[str, type[Rule]] = {**RULES, **RIVALS}
+"""What reports judge, by name: the rules of the library and the further rivals."""
+
+_RESAMPLES = 9999
 
 
 class Judgement(NamedTuple):
     """A rule's choice in a run: the epoch, its test accuracy, and that of the run's best epoch, which no rule knows.
 
-    The best of many epochs is partly luck. `smoothed_regret` compares means over an epoch and its neighbours instead.
+    The best of many epochs is partly luck, which two more measures leave out.
+
+    Attributes:
+      epoch: the choice.
+      accuracy: on the test set.
+      best: the highest one of the run.
+      smoothed_regret: what is lost if accuracies are replaced by means over an epoch and its neighbours.
+      cross_fitted_regret: what is lost on one half of the test images against the epoch that is best on the other half,
+        averaged over both halves; None if the run has not recorded the halves.
+      averaged: accuracy of the averaged parameters after the same epoch; None if the run has kept none.
+      averaged_later: the same one epoch later, or after the same epoch if that is the last.
     """
 
     epoch: int
     accuracy: float
     best: float
     smoothed_regret: float = 0.0
+    cross_fitted_regret: float | None = None
+    averaged: float | None = None
+    averaged_later: float | None = None
 
     @property
     def regret(self) -> float:
@@ -55,6 +74,41 @@ class Mean(NamedTuple):
         return None if self.deviation is None else self.deviation / math.sqrt(self.n)
 
 
+class Difference(NamedTuple):
+    """A mean of n paired differences, its 95 % interval, and how likely one so far from 0 is if signs are chance.
+
+    Attributes:
+      mean, n: of the differences.
+      low, high: the bias-corrected and accelerated bootstrap interval (Efron 1987).
+      p: of the sign-flip permutation test, two-sided.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+    @classmethod
+    def of(cls, differences: Sequence[float]) -> Difference | None:
+        """Of some differences, as if they were independent; None of fewer than 6, from which little follows."""
+        if len(differences) < 6:
+            return None
+        if len(set(differences)) == 1:  # neither resampling nor flipping signs can say anything
+            return cls(differences[0], differences[0], differences[0], math.nan, len(differences))
+        import numpy as np
+        import scipy.stats  # takes a second, and few tables need it
+
+        def mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+            return np.mean(values, axis=axis)
+
+        data = (np.asarray(differences),)
+        options = {"n_resamples": _RESAMPLES, "vectorized": True, "rng": 0}
+        interval = scipy.stats.bootstrap(data, mean, method="BCa", **options).confidence_interval
+        test = scipy.stats.permutation_test(data, mean, permutation_type="samples", **options)
+        return cls(statistics.fmean(differences), interval.low, interval.high, test.pvalue, len(differences))
+
+
 class Correlation(NamedTuple):
     """Pearson's and Spearman's coefficients over n pairs."""
 
@@ -75,7 +129,7 @@ class Correlation(NamedTuple):
 
 def is_recorded(runs: Iterable[FinishedRun], rule: str) -> bool:
     """Whether any of the runs has recorded the signal that a rule reads, be it without a value."""
-    return any(RULES[rule].needs[0] in record for run in runs for record in run.history)
+    return any(ALL_RULES[rule].needs[0] in record for run in runs for record in run.history)
 
 
 def judge(run: FinishedRun, rule: str) -> Judgement | None:
@@ -84,20 +138,37 @@ def judge(run: FinishedRun, rule: str) -> Judgement | None:
     Returns:
       None where the rule keeps no epoch of this run, or test accuracy was not measured after that epoch.
     """
-    epoch = RULES[rule]().select(run.history)
+    epoch = ALL_RULES[rule]().select(run.history)
     accuracies = run.values("test_accuracy")
     if epoch is None or math.isnan(accuracies[epoch - 1]):
         return None
     best = max(accuracy for accuracy in accuracies if not math.isnan(accuracy))
     smooth = [_mean_around(accuracies, i) for i in range(len(accuracies))]
     lost = max(value for value in smooth if not math.isnan(value)) - smooth[epoch - 1]
-    return Judgement(epoch, 100 * accuracies[epoch - 1], 100 * best, 100 * lost)
+    averaged = [None if math.isnan(value) else 100 * value for value in run.values("ema_test_accuracy")]
+    return Judgement(
+        epoch,
+        100 * accuracies[epoch - 1],
+        100 * best,
+        100 * lost,
+        _cross_fit(run, epoch),
+        averaged[epoch - 1],
+        averaged[min(epoch, len(averaged) - 1)],
+    )
 
 
 def _mean_around(values: Sequence[float], i: int) -> float:
     """The mean of value i and its neighbours, of those that were measured."""
     around = [value for value in values[max(i - 1, 0) : i + 2] if not math.isnan(value)]
     return statistics.fmean(around) if around else math.nan
+
+
+def _cross_fit(run: FinishedRun, epoch: int) -> float | None:
+    halves = run.values("test_accuracy_even"), run.values("test_accuracy_odd")
+    if any(math.isnan(value) for half in halves for value in half):
+        return None
+    lost = [judged[one.index(max(one))] - judged[epoch - 1] for one, judged in (halves, halves[::-1])]
+    return 100 * statistics.fmean(lost)
 
 
 def choose_epoch(history: Iterable[Record], values: Iterable[float]) -> int | None:

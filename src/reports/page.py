@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from errors import UserError
 from reports.aggregates import tabulate_aggregates
-from reports.averages import tabulate_averages
 from reports.estimator_bias import tabulate_bias
 from reports.layout import Table
 from reports.model_comparison import draw_comparison, tabulate_comparison
 from reports.paper_tables import tabulate_small, tabulate_table1, tabulate_table2, tabulate_table3
-from reports.regret import SWEEPS, draw_regret, tabulate_regret
+from reports.regret import SWEEPS, draw_regret, tabulate_averages, tabulate_regret
 from reports.single_runs import tabulate_finetuning, tabulate_single_runs
 from reports.textbook import draw_textbook, tabulate_textbook
 from training.run.reader import FinishedRun, find_runs

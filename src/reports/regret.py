@@ -1,13 +1,15 @@
-"""Regret: what each rule loses against the best epoch of the same run, by condition, as tables and as a figure."""
+"""Regret: what each rule loses against the best epoch of the same run, over all runs of a sweep and by condition."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from gwa import RULES
-from reports.judging import Judgement, Mean, is_recorded, judge
+from reports.judging import ALL_RULES, Difference, Judgement, Mean, is_recorded, judge
 from reports.layout import Cell, Line, Table
+from reports.rendering import MINUS
+from reports.sweep_runs import Cell as SweepCell
 from reports.sweep_runs import find_sweep_runs, name_condition, note_missing_choices
 from training.run.reader import FinishedRun
 
@@ -16,32 +18,46 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SWEEPS = {
-    "table1_small": "10,000 images of CIFAR-10",
+    "regimes": "CIFAR-10-N under many conditions",
     "fashion_mnist": "2,000 images of Fashion-MNIST",
+    "table1_small": "10,000 images of CIFAR-10",
     "table1": "CIFAR-10",
 }
-REFERENCE = "max_gwa"
+REFERENCES = ("last", "max_gwa", "lowest_validation_loss")
+MOST_COLUMNS = 8  # a sweep with more conditions is shown by what its runs have in common, one factor at a time
 
-POOLED = """Runs are pooled over seeds and shares of validation data; rules that need validation data are judged in \
-runs that have it. ± is the standard error, as if runs were independent."""
+OVERALL = """Test accuracy that each rule's choice loses, in percentage points: mean ± standard error over the runs in \
+which it chose an epoch. *Raw* is against the best epoch of the same run, which is partly luck. *Smoothed* compares \
+means over an epoch and its two neighbours. *Cross-fitted* looks for the best epoch on one half of the test images and \
+compares on the other half. The worst condition is that of the highest mean smoothed regret. Rules that need \
+validation data are judged in runs that hold some out. `oracle` reads the test set."""
 
-REGRET = f"""Test accuracy that each rule's choice loses against the best epoch of the same run, in percentage points: \
-mean ± standard error (number of runs). {POOLED} `oracle` loses nothing by definition: it reads the test set."""
+PAIRED = """The smoothed regret of each rule minus that of another on the same runs, in percentage points: negative \
+where the rule is better. Mean of the differences, their 95 % interval (BCa bootstrap), p of the sign-flip test, and \
+(number of runs). Intervals and p treat runs as independent."""
 
-SMOOTHED = f"""The same with means over an epoch and its two neighbours in place of accuracies, for the choice as for \
-the best: the best of many epochs is partly luck. Percentage points, mean ± standard error (number of runs). {POOLED}"""
+BY_CONDITION = """Smoothed regret in percentage points: mean ± standard error (number of runs)."""
 
-PAIRED = f"""The regret of each rule minus that of `{REFERENCE}` on the same runs, in percentage points: negative \
-where the rule is better. Mean ± standard error of the differences (number of runs). {POOLED}"""
+GAINS = """What the moving average of the parameters (`optimizer.ema`) gains, in percentage points of test accuracy: \
+mean of the paired differences, 95 % interval (BCa bootstrap), p of the sign-flip test, and (number of runs). *Same \
+epoch*: the average minus the parameters, both after the epoch that the rule chose. *One epoch later*: the average \
+after the next epoch, which lies about the chosen one, minus the parameters after the chosen one. *Against the end*: \
+the average after the next epoch minus the parameters at the end of training."""
 
-EPOCHS = f"""The mean epoch that each rule chose ± standard error (number of runs). {POOLED}"""
+Measure = Callable[[Judgement], float | None]
 
 
 class JudgedRun(NamedTuple):
-    """A run under a condition, and what each rule chose in it; None where it chose nothing."""
+    """A run, what distinguishes it from others of its sweep, and what each rule chose; None where it chose nothing."""
 
     condition: str
-    choices: dict[str, Judgement | None]
+    factors: Mapping[str, str]
+    choices: Mapping[str, Judgement | None]
+
+    def measure(self, rule: str, measure: Measure) -> float | None:
+        """A measure of the rule's choice, if there is such a choice."""
+        choice = self.choices.get(rule)
+        return measure(choice) if choice else None
 
 
 def judge_sweep(runs: Iterable[FinishedRun], sweep: str) -> list[JudgedRun]:
@@ -50,70 +66,163 @@ def judge_sweep(runs: Iterable[FinishedRun], sweep: str) -> list[JudgedRun]:
     for cell, run in find_sweep_runs(runs, sweep):
         rules = [
             name
-            for name, rule in RULES.items()
+            for name, rule in ALL_RULES.items()
             if (cell["validation"] or not rule.uses_validation()) and is_recorded([run], name)
         ]
-        judged.append(JudgedRun(name_condition(cell), {rule: judge(run, rule) for rule in rules}))
+        choices = {rule: judge(run, rule) for rule in rules}
+        judged.append(JudgedRun(name_condition(cell), _name_factors(cell, run), choices))
     return judged
 
 
+def _name_factors(cell: SweepCell, run: FinishedRun) -> dict[str, str]:
+    cell_factors = {key: str(value) for key, value in cell.items() if key not in ("validation", "seed")}
+    config = run.config
+    return cell_factors | {
+        "network": config["network"]["name"],
+        "schedule": config["optimizer"]["schedule"],
+        "images": f"{config['dataset']['train_examples']} images",
+    }
+
+
 def group_by_condition(judged: Sequence[JudgedRun]) -> dict[str, list[JudgedRun]]:
-    """The runs of each condition, in the order of the sweep, and last all of them, as `overall`."""
+    """The runs of each condition, in the order of the sweep, and last all of them, as `overall`.
+
+    Where there are more than MOST_COLUMNS conditions, the runs of each value of a factor in their place: a run is in
+    as many groups as it has factors.
+    """
     conditions = dict.fromkeys(run.condition for run in judged)
-    parts = {condition: [run for run in judged if run.condition == condition] for condition in conditions}
-    return {**parts, "overall": list(judged)}
+    groups = {name: [run for run in judged if run.condition == name] for name in conditions}
+    if len(conditions) > MOST_COLUMNS:
+        values = {(key, value): None for key in judged[0].factors for run in judged for value in [run.factors[key]]}
+        groups = {value: [run for run in judged if run.factors[key] == value] for key, value in values}
+    return {**groups, "overall": list(judged)}
 
 
-def list_regrets(judged: Iterable[JudgedRun], rule: str) -> list[float]:
-    """What the rule lost in each run in which it chose an epoch."""
-    return [choice.regret for run in judged if (choice := run.choices.get(rule))]
+def raw(choice: Judgement) -> float:
+    """The regret against the best epoch."""
+    return choice.regret
 
 
-def list_smoothed_regrets(judged: Iterable[JudgedRun], rule: str) -> list[float]:
-    """What the rule lost in each run against the best epoch, with accuracies smoothed over three epochs."""
-    return [choice.smoothed_regret for run in judged if (choice := run.choices.get(rule))]
+def smoothed(choice: Judgement) -> float:
+    """The regret with smoothed accuracies."""
+    return choice.smoothed_regret
 
 
-def list_differences(judged: Iterable[JudgedRun], rule: str) -> list[float]:
-    """The rule's regret minus the reference's in each run in which both chose an epoch."""
-    pairs = [(run.choices.get(rule), run.choices.get(REFERENCE)) for run in judged]
-    return [one.regret - other.regret for one, other in pairs if one and other]
+def cross_fitted(choice: Judgement) -> float | None:
+    """The regret against what is best on the other half of the test images."""
+    return choice.cross_fitted_regret
 
 
-def list_epochs(judged: Iterable[JudgedRun], rule: str) -> list[float]:
-    """The epochs that the rule chose."""
-    return [float(choice.epoch) for run in judged if (choice := run.choices.get(rule))]
+def collect(judged: Iterable[JudgedRun], rule: str, measure: Measure) -> list[float]:
+    """A measure of what the rule chose in each run in which it chose an epoch."""
+    values = (run.measure(rule, measure) for run in judged)
+    return [value for value in values if value is not None]
 
 
 def tabulate_regret(runs: Sequence[FinishedRun]) -> list[Table]:
-    """Four tables for each sweep with runs: regret, raw and smoothed, difference to GWA, epoch; rule by condition."""
+    """Three tables for each sweep with runs: over all runs, paired differences, by condition; a row per rule."""
     tables = []
     for sweep, data in SWEEPS.items():
         judged = judge_sweep(runs, sweep)
         if judged:
             tables += [
-                _make_table(judged, f"Regret on {data}", REGRET, list_regrets),
-                _make_table(judged, f"Smoothed regret on {data}", SMOOTHED, list_smoothed_regrets),
-                _make_table(judged, f"Regret against that of GWA on {data}", PAIRED, list_differences),
-                _make_table(judged, f"Chosen epochs on {data}", EPOCHS, list_epochs),
+                _tabulate_overall(judged, f"Rules on {data}"),
+                _tabulate_paired(judged, f"Rules against each other on {data}"),
+                _tabulate_conditions(judged, f"Smoothed regret by condition on {data}"),
             ]
     return tables
 
 
-def _make_table(
-    judged: list[JudgedRun], title: str, text: str, measure: Callable[[list[JudgedRun], str], list[float]]
-) -> Table:
+def _tabulate_overall(judged: list[JudgedRun], title: str) -> Table:
+    lines: list[Line] = []
+    for rule in _list_rules(judged):
+        means = [Cell(Mean.of(collect(judged, rule, measure))) for measure in (smoothed, raw, cross_fitted)]
+        epochs = Cell(Mean.of(collect(judged, rule, lambda choice: float(choice.epoch))))
+        note = _note_missing(judged, rule)
+        lines.append((f"`{rule}`", Cell(means[0].ours, note=note), *means[1:], _name_worst(judged, rule), epochs))
+    lines.sort(key=lambda line: line[1].ours.mean if isinstance(line[1], Cell) and line[1].ours else float("inf"))
+    columns = ("rule", "smoothed", "raw", "cross-fitted", "worst condition", "epoch")
+    return Table("regret", title, OVERALL, columns, tuple(lines), standard_errors=True)
+
+
+def _name_worst(judged: list[JudgedRun], rule: str) -> str:
+    means = {
+        run.condition: mean
+        for run in judged
+        if (mean := Mean.of(collect([other for other in judged if other.condition == run.condition], rule, smoothed)))
+    }
+    if not means:
+        return "–"
+    worst = max(means, key=lambda condition: means[condition].mean)
+    return f"{means[worst].mean:.2f} ({worst}, n = {means[worst].n})"
+
+
+def _tabulate_paired(judged: list[JudgedRun], title: str) -> Table:
+    lines = tuple(
+        (f"`{rule}`", *(format_difference(_subtract(judged, rule, reference)) for reference in REFERENCES))
+        for rule in _list_rules(judged)
+    )
+    return Table("regret", title, PAIRED, ("rule", *(f"minus `{name}`" for name in REFERENCES)), lines)
+
+
+def _subtract(judged: Iterable[JudgedRun], rule: str, reference: str) -> Difference | None:
+    pairs = [(run.measure(rule, smoothed), run.measure(reference, smoothed)) for run in judged]
+    differences = [one - other for one, other in pairs if one is not None and other is not None]
+    return None if rule == reference else Difference.of(differences)
+
+
+def format_difference(difference: Difference | None) -> str:
+    """As `−0.42 [−0.80, −0.05], p = 0.031 (60)`."""
+    if difference is None:
+        return "–"
+    mean, low, high = (f"{value:+.2f}".replace("-", MINUS) for value in difference[:3])
+    if math.isnan(difference.p):
+        return f"always {mean} ({difference.n})"
+    return f"{mean} [{low}, {high}], p = {difference.p:.3f} ({difference.n})"
+
+
+def _tabulate_conditions(judged: list[JudgedRun], title: str) -> Table:
     columns = group_by_condition(judged)
     lines: list[Line] = []
     for rule in _list_rules(judged):
-        cells = [Cell(Mean.of(measure(part, rule)), note=_note_missing(part, rule)) for part in columns.values()]
+        cells = [
+            Cell(Mean.of(collect(part, rule, smoothed)), note=_note_missing(part, rule)) for part in columns.values()
+        ]
         lines.append((f"`{rule}`", *cells))
-    return Table("regret", title, text, ("rule", *columns), tuple(lines), standard_errors=True)
+    return Table("regret", title, BY_CONDITION, ("rule", *columns), tuple(lines), standard_errors=True)
+
+
+def tabulate_averages(runs: Sequence[FinishedRun]) -> list[Table]:
+    """What averaged parameters gain at the epoch that a rule chose, for each sweep with runs that kept an average."""
+    tables = []
+    for sweep, data in SWEEPS.items():
+        judged = [run for run in judge_sweep(runs, sweep) if run.measure("last", lambda choice: choice.averaged)]
+        if judged:
+            rows = tuple(
+                (f"`{rule}`", *map(format_difference, _measure_gains(judged, rule))) for rule in _list_rules(judged)
+            )
+            columns = ("rule", "same epoch", "one epoch later", "against the end")
+            tables.append(Table("averages", f"Averaged parameters on {data}", GAINS, columns, rows))
+    return tables
+
+
+def _measure_gains(judged: Iterable[JudgedRun], rule: str) -> list[Difference | None]:
+    gains = [
+        (
+            choice.averaged - choice.accuracy,
+            choice.averaged_later - choice.accuracy,
+            choice.averaged_later - last.accuracy,
+        )
+        for run in judged
+        if (choice := run.choices.get(rule)) and (last := run.choices["last"])
+        if choice.averaged is not None and choice.averaged_later is not None
+    ]
+    return [Difference.of(column) for column in zip(*gains, strict=True)] or [None] * 3
 
 
 def _list_rules(judged: Sequence[JudgedRun]) -> list[str]:
     """The rules whose signals were recorded."""
-    return [rule for rule in RULES if any(rule in run.choices for run in judged)]
+    return [rule for rule in ALL_RULES if any(rule in run.choices for run in judged)]
 
 
 def _note_missing(judged: list[JudgedRun], rule: str) -> str:
@@ -136,7 +245,7 @@ def draw_regret(runs: Sequence[FinishedRun], sweep: str) -> Figure | None:
         _draw_panel(panel, part, rules, with_names=i % columns == 0)
         panel.set(xlabel="percentage points", title=f"{condition} ({len(part)} runs)")
     figure.suptitle(
-        f"{sweep}: test accuracy lost against the best epoch of the same run, mean ± standard error\n"
+        f"{sweep}: smoothed test accuracy lost against the best epoch of the same run, mean ± standard error\n"
         "circles: rules that read training alone; squares: held-out data; diamond: no selection",
         fontsize=10,
     )
@@ -148,10 +257,10 @@ def _draw_panel(axes: Axes, judged: Sequence[JudgedRun], rules: Sequence[str], w
     from reports import style
 
     for position, rule in enumerate(rules):
-        color, marker = (style.RED, "s") if RULES[rule].uses_validation() else (style.BLUE, "o")
+        color, marker = (style.RED, "s") if ALL_RULES[rule].uses_validation() else (style.BLUE, "o")
         if rule == "last":
             color, marker = style.BLACK, "D"
-        if mean := Mean.of(list_regrets(judged, rule)):
+        if mean := Mean.of(collect(judged, rule, smoothed)):
             axes.errorbar(mean.mean, position, xerr=mean.error, color=color, marker=marker, markersize=5, capsize=2)
     axes.set_yticks(range(len(rules)), rules if with_names else [""] * len(rules))
     axes.set_ylim(len(rules) - 0.5, -0.5)

@@ -17,6 +17,7 @@ from gwa.rules import (
     LowestSharpness,
     LowestTrainLoss,
     LowestValidationLoss,
+    MaxBoundedGWA,
 )
 
 
@@ -43,6 +44,18 @@ def test_max_gwa_skips_the_first_tenth():
     assert MaxGWA().select(history(curve)) == 4
     assert MaxGWA(warmup=0.0).select(history(curve)) == 1
     assert MaxGWA(warmup=0.4).select(history(curve)) == 6
+
+
+def test_bounded_gwa_is_gwa_until_the_alignments_have_two_peaks():
+    curves = {"alignment_mean": [0.1, 0.3, 0.2, 0.5], "excess_kurtosis": [0.8, 0.3, -0.6, -1.3]}
+    scores = [0.1 / 2.0, 0.3 / 1.5, 0.2 / 0.6, 0.5 / 0.6]  # in epoch 4 GWA would be −5
+    records = history(**curves)
+    for length in range(1, 5):
+        assert MaxBoundedGWA(warmup=0).select(records[:length]) == 1 + int(np.argmax(scores[:length]))
+    assert MaxBoundedGWA(warmup=0, floor=3.0).select(records[:3]) == 2  # the mean alignment alone
+    assert MaxBoundedGWA(warmup=0).select(history(alignment_mean=[1, 1], excess_kurtosis=[math.nan, 0])) == 2
+    with pytest.raises(ValueError, match="floor must be positive"):
+        MaxBoundedGWA(floor=0.0)
 
 
 def test_max_gwa_never_picks_an_epoch_without_a_score():
@@ -252,7 +265,7 @@ def test_contract(name, data, length, patience):
     assert rule.select(without) == (length or None if name == "last" else None)
 
 
-FURTHER_STATE = (HaltingRule, MinThenMaxGWA, LabelWave, Last)
+FURTHER_STATE = (HaltingRule, MinThenMaxGWA, LabelWave, Last, MaxBoundedGWA)
 
 
 @pytest.mark.parametrize("name", [name for name, rule in RULES.items() if not issubclass(rule, FURTHER_STATE)])

@@ -141,7 +141,8 @@ def test_figures_over_many_runs(many):
     dots = {
         (round(line.get_xdata()[0], 6), line.get_ydata()[0]) for line in overall.lines if len(line.get_xdata()) == 1
     }
-    assert (40.0, 0) in dots  # max_gwa chooses the last epoch, 20 %; the best is the fourth, 60 %
+    # max_gwa chooses the last epoch. Over three epochs it has 25 %, and the best one, epoch 5, 50 %.
+    assert (25.0, 0) in dots
 
 
 def test_comparison_stands_beside_the_papers(many):

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from errors import UserError
 from gwa import RULES
 from reports import paper
-from reports.judging import Correlation, Mean, judge
+from reports.judging import Correlation, Difference, Mean, judge
 from reports.layout import Cell, Table
 from reports.page import TABLES
+from reports.regret import format_difference
 from reports.rendering import to_csv, to_latex, to_markdown
 from training.run.reader import FinishedRun, find_runs
 
@@ -74,40 +75,68 @@ def test_a_rule_that_chose_nothing_is_marked(small):
     runs = find_runs(small)
     cell = entry(TABLES["table1_small"](runs), "`max_gwa`", "9 % wrong, no augmentation")
     assert (cell.ours.n, cell.note) == (1, "chose an epoch in 1 of 2 runs, and is judged by those alone")
-    cell = entry(TABLES["regret"](runs), "`max_gwa`", "aggre, none", "Regret on")
-    assert (cell.ours.mean, cell.ours.n) == (pytest.approx(20.0), 1)
+    cell = entry(TABLES["regret"](runs), "`max_gwa`", "aggre, none", "by condition")
+    assert cell.ours.n == 1
     assert "chose an epoch in 1 of 2 runs" in cell.note
 
 
 def test_regret(small):
     tables = TABLES["regret"](find_runs(small))
-    cell = entry(tables, "`max_gwa`", "clean, crop_flip", "Regret on")
-    losses = [10.0, 0.0, 10.0, 0.0]
-    assert (cell.ours.mean, cell.ours.n) == (pytest.approx(5.0), 4)
-    assert cell.ours.error == pytest.approx(scipy.stats.sem(losses))
-    assert entry(tables, "`max_gwa`", "overall", "Regret on").ours.mean == pytest.approx(8.0)
-    cell = entry(tables, "`best_validation`", "clean, crop_flip", "Regret on")
+    # The clean runs lose 10, 0, 10 and 0, the one with wrong labels in which it chose an epoch 20.
+    cell = entry(tables, "`max_gwa`", "raw", "Rules on")
+    assert (cell.ours.mean, cell.ours.n) == (pytest.approx(8.0), 5)
+    assert cell.ours.error == pytest.approx(scipy.stats.sem([10.0, 0.0, 10.0, 0.0, 20.0]))
+    cell = entry(tables, "`best_validation`", "raw", "Rules on")
     assert (cell.ours.mean, cell.ours.n, cell.note) == (pytest.approx(2.5), 2, "")
-    assert entry(tables, "`best_validation`", "aggre, none", "Regret on") == Cell()
-    assert entry(tables, "`oracle`", "overall", "Regret on").ours == (0.0, 0.0, 6)
+    assert entry(tables, "`best_validation`", "aggre, none", "by condition") == Cell()
+    assert entry(tables, "`oracle`", "raw", "Rules on").ours == (0.0, 0.0, 6)
+    assert entry(tables, "`last`", "epoch", "Rules on").ours == (4.0, 0.0, 6)
+    # Smoothed, GWA loses 0, 10/3, 0 and 0 in the clean runs, and nothing in the run with wrong labels.
+    assert entry(tables, "`max_gwa`", "worst condition", "Rules on") == "0.83 (clean, crop_flip, n = 4)"
+    assert entry(tables, "`max_gwa`", "cross-fitted", "Rules on") == Cell()  # the halves were not recorded
 
 
-def test_paired_difference(small):
-    tables = TABLES["regret"](find_runs(small))
-    cell = entry(tables, "`best_validation`", "overall", "against")
-    # The two runs with validation data: it loses 0 and 5 where GWA loses 10 and 0.
-    assert (cell.ours.mean, cell.ours.n) == (pytest.approx(-2.5), 2)
-    assert cell.ours.error == pytest.approx(7.5)
-    # `last` loses 30, 40, 10, 10 and 30 where GWA loses 10, 0, 10, 0 and 20; where GWA chose nothing is no pair.
-    cell = entry(tables, "`last`", "overall", "against")
-    assert (cell.ours.mean, cell.ours.n) == (pytest.approx(np.mean([20, 40, 0, 10, 10])), 5)
-    assert entry(tables, "`max_gwa`", "overall", "against").ours == (0.0, 0.0, 5)
+def test_paired_differences_are_of_the_runs_in_which_both_chose(tmp_path, monkeypatch):
+    names = list_runs(monkeypatch, [{"noise": "clean", "validation": 0.1, "seed": seed} for seed in range(8)])
+    for seed, name in enumerate(names):
+        # GWA keeps epoch 2; the end loses 0 to 7 points against it.
+        gwa = [0.1, 0.3, 0.2] if seed < 7 else [None] * 3
+        write_run(tmp_path / "fashion_mnist" / name, [0.5, 0.5, 0.5 - seed / 100], gwa=gwa)
+    tables = TABLES["regret"](find_runs(tmp_path))
+    smooth = [100 * (0.5 - (0.5 + 0.5 - seed / 100) / 2) - 100 * seed / 300 for seed in range(7)]
+    expected = Difference.of(smooth)
+    assert entry(tables, "`last`", "minus `max_gwa`", "against") == format_difference(expected)
+    assert entry(tables, "`last`", "minus `last`", "against") == "–"
 
 
-def test_chosen_epochs(small):
-    tables = TABLES["regret"](find_runs(small))
-    assert entry(tables, "`max_gwa`", "clean, crop_flip", "Chosen").ours.mean == 3.0  # 2, 3, 4, 3
-    assert entry(tables, "`last`", "overall", "Chosen").ours == (4.0, 0.0, 6)
+def test_a_difference_against_scipy():
+    values = np.random.default_rng(0).normal(0.5, 1.0, 40).tolist()
+    difference = Difference.of(values)
+    low, high = scipy.stats.t.interval(0.95, 39, np.mean(values), scipy.stats.sem(values))
+    assert difference.mean == pytest.approx(np.mean(values))
+    assert (difference.low, difference.high) == (pytest.approx(low, abs=0.05), pytest.approx(high, abs=0.05))
+    assert difference.p == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue, abs=0.01)
+
+
+def test_differences_from_which_nothing_follows():
+    assert Difference.of([1.0] * 5) is None
+    assert format_difference(Difference.of([0.0] * 6)) == "always +0.00 (6)"
+
+
+def test_six_differences_of_one_sign_reach_the_smallest_p_there_is():
+    assert Difference.of([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]).p == pytest.approx(2 / 2**6)
+
+
+def test_cross_fitted_regret_by_hand():
+    """On even rows epoch 1 is best, on odd ones the end."""
+    even, odd = [0.8, 0.6, 0.5], [0.6, 0.6, 0.7]
+    history = [
+        {"epoch": i + 1, "test_accuracy": 0.6, "test_accuracy_even": even[i], "test_accuracy_odd": odd[i]}
+        for i in range(3)
+    ]
+    judgement = judge(FinishedRun(Path("a"), None, {}, {}, {}, history), "last")
+    # Epoch 1 has 0.6 on odd rows, where the end has 0.7. The end is what is best on odd rows.
+    assert judgement.cross_fitted_regret == pytest.approx((-10 + 0) / 2)
 
 
 @given(
@@ -141,18 +170,16 @@ def test_smoothed_regret_by_hand():
     assert judgement.smoothed_regret == pytest.approx(60 - 40)
 
 
-def test_averages_gain_what_the_summaries_say(tmp_path, monkeypatch):
-    names = list_runs(monkeypatch, [{"noise": "clean", "validation": 0.1, "seed": seed} for seed in (0, 1, 2)])
-    for name, gain in zip(names, (0.02, 0.04, None), strict=True):
-        choice = {"epoch": 2, "test_accuracy": 0.5} | ({} if gain is None else {"ema_test_accuracy": 0.5 + gain})
-        none = {"epoch": None, "test_accuracy": None}
-        summary = {"rules": {"max_gwa": choice, "label_wave": none}, "last": choice}
-        write_run(tmp_path / "fashion_mnist" / name, [0.4, 0.5], summary=summary)
-    tables = TABLES["averages"](find_runs(tmp_path))
-    cell = entry(tables, "`max_gwa`", "overall", "Averaged")
-    assert (cell.ours.mean, cell.ours.n) == (pytest.approx(3.0), 2)
-    assert cell.ours.error == pytest.approx(1.0)
-    assert entry(tables, "`label_wave`", "overall", "Averaged") == Cell()
+def test_averages_gain_what_the_records_say(tmp_path, monkeypatch):
+    names = list_runs(monkeypatch, [{"noise": "clean", "validation": 0.1, "seed": seed} for seed in range(7)])
+    for seed, name in enumerate(names):
+        averaged = [0.5 + seed / 100, 0.6 + seed / 100, 0.7] if seed < 6 else [None] * 3
+        write_run(tmp_path / "fashion_mnist" / name, [0.5, 0.6, 0.4], gwa=[0.3, 0.2, 0.1], ema_test_accuracy=averaged)
+    (table,) = TABLES["averages"](find_runs(tmp_path))
+    assert entry([table], "`max_gwa`", "same epoch").startswith("+2.50 [")  # 0 to 5 points; the last run has no average
+    assert entry([table], "`max_gwa`", "one epoch later").startswith("+12.50 [")
+    assert entry([table], "`max_gwa`", "against the end").startswith("+22.50 [")
+    assert entry([table], "`last`", "one epoch later") == "always +30.00 (6)"
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2))

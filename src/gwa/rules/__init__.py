@@ -14,7 +14,7 @@ from gwa.rules.baselines import (
     LabelWave,
 )
 from gwa.rules.dissent import Dissent, HardDissent
-from gwa.rules.gwa_rules import MaxGWA, MinThenMaxGWA
+from gwa.rules.gwa_rules import MaxBoundedGWA, MaxGWA, MinThenMaxGWA
 from gwa.rules.rule import BestValidation, Last, LowestValidationLoss, Oracle, Record, Rule, Verdict
 from gwa.rules.training_signals import (
     LowestGradientNorm,
@@ -30,6 +30,7 @@ RULES: dict[str, type[Rule]] = {
     rule.name: rule
     for rule in (
         MaxGWA,
+        MaxBoundedGWA,
         MinThenMaxGWA,
         BestValidation,
         LowestValidationLoss,
@@ -66,6 +67,7 @@ __all__ = [
     "LowestSharpness",
     "LowestTrainLoss",
     "LowestValidationLoss",
+    "MaxBoundedGWA",
     "MaxGWA",
     "MinThenMaxGWA",
     "Oracle",

@@ -1,4 +1,4 @@
-"""The paper's own rules: the epoch of maximal Gradient-Weight Alignment."""
+"""The paper's own rules, the epoch of maximal Gradient-Weight Alignment, and one for alignments with two peaks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import ClassVar, NamedTuple
 
+from gwa.moments import BETA
 from gwa.rules.rule import Record, Rule, Verdict
 from gwa.rules.training_signals import TrainingSignal
 
@@ -26,6 +27,48 @@ class MaxGWA(TrainingSignal):
 
     name: ClassVar[str] = "max_gwa"
     needs: ClassVar[tuple[str, ...]] = ("gwa", "progress")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaxBoundedGWA(TrainingSignal):
+    """As MaxGWA, for a score that is defined where the alignments have two peaks too. Ours, not the paper's.
+
+    There the excess kurtosis approaches −β or falls below it, and GWA jumps or is undefined. This score is the mean
+    alignment / max(excess kurtosis + β, `floor`), which equals GWA wherever its denominator is at least `floor`.
+
+    Attributes:
+      beta: as in `gwa_score`.
+      floor: smallest denominator, above 0.
+
+    Example:
+      In epoch 3 the alignments have two peaks:
+
+      >>> from gwa.rules import MaxBoundedGWA
+      >>> moments = [(0.1, 1.0), (0.2, 0.0), (0.3, -1.4), (0.2, -1.5)]
+      >>> history = [
+      ...     {"epoch": e, "progress": 1.0, "alignment_mean": mean, "excess_kurtosis": kurtosis}
+      ...     for e, (mean, kurtosis) in enumerate(moments, start=1)
+      ... ]
+      >>> MaxBoundedGWA().select(history)
+      3
+    """
+
+    beta: float = BETA
+    floor: float = BETA / 2
+
+    name: ClassVar[str] = "max_bounded_gwa"
+    needs: ClassVar[tuple[str, ...]] = ("alignment_mean", "excess_kurtosis", "progress")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.floor <= 0:
+            raise ValueError(f"floor must be positive, not {self.floor}")
+
+    def _value(self, record: Record) -> float | None:
+        mean, kurtosis = super()._value(record), record.get("excess_kurtosis")
+        if mean is None or kurtosis is None or math.isnan(kurtosis):
+            return None
+        return mean / max(kurtosis + self.beta, self.floor)
 
 
 class DipState(NamedTuple):
