@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import zipfile
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from datasets.label_csv import decode_paths, write_csv
 from errors import UserError
 from gwa import LabelIssues, find_label_issues
-from training.run.reader import read_history, scores_file
+from training.run.reader import load_array, read_history, scores_file
 
 NAME = "label_issues"
 
@@ -50,10 +48,10 @@ def tabulate_label_issues(workdir: pathlib.Path) -> LabelTable:
       UserError: when a file that this needs is missing or damaged, or no epoch is finished.
     """
     epochs = len(read_history(workdir, interrupted=True))
-    scores, predictions = (_load(workdir, name) for name in (scores_file(), "predictions.npy"))
+    scores, predictions = (load_array(workdir, name) for name in (scores_file(), "predictions.npy"))
     if not 0 < epochs <= min(len(scores), len(predictions)):
         raise UserError(f"{workdir} holds {epochs} finished epochs, and scores of {len(scores)}; there must be some")
-    arrays = _load(workdir, "labels.npz")
+    arrays = load_array(workdir, "labels.npz")
     labels, names = arrays["labels"], arrays["class_names"].astype(object)
     try:
         issues = find_label_issues(scores[:epochs], labels, predictions[:epochs])
@@ -135,17 +133,3 @@ def _judge(table: LabelTable, wrong: np.ndarray) -> list[str]:
         before = (ranks[wrong].sum() - total * (total + 1) / 2) / (total * (len(wrong) - total))
         lines.append(f"  AUROC of the ranking: {100 * (1 - before):.1f} %")
     return lines
-
-
-def _load(workdir: pathlib.Path, name: str) -> Any:
-    """An array of the run, memory-mapped, or the arrays of an .npz file by their names."""
-    path = workdir / name
-    if not path.exists():
-        raise UserError(f"{workdir} holds no {name}; copy it there from where the run was trained")
-    try:
-        if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error})") from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from errors import UserError
 from reports.aggregates import tabulate_aggregates
+from reports.detection import tabulate_detection
 from reports.estimator_bias import tabulate_bias
 from reports.layout import Table
 from reports.model_comparison import draw_comparison, tabulate_comparison
@@ -37,6 +38,7 @@ TABLES: dict[str, Callable[[Sequence[FinishedRun]], list[Table]]] = {
     "table1_small": tabulate_small,
     "regret": tabulate_regret,
     "averages": tabulate_averages,
+    "detection": tabulate_detection,
     "aggregates": tabulate_aggregates,
     "estimators": tabulate_bias,
     "textbook": tabulate_textbook,

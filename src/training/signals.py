@@ -157,5 +157,6 @@ def two_peakedness(scores: np.ndarray) -> float:
     fit = fit_two_normals((edges[:-1] + edges[1:]) / 2, counts)
     if fit.weights.min() < _LEAST_SHARE:
         return 0.0
-    density = np.exp(np.logaddexp(*fit.log_parts(np.linspace(*fit.means, 200))))
+    lower, upper = fit.means.tolist()
+    density = np.exp(np.logaddexp(*fit.log_parts(np.linspace(lower, upper, 200))))
     return float(1 - density.min() / min(density[0], density[-1]))

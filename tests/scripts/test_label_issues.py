@@ -31,7 +31,7 @@ def train(*arguments):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished run with its files of label issues, of which some lines are flagged by hand: so few epochs flag none."""
+    """A finished run with its files of label issues; some lines are flagged by hand, as so few epochs flag none."""
     workdir = tmp_path_factory.mktemp("runs") / "first"
     assert train(f"--workdir={workdir}").returncode == 0
     result = start_script("label_issues.py", workdir)

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,10 +66,7 @@ class FinishedRun:
         Raises:
           UserError: when the work directory does not hold them.
         """
-        path = self.workdir / scores_file(estimator)
-        if not path.exists():
-            raise UserError(f"{self.workdir} holds no {path.name}; copy it there from where the run was trained")
-        return np.load(path, mmap_mode="r")
+        return load_array(self.workdir, scores_file(estimator))
 
 
 def read_run(workdir: pathlib.Path, sweep: str | None = None) -> FinishedRun:
@@ -164,6 +162,24 @@ def read_derived(workdir: pathlib.Path, name: str) -> dict[str, Any] | None:
     """
     path = workdir / name
     return _read_object(path) if path.exists() else None
+
+
+def load_array(workdir: pathlib.Path, name: str) -> Any:
+    """An array of a run, memory-mapped, or the arrays of an .npz file by their names; nothing is unpickled.
+
+    Raises:
+      UserError: when the work directory does not hold the file, or it is damaged.
+    """
+    path = workdir / name
+    if not path.exists():
+        raise UserError(f"{workdir} holds no {name}; copy it there from where the run was trained")
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({error})") from None
 
 
 def scores_file(estimator: str | None = None) -> str:

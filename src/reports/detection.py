@@ -1,0 +1,162 @@
+"""How well each score finds the wrong labels of a run, judged by the clean ones, and the table over all judged runs.
+
+Every score is taken from the same runs. High means suspect. What a run has to record besides alignments is
+`config.record = ("loss", "margin", "error_norm")`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from errors import UserError
+from gwa import RULES
+from gwa.label_issues import aggregate_alignment
+from reports.judging import Difference, Mean
+from reports.layout import Cell, Line, Table
+from reports.regret import format_difference
+from reports.sweep_runs import find_sweep_runs
+from training.run.reader import FinishedRun, load_array, read_derived
+from training.sample_values import PREFIX
+
+FILE = "detection.json"
+SWEEP = "regimes"
+DEFAULT = "alignment, mean by class"  # what gwa.find_label_issues ranks by
+EARLY = 10  # epochs; EL2N is meant for the beginning of training
+MEASURES = {"auroc": "AUROC", "average_precision": "average precision", "precision": "precision"}
+
+TEXT = f"""Runs of `configs/sweeps/{SWEEP}.py` with wrong labels, ranked by each score; clean labels judge. In %: mean \
+± standard error (number of runs). Precision is that of as many of the most suspect labels as there are wrong ones. \
+The columns on the right are AUROC by the kind of wrong labels. *By class*: minus the mean of the observed class. \
+*Chosen*: the epoch that `max_gwa` chose."""
+
+PAIRED = f"""AUROC of each score minus that of *{DEFAULT}* on the same runs, in points: mean of the differences, their \
+95 % interval (BCa bootstrap), p of the sign-flip test, and (number of runs)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """What a run has recorded of its training samples.
+
+    Attributes:
+      alignment, loss, margin, error_norm: float32 `[epochs, N]`.
+      predictions: integers `[epochs, N]`.
+      labels: int32 `[N]`, observed.
+      chosen: the epoch that `max_gwa` keeps, from 1; the last where it keeps none.
+    """
+
+    alignment: np.ndarray
+    loss: np.ndarray
+    margin: np.ndarray
+    error_norm: np.ndarray
+    predictions: np.ndarray
+    labels: np.ndarray
+    chosen: int
+
+
+def count_forgetting(recorded: Recorded) -> np.ndarray:
+    """How often a sample was predicted as labelled in an epoch and not in the next (Toneva et al. 2019).
+
+    One that never was counts as forgotten in every epoch.
+    """
+    right = recorded.predictions == recorded.labels
+    return np.where(right.any(axis=0), np.sum(right[:-1] & ~right[1:], axis=0), len(right))
+
+
+def center(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Values `[N]` minus the mean of their observed class."""
+    sums, counts = np.bincount(labels, values), np.bincount(labels)
+    return values - (sums / np.maximum(counts, 1))[labels]
+
+
+SCORES: dict[str, Callable[[Recorded], np.ndarray]] = {
+    DEFAULT: lambda run: -aggregate_alignment(run.alignment, run.labels),
+    "alignment, mean": lambda run: -run.alignment.mean(axis=0),
+    "alignment, mean by class until chosen": lambda run: -aggregate_alignment(run.alignment[: run.chosen], run.labels),
+    "alignment, mean until chosen": lambda run: -run.alignment[: run.chosen].mean(axis=0),
+    "alignment, chosen epoch": lambda run: -run.alignment[run.chosen - 1],
+    "alignment, last epoch": lambda run: -run.alignment[-1],
+    "loss, mean by class": lambda run: center(run.loss.mean(axis=0), run.labels),
+    "loss, mean": lambda run: run.loss.mean(axis=0),
+    "loss, last epoch": lambda run: run.loss[-1],
+    "margin, mean by class": lambda run: -center(run.margin.mean(axis=0), run.labels),
+    "margin, mean (AUM)": lambda run: -run.margin.mean(axis=0),
+    f"error norm, mean of {EARLY} epochs (EL2N)": lambda run: run.error_norm[:EARLY].mean(axis=0),
+    "forgetting events": count_forgetting,
+}
+"""Each score `[N]` by its name in the table."""
+
+
+def judge_detection(run: FinishedRun) -> dict[str, Any]:
+    """What `detection.json` says: sizes, and for each of SCORES the three MEASURES, as shares.
+
+    Raises:
+      UserError: when the run has not recorded what this needs, knows no clean labels, or has no wrong ones.
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    arrays = load_array(run.workdir, "labels.npz")
+    if "clean_labels" not in arrays:
+        raise UserError(f"{run.workdir} knows no clean labels, so that nothing can be judged by them")
+    wrong = arrays["labels"] != arrays["clean_labels"]
+    if not wrong.any():
+        raise UserError(f"{run.workdir} has no wrong labels to find")
+    recorded = _read_recorded(run, arrays["labels"])
+    count, judged = int(wrong.sum()), {}
+    for name, score in SCORES.items():
+        suspicion = np.asarray(score(recorded), np.float64)
+        worst = np.argsort(-suspicion, kind="stable")[:count]
+        judged[name] = {
+            "auroc": float(roc_auc_score(wrong, suspicion)),
+            "average_precision": float(average_precision_score(wrong, suspicion)),
+            "precision": float(wrong[worst].mean()),
+        }
+    return {"samples": len(wrong), "wrong": count, "scores": judged}
+
+
+def _read_recorded(run: FinishedRun, labels: np.ndarray) -> Recorded:
+    names = ("loss", "margin", "error_norm")
+    further = {name: load_array(run.workdir, f"{PREFIX}{name}.npy".replace("/", ".")) for name in names}
+    alignment, predictions = run.load_scores(), load_array(run.workdir, "predictions.npy")
+    chosen = RULES["max_gwa"]().select(run.history) or len(run.history)
+    return Recorded(alignment, predictions=predictions, labels=labels, chosen=chosen, **further)
+
+
+def tabulate_detection(runs: Sequence[FinishedRun]) -> list[Table]:
+    """How well each score finds wrong labels, over the judged runs of the sweep; and paired with the default."""
+    judged = [
+        (str(cell["labels"]), content["scores"])
+        for cell, run in find_sweep_runs(runs, SWEEP)
+        if (content := read_derived(run.workdir, FILE))
+    ]
+    if not judged:
+        return []
+    kinds = dict.fromkeys(kind for kind, _ in judged)
+    everywhere = [scores for _, scores in judged]
+    rows: list[Line] = []
+    for name in SCORES:
+        parts = [*([everywhere] * len(MEASURES)), *([s for k, s in judged if k == kind] for kind in kinds)]
+        measures = [*MEASURES, *["auroc"] * len(kinds)]
+        cells = [_average(part, name, measure) for part, measure in zip(parts, measures, strict=True)]
+        rows.append((name, *cells))
+    columns = ("score", *MEASURES.values(), *kinds)
+    differences = [
+        (name, format_difference(Difference.of([100 * _subtract(scores, name) for scores in everywhere])))
+        for name in SCORES
+        if name != DEFAULT
+    ]
+    return [
+        Table("detection", "Finding wrong labels", TEXT, columns, tuple(rows), standard_errors=True, decimals=1),
+        Table("detection", "Finding wrong labels: paired", PAIRED, ("score", "AUROC"), tuple(differences)),
+    ]
+
+
+def _average(judged: Sequence[Mapping[str, Any]], name: str, measure: str) -> Cell:
+    return Cell(Mean.of(100 * scores[name][measure] for scores in judged))
+
+
+def _subtract(scores: Mapping[str, Any], name: str) -> float:
+    return float(scores[name]["auroc"] - scores[DEFAULT]["auroc"])

@@ -1,0 +1,104 @@
+"""Scores of wrong labels against scikit-learn and counts by hand, and the table over runs."""
+
+import json
+
+import numpy as np
+import pytest
+from finished import list_runs, write_run
+from run_scripts import run_script
+from sklearn.metrics import roc_auc_score
+
+from reports.detection import DEFAULT, SCORES, Recorded, center, count_forgetting, judge_detection, tabulate_detection
+from reports.judging import Difference
+from reports.regret import format_difference
+from training.run.reader import find_runs, read_run
+
+COUNT, EPOCHS = 200, 12
+
+
+def record(labels, rng):
+    """Signals in which the first tenth of the labels look wrong, in some epochs more than in others."""
+    wrong = np.arange(len(labels)) < len(labels) // 10
+    names = ("alignment", "loss", "margin", "error_norm")
+    signs = {"alignment": -0.1, "margin": -1.0, "loss": 1.0, "error_norm": 0.3}
+    arrays = {name: signs[name] * wrong + 0.2 * abs(signs[name]) * rng.normal(size=(EPOCHS, COUNT)) for name in names}
+    predictions = rng.integers(0, 4, (EPOCHS, COUNT))
+    return Recorded(**arrays, predictions=predictions, labels=labels, chosen=7), wrong
+
+
+def test_every_score_finds_what_is_plainly_wrong():
+    rng = np.random.default_rng(0)
+    recorded, wrong = record(rng.integers(0, 4, COUNT), rng)
+    for name, score in SCORES.items():
+        auroc = roc_auc_score(wrong, score(recorded))
+        assert auroc > 0.95 or name == "forgetting events", name
+
+
+def test_the_chosen_epoch_and_the_last():
+    rng = np.random.default_rng(1)
+    recorded, _ = record(rng.integers(0, 4, COUNT), rng)
+    np.testing.assert_array_equal(SCORES["alignment, chosen epoch"](recorded), -recorded.alignment[6])
+    np.testing.assert_allclose(SCORES["alignment, mean until chosen"](recorded), -recorded.alignment[:7].mean(0))
+    np.testing.assert_array_equal(SCORES["loss, last epoch"](recorded), recorded.loss[-1])
+
+
+def test_forgetting_by_hand():
+    right = np.array([[1, 0, 1, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 0, 1, 0]])
+    recorded = Recorded(*[np.zeros((4, 4))] * 4, predictions=1 - right, labels=np.zeros(4, np.int32), chosen=1)
+    np.testing.assert_array_equal(count_forgetting(recorded), [2, 4, 0, 1])
+
+
+def test_centred_values_have_the_mean_zero_in_each_class():
+    values, labels = np.array([1.0, 2.0, 6.0, 5.0]), np.array([0, 3, 3, 0])
+    np.testing.assert_allclose(center(values, labels), [-2, -2, 2, 2])
+
+
+def write_recorded_run(workdir, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, COUNT).astype(np.int32)
+    recorded, wrong = record(labels, rng)
+    write_run(workdir, test=[0.5] * EPOCHS, gwa=[0.1] * EPOCHS)
+    np.savez(workdir / "labels.npz", labels=labels, clean_labels=np.where(wrong, (labels + 1) % 4, labels))
+    np.save(workdir / "scores.npy", recorded.alignment.clip(-1, 1))
+    np.save(workdir / "predictions.npy", recorded.predictions)
+    for name in ("loss", "margin", "error_norm"):
+        np.save(workdir / f"samples.{name}.npy", getattr(recorded, name))
+    return wrong
+
+
+def test_a_run_is_judged_by_its_clean_labels(tmp_path):
+    wrong = write_recorded_run(tmp_path / "a", 0)
+    judged = judge_detection(read_run(tmp_path / "a"))
+    assert (judged["samples"], judged["wrong"]) == (COUNT, wrong.sum())
+    scores = np.load(tmp_path / "a" / "scores.npy")
+    assert judged["scores"]["alignment, mean"]["auroc"] == pytest.approx(roc_auc_score(wrong, -scores.mean(axis=0)))
+    worst = np.argsort(scores[-1])[: wrong.sum()]
+    assert judged["scores"]["alignment, last epoch"]["precision"] == pytest.approx(wrong[worst].mean())
+
+
+def test_the_command_and_the_table(tmp_path, monkeypatch):
+    cells = [{"labels": "worse", "augmentation": "none", "validation": 0.1, "seed": seed} for seed in range(7)]
+    names = list_runs(monkeypatch, cells)
+    for seed, name in enumerate(names):
+        write_recorded_run(tmp_path / "regimes" / name, seed)
+    write_run(tmp_path / "regimes" / "clean", test=[0.5], summary={"wrong_label_share": 0.0})
+    result = run_script("judge_detection.py", tmp_path / "regimes")
+    assert result.returncode == 0, result.stderr
+    assert "no wrong labels are known" in result.stdout
+    (tmp_path / "regimes" / "clean" / "summary.json").unlink()
+    contents = [json.loads((tmp_path / "regimes" / name / "detection.json").read_text()) for name in names]
+    aurocs = [[100 * content["scores"][score]["auroc"] for content in contents] for score in (DEFAULT, "loss, mean")]
+    table, paired = tabulate_detection(find_runs(tmp_path))
+    (row,) = (row for row in table.rows if row[0] == "loss, mean")
+    assert row[1].ours.mean == pytest.approx(np.mean(aurocs[1]))
+    assert row[table.columns.index("worse")].ours.n == 7
+    (row,) = (row for row in paired.rows if row[0] == "loss, mean")
+    assert row[1] == format_difference(Difference.of(np.subtract(*aurocs[::-1]).tolist()))
+
+
+def test_what_was_not_recorded_is_named(tmp_path):
+    write_recorded_run(tmp_path / "a", 0)
+    (tmp_path / "a" / "samples.margin.npy").unlink()
+    result = run_script("judge_detection.py", tmp_path / "a")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "samples.margin.npy" in result.stderr
