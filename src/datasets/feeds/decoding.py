@@ -1,4 +1,4 @@
-"""From encoded images to pixels: decoding to RGB, the random crop of training and the central crop of evaluation.
+"""From encoded images to pixels: decoding to RGB, the random crop of training and the images of evaluation.
 
 A file shows what Pillow's `Image.open(...).convert("RGB")` shows: no rotation by EXIF, no alpha, grey as three equal
 channels. Nearly all files are JPEGs of one or three components. OpenCV reads those, faster, only down to the last row
@@ -136,6 +136,35 @@ def crop_for_evaluation(data: bytes, resize: int, size: int) -> np.ndarray:
     height, width = height * resize // min(height, width), width * resize // min(height, width)
     top, left = (height - size) // 2, (width - size) // 2
     return _resize(image, height, width)[top : top + size, left : left + size]
+
+
+def stretch_for_evaluation(data: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """What a set in memory, of images of one shape, would hold of an image: all of it, stretched to that shape.
+
+    Args:
+        data: the encoded image.
+        image_shape: height, width and channels; with one channel, colours become the grey of ITU-R 601.
+
+    Returns:
+        uint8 [height, width, channels].
+
+    Raises:
+        DamagedImage: as `decode`.
+    """
+    height, width, channels = image_shape
+    image = decode(data)
+    if channels == 1:
+        image = np.asarray(Image.fromarray(image).convert("L"))[..., None]
+    return stretch(image, height, width)
+
+
+def stretch(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes an image [H, W, C], by areas if both sides shrink and bilinearly if not; its own size leaves it alone."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0] and width < image.shape[1]
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resized.reshape(height, width, image.shape[-1])
 
 
 def _choose_reduction(side: int, least: int) -> int:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,18 @@ class FinishedRun:
         if not path.exists():
             raise UserError(f"{self.workdir} holds no {path.name}; copy it there from where the run was trained")
         return np.load(path, mmap_mode="r")
+
+    def load_class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels.
+
+        Raises:
+          UserError: when labels.npz is missing or damaged.
+        """
+        path = self.workdir / "labels.npz"
+        try:
+            return tuple(np.load(path, allow_pickle=False)["class_names"].tolist())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} does not tell the classes of the run: {error}") from None
 
 
 def read_run(workdir: pathlib.Path, sweep: str | None = None) -> FinishedRun:
