@@ -16,7 +16,7 @@ from training.run.reader import FinishedRun, read_run
 _NORMALIZATION = {"divide_by": 127.5, "add": -1.0}  # what datasets.feeds.augment.normalize does
 
 
-def load_trained(workdir: pathlib.Path, rule: str | None = None, averaged: bool = False) -> TrainedNetwork:
+def load_trained(workdir: str | pathlib.Path, rule: str | None = None, averaged: bool = False) -> TrainedNetwork:
     """The network of a finished run.
 
     Args:
@@ -28,6 +28,7 @@ def load_trained(workdir: pathlib.Path, rule: str | None = None, averaged: bool 
       UserError: when the run is not finished, or has no such rule, checkpoint or average; or its data are missing, and
         it is so old that its summary does not tell the shape of its images.
     """
+    workdir = pathlib.Path(workdir)
     run = read_run(workdir)
     rule = rule or run.summary["chosen_by"]
     if rule not in run.summary["rules"]:
@@ -45,7 +46,7 @@ def load_trained(workdir: pathlib.Path, rule: str | None = None, averaged: bool 
         image_shape=_find_image_shape(run),
         resize=run.config["dataset"]["stream"]["resize"] if run.config["dataset"]["feed"] == "stream" else None,
         normalization=_NORMALIZATION,
-        run=workdir.name,
+        run=run.name,
         rule=rule,
         epoch=choice["epoch"],
         averaged=averaged,
@@ -54,9 +55,8 @@ def load_trained(workdir: pathlib.Path, rule: str | None = None, averaged: bool 
     return TrainedNetwork(networks.build(spec.network, len(class_names)), params, spec)
 
 
-def _find_image_shape(run: FinishedRun) -> tuple[int, int, int]:
+def _find_image_shape(run: FinishedRun) -> tuple[int, ...]:
     """From the summary or, where an older run's lacks it, from the data."""
-    if "image_shape" not in run.summary:
-        return datasets.build(ConfigDict(run.config).dataset).train.image_shape
-    height, width, channels = run.summary["image_shape"]
-    return height, width, channels
+    if "image_shape" in run.summary:
+        return tuple(run.summary["image_shape"])
+    return datasets.build(ConfigDict(run.config).dataset).train.image_shape

@@ -48,7 +48,7 @@ class Spec:
 
     network: Mapping[str, Any]
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     resize: int | None
     normalization: Mapping[str, float]
     run: str
@@ -104,11 +104,9 @@ def lower(network: TrainedNetwork) -> bytes:
     Raises:
       UserError: when the network, one from outside, needs to know B or does not compile for all of these.
     """
-    from jax import export as jax_export
-
-    pixels = jax.ShapeDtypeStruct((*jax_export.symbolic_shape("batch"), *network.spec.image_shape), jnp.uint8)
+    pixels = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), *network.spec.image_shape), jnp.uint8)
     try:
-        return bytes(jax_export.export(jax.jit(network.logits), platforms=PLATFORMS)(pixels).serialize())
+        return bytes(jax.export.export(jax.jit(network.logits), platforms=PLATFORMS)(pixels).serialize())
     except Exception as error:  # whatever a user's module raises
         raise UserError(
             f"--stablehlo: {type(network.model).__name__} cannot be exported for batches of any size on "

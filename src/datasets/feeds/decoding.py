@@ -13,7 +13,7 @@ import math
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from datasets.feeds.jpeg import cut_below, read_header
 
@@ -138,7 +138,7 @@ def crop_for_evaluation(data: bytes, resize: int, size: int) -> np.ndarray:
     return _resize(image, height, width)[top : top + size, left : left + size]
 
 
-def stretch_for_evaluation(data: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
+def stretch_for_evaluation(data: bytes, image_shape: tuple[int, ...]) -> np.ndarray:
     """What a set in memory, of images of one shape, would hold of an image: all of it, stretched to that shape.
 
     Args:
@@ -208,5 +208,7 @@ def _decode_with_pillow(data: bytes, reduction: int = 1) -> np.ndarray:
             image.load()
             image.info.pop("transparency", None)  # alpha is dropped, which Pillow would warn of
             return np.asarray(image.convert("RGB").reduce(reduction))
+    except UnidentifiedImageError as error:
+        raise DamagedImage("not an image that Pillow can read") from error
     except Exception as error:  # the readers of the formats raise a dozen types
         raise DamagedImage(str(error)) from error

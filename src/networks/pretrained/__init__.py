@@ -24,9 +24,10 @@ def load_pretrained(
 ) -> dict[str, Any]:
     """Reads the parameters of a network from a file; nothing is unpickled.
 
-    An exported network may be of any kind, those of others a ViT or a ConvNeXt V2. Google's networks need `network.activation` gelu_tanh, Hugging Face's gelu, our default. Both expect pixels in
-    [-1, 1], unless a `preprocessor_config.json` beside Hugging Face's file says otherwise: then the first convolution
-    absorbs the difference.
+    A file of ours may hold any network, one of Google or Hugging Face a ViT or a ConvNeXt V2. Google's networks need
+    `network.activation` gelu_tanh, Hugging Face's gelu, our default. Both expect pixels in [-1, 1], unless a
+    `preprocessor_config.json` beside Hugging Face's file says otherwise: then the first convolution absorbs the
+    difference.
 
     Args:
       path: Google's file of a ViT (`.npz`), Hugging Face's file of a network (`.safetensors`), or the `.safetensors`
