@@ -30,10 +30,12 @@ def main() -> None:
     parser.add_argument("--ema", action="store_true", help="the averaged parameters")
     parser.add_argument("--damaged", choices=("fail", "skip"), default="fail", help="what unreadable pictures do")
     parser.add_argument("--output", type=pathlib.Path, help="a CSV file with the columns path, class, probability")
-    parser.add_argument("--probabilities", action="store_true", help="further columns there: of each class")
+    parser.add_argument("--probabilities", action="store_true", help="a further column there for each class")
     arguments = parser.parse_args()
     if arguments.output and not arguments.output.absolute().parent.is_dir():
         raise UserError(f"--output: there is no folder {arguments.output.parent}")
+    if arguments.probabilities and not arguments.output:
+        raise UserError("--probabilities adds columns to a file, but there is no --output")
     devices.enable_compilation_cache()
     network = load_trained(arguments.workdir, arguments.rule, arguments.ema)
     predictions = predict(network, find_pictures(arguments.pictures), arguments.damaged == "skip")

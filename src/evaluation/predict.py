@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -37,9 +38,9 @@ class Predictions(NamedTuple):
 
 
 def find_pictures(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
-    """The files among the paths, and all pictures in the folders among them, sorted, with those of their subfolders.
+    """The files among the paths, and all pictures in the folders among them, with those of their subfolders.
 
-    A file may have any name; in a folder, pictures are told by their endings, and hidden ones are left out.
+    A file may have any name; in a folder, pictures are told by their endings. Hidden files and subfolders are left out.
 
     Raises:
       UserError: when a path does not exist, or a folder holds no pictures.
@@ -48,7 +49,7 @@ def find_pictures(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
     for path in paths:
         if not path.exists():
             raise UserError(f"there is no picture and no folder {path}")
-        inside = [path] if path.is_file() else sorted(filter(_is_picture, path.rglob("*")))
+        inside = [path] if path.is_file() else list(_walk(path))
         if not inside:
             raise UserError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
         found += inside
@@ -87,8 +88,12 @@ def predict(network: TrainedNetwork, files: Sequence[pathlib.Path], skip: bool =
     return Predictions(shown, np.concatenate(probabilities), skipped)
 
 
-def _is_picture(path: pathlib.Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    for parent, subfolders, names in os.walk(folder, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield pathlib.Path(parent, name)
 
 
 def _read(spec: Spec, file: pathlib.Path) -> np.ndarray | str:

@@ -189,11 +189,13 @@ def test_pixels_are_normalised_as_in_training(grey):
 
 
 def test_folders_are_searched_for_pictures(tmp_path):
-    for name in ("b/x.JPG", "b/a/y.png", "a.webp", "notes.txt", ".hidden.png", "c/.cache/z.txt"):
+    for name in ("b/x.JPG", "b/a/y.png", "a.webp", "notes.txt", ".hidden.png", "b/.cache/z.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "c").symlink_to(tmp_path / "b" / "a")
     found = predict.find_pictures([tmp_path / "notes.txt", tmp_path])
-    assert [str(path.relative_to(tmp_path)) for path in found] == ["notes.txt", "a.webp", "b/a/y.png", "b/x.JPG"]
+    names = ["notes.txt", "a.webp", "b/x.JPG", "b/a/y.png", "c/y.png"]
+    assert [str(path.relative_to(tmp_path)) for path in found] == names
 
 
 def test_a_picture_that_cannot_be_read_is_named(grey, tmp_path):
@@ -219,6 +221,7 @@ def test_a_picture_that_cannot_be_read_is_named(grey, tmp_path):
         (["{workdir}/nowhere"], "there is no picture and no folder {workdir}/nowhere"),
         (["{workdir}/checkpoints"], "{workdir}/checkpoints holds no pictures (.jpeg"),
         (["{pictures}", "--output={workdir}/nowhere/x.csv"], "--output: there is no folder {workdir}/nowhere"),
+        (["{pictures}", "--probabilities"], "--probabilities adds columns to a file, but there is no --output"),
         (["{pictures}", "--damaged=ignore"], "'ignore'"),
         ([], "pictures"),
     ],
