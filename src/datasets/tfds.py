@@ -173,7 +173,7 @@ def _read_split(config: Any, builder: Any, split: str) -> Arrays:
     for start in tqdm(range(0, len(source), chunk), desc=f"{config.name} {split}", leave=False, disable=None):
         examples = source.__getitems__(list(range(start, min(start + chunk, len(source)))))
         if not streams:
-            images += [_resize_images(example[image_key], config.image_size) for example in examples]
+            images += [_resize_image(example[image_key], config.image_size) for example in examples]
         if has_names:
             file_names += [example["file_name"] for example in examples]
         for name in label_keys:
@@ -204,11 +204,9 @@ def _open_encoded(builder: Any, split: str) -> Any:
     return builder.as_data_source(split=split, decoders={_image_key(builder.name, builder): decode.SkipDecoding()})
 
 
-def _resize_images(image: np.ndarray, size: int | None) -> np.ndarray:
-    if size is None or image.shape[:2] == (size, size):
+def _resize_image(image: np.ndarray, size: int | None) -> np.ndarray:
+    if size is None:
         return image
-    import cv2
+    from datasets.feeds.decoding import stretch
 
-    shrinking = size < min(image.shape[:2])
-    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-    return resized.reshape(size, size, image.shape[-1])
+    return stretch(image, size, size)

@@ -136,6 +136,7 @@ def describe_run(setup: Setup, run: Session, state: TrainState) -> dict[str, Any
     wrong = None if train.clean_labels is None else float(np.mean(train.labels != train.clean_labels))
     return {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "image_shape": list(train.image_shape),
         **{f"{split}_examples": len(getattr(setup.splits, split) or ()) for split in ("train", "val", "test")},
         "skipped_count": len(names),
         "skipped_images": names,

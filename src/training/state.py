@@ -79,11 +79,14 @@ def load_pretrained_params(state: TrainState, config: Any, model: nn.Module) -> 
     if config.pretrained is None:
         return state
     from networks import pretrained
+    from networks.exported import PARAMETERS
 
     path = pathlib.Path(config.pretrained)
     if not path.exists():
         raise UserError(f"pretrained: there is no file and no run {path}")
     new_head = not config.pretrained_head
+    if (path / PARAMETERS).exists():
+        path = path / PARAMETERS
     if path.is_dir():
         checkpoint = _find_checkpoint(path)
         params = pretrained.from_checkpoint(load_params(checkpoint), state.params, checkpoint, new_head)

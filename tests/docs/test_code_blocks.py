@@ -1,5 +1,6 @@
 """Every Python block of the README and the docs runs, after the blocks above it on its page."""
 
+import pathlib
 import re
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from repository import ROOT
 
 import datasets
 from configs import base, digits
+from evaluation.trained import load_trained
 from gwa import MaxGWA, Moments
+from networks.exported import export
 from training import loop
 
 # Pages whose blocks other tests run, with more to say about them.
@@ -69,6 +72,13 @@ def tokens():
 
     state = {"head_alignment": head_alignment, "Moments": Moments, "moments": Moments.of([])}
     return {"targets": targets, "mask": mask, **arrays, **state}
+
+
+def exported_networks():
+    for folder in ("runs/digits/exported", "served"):
+        if not pathlib.Path(folder).exists():
+            export(load_trained("runs/digits"), pathlib.Path(folder), program=folder == "served")
+    return {}
 
 
 def plain_torch_loop():
@@ -158,6 +168,7 @@ STAND_INS = {
     ("README.md", "Your own data"): images_of_one_size,
     ("README.md", "What you get"): lambda: {"np": np, "e": 2},
     ("docs/data.md", "Your own images"): images_of_one_size,
+    ("docs/use.md", "Export"): exported_networks,
     ("docs/text.md", "GWA of a language model"): tokens,
 }
 TORCH_STAND_INS = {
@@ -252,9 +263,16 @@ def test_own_arrays(folder):
 
 
 def test_chosen_network(folder):
-    names = run_page("docs/start.md", lambda block: True, STAND_INS)
-    assert names["logits"].shape == (1, 10)
-    assert np.isfinite(names["logits"]).all()
+    """It says the same from the run, exported, and served."""
+    logits = []
+    for block in python_blocks("docs/use.md"):
+        names = {"images": np.zeros((1, 8, 8, 1), np.uint8)} | STAND_INS.get(("docs/use.md", block.heading), dict)()
+        block.run(names)
+        logits.append(names["logits"])
+    assert logits[0].shape == (1, 10)
+    assert len(logits) == 3
+    for others in logits[1:]:
+        np.testing.assert_allclose(others, logits[0], rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow

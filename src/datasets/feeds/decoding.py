@@ -1,4 +1,4 @@
-"""From encoded images to pixels: decoding to RGB, the random crop of training and the central crop of evaluation.
+"""From encoded images to pixels: decoding to RGB, the random crop of training and the images of evaluation.
 
 A file shows what Pillow's `Image.open(...).convert("RGB")` shows: no rotation by EXIF, no alpha, grey as three equal
 channels. Nearly all files are JPEGs of one or three components. OpenCV reads those, faster, only down to the last row
@@ -13,7 +13,7 @@ import math
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from datasets.feeds.jpeg import cut_below, read_header
 
@@ -138,6 +138,35 @@ def crop_for_evaluation(data: bytes, resize: int, size: int) -> np.ndarray:
     return _resize(image, height, width)[top : top + size, left : left + size]
 
 
+def stretch_for_evaluation(data: bytes, image_shape: tuple[int, ...]) -> np.ndarray:
+    """What a set in memory, of images of one shape, would hold of an image: all of it, stretched to that shape.
+
+    Args:
+        data: the encoded image.
+        image_shape: height, width and channels; with one channel, colours become the grey of ITU-R 601.
+
+    Returns:
+        uint8 [height, width, channels].
+
+    Raises:
+        DamagedImage: as `decode`.
+    """
+    height, width, channels = image_shape
+    image = decode(data)
+    if channels == 1:
+        image = np.asarray(Image.fromarray(image).convert("L"))[..., None]
+    return stretch(image, height, width)
+
+
+def stretch(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes an image [H, W, C], by areas if both sides shrink and bilinearly if not; its own size leaves it alone."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0] and width < image.shape[1]
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resized.reshape(height, width, image.shape[-1])
+
+
 def _choose_reduction(side: int, least: int) -> int:
     """The largest of 8, 4, 2 and 1 that leaves at least `least` of `side` pixels."""
     return next(reduction for reduction in (8, 4, 2, 1) if side >= reduction * least or reduction == 1)
@@ -179,5 +208,7 @@ def _decode_with_pillow(data: bytes, reduction: int = 1) -> np.ndarray:
             image.load()
             image.info.pop("transparency", None)  # alpha is dropped, which Pillow would warn of
             return np.asarray(image.convert("RGB").reduce(reduction))
+    except UnidentifiedImageError as error:
+        raise DamagedImage("not an image that Pillow can read") from error
     except Exception as error:  # the readers of the formats raise a dozen types
         raise DamagedImage(str(error)) from error

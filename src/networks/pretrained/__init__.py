@@ -24,12 +24,14 @@ def load_pretrained(
 ) -> dict[str, Any]:
     """Reads the parameters of a network from a file; nothing is unpickled.
 
-    Google's networks need `network.activation` gelu_tanh, Hugging Face's gelu, our default. Both expect pixels in
-    [-1, 1], unless a `preprocessor_config.json` beside Hugging Face's file says otherwise: then the first convolution
-    absorbs the difference.
+    A file of ours may hold any network, one of Google or Hugging Face a ViT or a ConvNeXt V2. Google's networks need
+    `network.activation` gelu_tanh, Hugging Face's gelu, our default. Both expect pixels in [-1, 1], unless a
+    `preprocessor_config.json` beside Hugging Face's file says otherwise: then the first convolution absorbs the
+    difference.
 
     Args:
-      path: Google's file of a ViT (`.npz`) or Hugging Face's file of a network (`.safetensors`).
+      path: Google's file of a ViT (`.npz`), Hugging Face's file of a network (`.safetensors`), or the `.safetensors`
+        of a network that `networks.exported` has written.
       params: the parameters of the same network, made by `init` (or `jax.eval_shape` of it).
       num_heads: of a ViT.
       new_head: whether to keep the head of `params`, whatever the file holds: for fine-tuning on other classes.
@@ -42,6 +44,9 @@ def load_pretrained(
         another shape.
     """
     path = pathlib.Path(path)
+    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else {}
+    if "head/kernel" in tensors:  # of one of our runs: Hugging Face's names have dots
+        return fit(tensors, params, Layout(), path, new_head)
     family = next((name for name, first in _FIRST_LAYERS.items() if first in params), None)
     if family is None:
         raise UserError(f"pretrained: {path} is no run; files of weights are for ViT and ConvNeXt V2 only")
@@ -51,7 +56,7 @@ def load_pretrained(
         tensors = _read_npz(path)
         return fit(tensors, params, Google(tensors, num_heads or _count_heads(tensors)), path, new_head)
     if path.suffix == ".safetensors":
-        tensors, scale = _read_safetensors(path), read_pixel_scale(path)
+        scale = read_pixel_scale(path)
         loaded = fit(tensors, params, HuggingFace(family, tensors), path, new_head)
         first = _FIRST_LAYERS[family]
         return loaded | {first: absorb_pixel_scale(loaded[first], scale)} if scale else loaded

@@ -29,7 +29,7 @@ class Slot(NamedTuple):
 
 
 class Layout:
-    """The names of one kind of file; this one is a checkpoint of one of our runs."""
+    """The names of one kind of file; this one is a checkpoint of one of our runs, or its network exported."""
 
     def find_slot(self, path: Path, shape: Shape) -> Slot | None:
         """Where such a file keeps our parameter at `path`, of `shape`; None if it has no place for it."""

@@ -158,13 +158,17 @@ def load_params(directory: str | pathlib.Path) -> Any:
     path = path if path.name == "ema" else path / "default"
     if not path.exists():
         raise UserError(f"there is no checkpoint {directory}")
+    damaged = UserError(f"checkpoint {directory} is damaged")
     with contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as checkpointer:
         as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-        metadata = checkpointer.metadata(path).item_metadata.tree
-        restored = checkpointer.restore(path, restore_args=jax.tree.map(lambda _: as_numpy, metadata))
+        try:
+            metadata = checkpointer.metadata(path).item_metadata.tree
+            restored = checkpointer.restore(path, restore_args=jax.tree.map(lambda _: as_numpy, metadata))
+        except Exception as error:  # Orbax raises many kinds for a file that is cut off
+            raise damaged from error
     tree = restored["tree"]
     if not np.array_equal(restored["digest"], _digest(tree)):
-        raise UserError(f"checkpoint {directory} is damaged")
+        raise damaged
     return tree
 
 

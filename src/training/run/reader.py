@@ -68,6 +68,18 @@ class FinishedRun:
         """
         return load_array(self.workdir, scores_file(estimator))
 
+    def load_class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels.
+
+        Raises:
+          UserError: when labels.npz is missing or damaged.
+        """
+        path = self.workdir / "labels.npz"
+        try:
+            return tuple(np.load(path, allow_pickle=False)["class_names"].tolist())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} does not tell the classes of the run: {error}") from None
+
 
 def read_run(workdir: pathlib.Path, sweep: str | None = None) -> FinishedRun:
     """Reads a finished run.

@@ -64,6 +64,15 @@ def test_a_flipped_bit_is_noticed(tmp_path):
         load_params(tmp_path / "checkpoints" / "a" / "1")
 
 
+def test_a_file_that_is_cut_off_is_noticed(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save_best(["a"], 1, params(1))
+    folder = tmp_path / "checkpoints" / "a" / "1"
+    (folder / "default" / "_METADATA").write_bytes(b"{")
+    with pytest.raises(UserError, match="a/1 is damaged"):
+        load_params(folder)
+
+
 def test_an_interrupted_run_of_the_first_version_continues(tmp_path):
     """Its checkpoint is called `latest`, and its config lacks fields of today."""
     workdir = tmp_path / "run"

@@ -1,0 +1,107 @@
+"""What a trained network says of picture files, which it sees as its run's test images were seen."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from datasets.feeds.decoding import DamagedImage, crop_for_evaluation, stretch_for_evaluation
+from datasets.feeds.stream import count_usable_cores
+from datasets.folders import SUFFIXES
+from errors import UserError, one_line
+from networks.exported import Spec, TrainedNetwork
+
+BATCH_SIZE = 128
+"""Pictures that are classified at once."""
+
+
+class Predictions(NamedTuple):
+    """What a network says of pictures.
+
+    Attributes:
+      files: the pictures that could be read, in the given order.
+      probabilities: float32 `[N, classes]` of these.
+      skipped: the other pictures, and why they could not be read.
+    """
+
+    files: Sequence[pathlib.Path]
+    probabilities: np.ndarray
+    skipped: Mapping[pathlib.Path, str]
+
+
+def find_pictures(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+    """The files among the paths, and all pictures in the folders among them, with those of their subfolders.
+
+    A file may have any name; in a folder, pictures are told by their endings. Hidden files and subfolders are left out.
+
+    Raises:
+      UserError: when a path does not exist, or a folder holds no pictures.
+    """
+    found = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"there is no picture and no folder {path}")
+        inside = [path] if path.is_file() else list(_walk(path))
+        if not inside:
+            raise UserError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
+        found += inside
+    return found
+
+
+def predict(network: TrainedNetwork, files: Sequence[pathlib.Path], skip: bool = False) -> Predictions:
+    """Classifies pictures on the first device, with one program for all batches.
+
+    Args:
+      network: see `trained.load_trained`.
+      files: of the pictures.
+      skip: whether pictures that cannot be read are left out.
+
+    Raises:
+      UserError: when one cannot be read, and they are not left out.
+    """
+    classify = jax.jit(lambda params, images: jax.nn.softmax(network._replace(params=params).logits(images)))
+    params = jax.device_put(network.params)
+    images = np.zeros((min(BATCH_SIZE, len(files)), *network.spec.image_shape), np.uint8)
+    shown, skipped, probabilities = [], {}, []
+    with ThreadPoolExecutor(count_usable_cores()) as pool, tqdm(total=len(files), unit=" images", disable=None) as bar:
+        for start in range(0, len(files), len(images)):
+            batch, count = files[start : start + len(images)], 0
+            for file, image in zip(batch, pool.map(functools.partial(_read, network.spec), batch), strict=True):
+                if isinstance(image, np.ndarray):
+                    images[count] = image
+                    shown.append(file)
+                    count += 1
+                elif skip:
+                    skipped[file] = image
+                else:
+                    raise UserError(f"{file} cannot be read ({image}); --damaged=skip leaves such pictures out")
+            probabilities.append(np.asarray(classify(params, images))[:count])  # what follows only fills up the batch
+            bar.update(len(batch))
+    return Predictions(shown, np.concatenate(probabilities), skipped)
+
+
+def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    for parent, subfolders, names in os.walk(folder, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield pathlib.Path(parent, name)
+
+
+def _read(spec: Spec, file: pathlib.Path) -> np.ndarray | str:
+    """The pixels that the network sees, uint8 of `image_shape`, or why there are none."""
+    try:
+        data = file.read_bytes()
+        if spec.resize is None:
+            return stretch_for_evaluation(data, spec.image_shape)
+        return crop_for_evaluation(data, spec.resize, spec.image_shape[0])
+    except (DamagedImage, OSError) as error:
+        return one_line(error)
