@@ -18,7 +18,7 @@ from configs import imagenet_vit
 def get_config() -> ConfigDict:
     """The recipe of the ViT with another network: stem patch 4 without bias, kernel 5 instead of 7, tanh GELU."""
     config = imagenet_vit.get_config()
-    for field in ("position", "pooling", "head_init"):
+    for field in ("patch_init", "position", "pooling", "head_init"):
         config.network[field] = None
     config.network.name = "convnextv2_femto"
     config.network.patch_size = 4

@@ -13,7 +13,7 @@ def build_optimizer(config: Any, total_steps: int) -> optax.GradientTransformati
 
     Args:
       config: `config.optimizer` of a run.
-      total_steps: updates that the whole run makes; the learning rate's schedule ends there.
+      total_steps: updates that the whole run makes.
 
     Raises:
       UserError: for an unknown name, or settings that contradict each other.
@@ -41,15 +41,21 @@ def build_schedule(config: Any, total_steps: int) -> optax.Schedule:
     """The learning rate as a function of the step, from 0.
 
     Raises:
-      UserError: for an unknown schedule, or a warm-up that does not end before training does.
+      UserError: for an unknown schedule, a warm-up that does not end before training does, or a cosine that ends more
+        than 1 % of the steps before it.
     """
-    warmup, peak = config.warmup_steps, config.learning_rate
-    if not 0 <= warmup < total_steps:
+    warmup, peak, end = config.warmup_steps, config.learning_rate, config.schedule_steps or total_steps
+    if not 0 <= warmup < min(end, total_steps):
         raise UserError(
             f"optimizer.warmup_steps is {warmup}; it must be at least 0 and below the run's {total_steps} steps"
         )
+    if end < 0.99 * total_steps:
+        raise UserError(
+            f"optimizer.schedule_steps is {end}; the run has {total_steps} steps, and those after it would have the "
+            "learning rate 0; set it to 0 for a schedule as long as the run"
+        )
     if config.schedule == "cosine":
-        after = optax.cosine_decay_schedule(peak, total_steps - warmup)
+        after = optax.cosine_decay_schedule(peak, end - warmup)
     elif config.schedule == "constant":
         after = optax.constant_schedule(peak)
     else:
