@@ -139,7 +139,7 @@ def optimizer() -> dict:
         "name": "adamw",  # adam, adamw, sgd
         "learning_rate": 1e-3,  # at its peak
         "schedule": "cosine",  # cosine (to 0) or constant, after the warm-up
-        "schedule_steps": 0,  # updates after which the cosine has reached 0, warm-up included; 0: those of the run
+        "cosine_steps": 0,  # updates, warm-up included, after which the cosine has reached 0; 0: those of the run
         "warmup_steps": 0,  # updates of linear warm-up from 0
         "weight_decay": 0.0,  # multiplied by the learning rate, as optax.adamw does; not for adam
         "decay": "kernels",  # what decays: kernels, or all parameters as in the paper's repository

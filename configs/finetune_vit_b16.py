@@ -10,12 +10,12 @@ names. Download one of Google's weights yourself: https://storage.googleapis.com
 B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0.npz. It is not known which of them the paper used.
 
 The paper has 26,000 steps. As its repository counts, these hold 10 whole epochs of ImageNet (25,030 steps here), 30 of
-iNaturalist (25,650) and 7 of Places365 (24,661); the cosine would end after 26,001 steps. Held-out validation data makes
-an epoch shorter: with --config.dataset.val_fraction=0.1 set --config.epochs to 11, 33 and 8; with 0.01 set it to 10, 30
-and 7. For other numbers of epochs set --config.optimizer.schedule_steps=0: the cosine then ends with the run.
+iNaturalist (25,650) and 7 of Places365 (24,661); the cosine would end after 26,001 steps. Held-out validation data
+makes an epoch shorter: with --config.dataset.val_fraction=0.1 set --config.epochs to 11, 33 and 8; with 0.01 set it to
+10, 30 and 7. For other numbers of epochs set --config.optimizer.cosine_steps=0: the cosine then ends with the run.
 
-ImageNet is fine-tuned without RandAugment and mixup, the other two sets with RandAugment(2, 2) and mixup 0.1. So say the
-repository's files for these two sets; its list of recipes has neither for any fine-tuning.
+ImageNet is fine-tuned without RandAugment and mixup, the other two sets with RandAugment(2, 2) and mixup 0.1. So say
+the repository's files for these two sets; its list of recipes has neither for any fine-tuning.
 
 On 8 H100 it takes 8.0 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py
 configs/finetune_vit_b16.py:imagenet --accelerator=h100 --compile; the other two differ by 0.1). Estimated, not
@@ -61,7 +61,7 @@ def get_config(variant: str = "imagenet") -> ConfigDict:
     config.network.activation = "gelu_tanh"
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 1e-2
-    config.optimizer.schedule_steps = 26_001
+    config.optimizer.cosine_steps = 26_001
     config.optimizer.warmup_steps = 500
     config.optimizer.clip_norm = 1.0
     config.stopping.rules = ("min_then_max_gwa", "max_gwa", "label_wave", "lowest_train_loss", "last", "oracle")

@@ -6,7 +6,7 @@ For accelerators. The data are tfds' `imagenet2012`, prepared, or image folders 
 --config.dataset.path. 90 epochs of 1,252 steps are 112,680 steps, where the paper has 112,650; the cosine ends there,
 as in the paper. Held-out validation data makes an epoch shorter: with --config.dataset.val_fraction=0.1 set
 --config.epochs=100, with 0.01 --config.epochs=90. For other data or numbers of epochs set
---config.optimizer.schedule_steps=0: the cosine then ends with the run.
+--config.optimizer.cosine_steps=0: the cosine then ends with the run.
 
 On 8 H100 it takes 6.6 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py configs/imagenet_vit.py
 --accelerator=h100 --compile). Estimated, not measured: at best 0.4 hours of training, if 85,000 images per second can
@@ -47,7 +47,7 @@ def get_config() -> ConfigDict:
     config.network.activation = "gelu_tanh"
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.schedule_steps = 112_651
+    config.optimizer.cosine_steps = 112_651
     config.optimizer.warmup_steps = 10_000
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay = "all"

@@ -8,8 +8,8 @@ need accelerators; how long they take there has not been measured. Every cell is
 number of epochs depends on the share of the data that is left for training, so that all runs take about the same number
 of steps: as in the paper's repository, it is the number of whole epochs in the paper's steps, without partial batches.
 
-The held-out labels of CIFAR-10 are clean, as in the paper, even where those of training are not: the rules that validate
-read clean labels, which a user with noisy labels does not have.
+The held-out labels of CIFAR-10 are clean, as in the paper, even where those of training are not: the rules that
+validate read clean labels, which a user with noisy labels does not have.
 """
 
 import itertools

@@ -44,17 +44,18 @@ def build_schedule(config: Any, total_steps: int) -> optax.Schedule:
       UserError: for an unknown schedule, a warm-up that does not end before training does, or a cosine that ends more
         than 1 % of the steps before it.
     """
-    warmup, peak, end = config.warmup_steps, config.learning_rate, config.schedule_steps or total_steps
-    if not 0 <= warmup < min(end, total_steps):
+    warmup, peak = config.warmup_steps, config.learning_rate
+    if not 0 <= warmup < total_steps:
         raise UserError(
             f"optimizer.warmup_steps is {warmup}; it must be at least 0 and below the run's {total_steps} steps"
         )
-    if end < 0.99 * total_steps:
-        raise UserError(
-            f"optimizer.schedule_steps is {end}; the run has {total_steps} steps, and those after it would have the "
-            "learning rate 0; set it to 0 for a schedule as long as the run"
-        )
     if config.schedule == "cosine":
+        end = config.cosine_steps or total_steps
+        if end < 0.99 * total_steps or end <= warmup:
+            raise UserError(
+                f"optimizer.cosine_steps is {end}; the run's {total_steps} steps would go on at a learning rate of 0; "
+                "set it to 0 for a cosine as long as the run"
+            )
         after = optax.cosine_decay_schedule(peak, end - warmup)
     elif config.schedule == "constant":
         after = optax.constant_schedule(peak)
