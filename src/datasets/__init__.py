@@ -21,8 +21,8 @@ class Splits:
     """The examples to train on, to validate on and to test on; None where there are none.
 
     Validation is held-out training data and keeps its observed, possibly wrong labels: in practice nobody has better
-    ones. Only where the config says `val_labels: clean` has it the clean ones. Test labels are clean. `cleaning` says what
-    a file of label issues has changed in `train`.
+    ones. Only where the config says `val_labels: clean` has it the clean ones. Test labels are clean. `cleaning` says
+    what a file of label issues has changed in `train`.
     """
 
     train: Examples | StreamedExamples
