@@ -38,7 +38,7 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                 improved, stop = setup.selection.update(record)
                 run.save_epoch(record, samples, state, improved)
                 collector = Collector()
-            summary = summarize(config, setup.selection, run.history, describe_run(setup, run, state))
+            summary = summarize(config, setup.selection.best_epochs, run.history, describe_run(setup, run, state))
             if setup.test_sets:
                 from evaluation.evaluate import evaluate_checkpoints
 
