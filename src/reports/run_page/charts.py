@@ -171,8 +171,11 @@ def _draw_marks(marks: Sequence[Mark], steps: Sequence[int], format: str) -> lis
         {"field": "epoch", "title": "epoch"},
         {"field": "value", "title": "value", "format": format},
     ]
+    line = {**data, "transform": [{"filter": "datum.choice"}, PLACE_ON_AXIS], "mark": CHOICE_LINE}
+    if all(mark.value is None for mark in marks):
+        return [line]
     return [
-        {**data, "transform": [{"filter": "datum.choice"}, PLACE_ON_AXIS], "mark": CHOICE_LINE},
+        line,
         {
             **data,
             "transform": [{"filter": "isValid(datum.value)"}, PLACE_ON_AXIS],

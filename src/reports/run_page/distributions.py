@@ -135,9 +135,13 @@ def _draw_lines(
     mean["point"] = {"size": 60, "color": "var(--text)"} if len(means) == 1 else False
     peak = {"type": "point", "shape": "triangle-right", "size": 45, "stroke": "var(--page)"}
     look = {"fill": {"value": "var(--series-2)"}, "opacity": {"value": 1}}
-    return [
+    layers: list[dict[str, Any]] = [
         {"mark": {"type": "line", "color": "var(--page)", "strokeWidth": 4}, "encoding": y},
         {"mark": mean, "encoding": y},
-        {"data": {"values": modes}, "transform": [PLACE_ON_AXIS], "mark": peak, "encoding": y | look},
-        {"data": {"values": choices}, "transform": [PLACE_ON_AXIS], "mark": CHOICE_LINE},
     ]
+    if modes:
+        data = {"data": {"values": modes}, "transform": [PLACE_ON_AXIS]}
+        layers.append({**data, "mark": peak, "encoding": y | look})
+    if choices:
+        layers.append({"data": {"values": choices}, "transform": [PLACE_ON_AXIS], "mark": CHOICE_LINE})
+    return layers

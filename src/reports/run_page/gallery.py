@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from gwa import LabelIssues
 from reports.run_page.pictures import Pictures
 from reports.run_page.recorded import Samples
-from reports.run_page.suspects import ClassRow, Suspects
+from reports.run_page.suspects import ClassRow
 
 # Bounds on the number of pictures, so that the page stays below 5 MB.
 WORST = 120  # overall
@@ -61,11 +62,11 @@ class Group:
 class Gallery:
     """Makes the cards of a run."""
 
-    def __init__(self, samples: Samples, suspects: Suspects, pictures: Pictures):
+    def __init__(self, samples: Samples, issues: LabelIssues, pictures: Pictures):
         assert samples.alignments is not None
-        self._samples, self._suspects, self._pictures = samples, suspects, pictures
+        self._samples, self._issues, self._pictures = samples, issues, pictures
         self._alignments = samples.alignments
-        self._order = np.argsort(suspects.rank, kind="stable")
+        self._order = np.argsort(issues.rank, kind="stable")
 
     def show_worst(self) -> list[Card]:
         """The most suspicious labels, with a few of every class as far as there is room, by rank."""
@@ -73,7 +74,7 @@ class Gallery:
         shown: list[int] = []
         for position in self._order.tolist():
             label = int(labels[position])
-            if len(shown) < WORST or (count[label] < WORST_OF_CLASS and self._suspects.is_suspected[position]):
+            if len(shown) < WORST or (count[label] < WORST_OF_CLASS and self._issues.is_label_issue[position]):
                 shown.append(position)
                 count[label] += 1
             if len(shown) == MOST_WORST:
@@ -83,7 +84,7 @@ class Gallery:
     def show_classes(self, classes: Iterable[ClassRow]) -> list[Group]:
         """The worst, the most ambiguous and the easiest samples of the first classes."""
         mean, spread = _summarize(self._alignments)
-        kinds = {"most suspicious": self._suspects.rank, "ambiguous": -spread, "easy": -mean}
+        kinds = {"most suspicious": self._issues.rank, "ambiguous": -spread, "easy": -mean}
         if len(self._alignments) == 1:
             del kinds["ambiguous"]  # alignments of a single epoch do not vary
         groups = []
@@ -112,12 +113,12 @@ class Gallery:
         return groups
 
     def _make_cards(self, positions: Sequence[int], alignments: np.ndarray | None = None) -> list[Card]:
-        scores = self._suspects.quality[positions] if alignments is None else alignments
+        scores = self._issues.label_quality[positions] if alignments is None else alignments
         return [self._make_card(position, score) for position, score in zip(positions, scores.tolist(), strict=True)]
 
     def _make_card(self, position: int, score: float) -> Card:
         names, given = self._samples.class_names, int(self._samples.labels[position])
-        suggested = int(self._suspects.suggested[position])
+        suggested = int(self._issues.predicted_label[position])
         return Card(
             picture=self._pictures.encode(position),
             row=int(self._samples.rows[position]),
@@ -125,8 +126,8 @@ class Gallery:
             given=names[given],
             suggested=None if suggested in (-1, given) else names[suggested],
             score=f"{score:.3f}".replace("-", "−"),
-            rank=int(self._suspects.rank[position]),
-            is_suspected=bool(self._suspects.is_suspected[position]),
+            rank=int(self._issues.rank[position]),
+            is_suspected=bool(self._issues.is_label_issue[position]),
         )
 
 

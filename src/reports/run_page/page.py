@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-import sys
 
 from datasets import Splits
-from errors import one_line
 from reports.run_page.curves import draw_history
 from reports.run_page.distributions import draw_distributions
 from reports.run_page.gallery import Gallery
@@ -17,8 +15,6 @@ from reports.run_page.rendering import write_html
 from reports.run_page.suspects import find_suspects, judge_suspects, state_estimate, tabulate_classes
 from reports.run_page.verdict import list_doubts, state_choice
 from training.run.reader import NOT_NUMBERS
-
-NAME = "report.html"
 
 
 def write_page(workdir: pathlib.Path, output: pathlib.Path | None = None, splits: Splits | None = None) -> pathlib.Path:
@@ -35,13 +31,13 @@ def write_page(workdir: pathlib.Path, output: pathlib.Path | None = None, splits
     """
     recorded = read_recorded(workdir)
     samples = recorded.samples
-    suspects = None if samples is None else find_suspects(samples)
-    classes = [] if samples is None else tabulate_classes(recorded, samples, suspects)
+    issues = None if samples is None else find_suspects(samples)
+    classes = [] if samples is None else tabulate_classes(recorded, samples, issues)
     pictures = open_pictures(recorded, splits)
-    gallery = None if samples is None or suspects is None else Gallery(samples, suspects, pictures)
+    gallery = None if samples is None or issues is None else Gallery(samples, issues, pictures)
     distributions = draw_distributions(recorded)
     history = draw_history(recorded)
-    path = output or workdir / NAME
+    path = output or workdir / "report.html"
     write_html(
         path,
         "run.html.j2",
@@ -49,13 +45,13 @@ def write_page(workdir: pathlib.Path, output: pathlib.Path | None = None, splits
         run=recorded.run,
         recorded=recorded,
         choice=state_choice(recorded),
-        doubts=list_doubts(recorded, suspects),
+        doubts=list_doubts(recorded, issues),
         history=history,
         fields=[name for name in recorded.run.history[-1] if name not in NOT_NUMBERS and recorded.has_values(name)],
         distributions=distributions,
-        estimate=state_estimate(suspects) if suspects else None,
-        judgement=judge_suspects(samples, suspects) if samples and suspects else None,
-        suspects=suspects,
+        estimate=state_estimate(issues) if issues else None,
+        judgement=judge_suspects(samples, issues) if samples and issues else None,
+        issues=issues,
         classes=classes,
         worst=gallery.show_worst() if gallery else [],
         class_groups=gallery.show_classes(classes) if gallery else [],
@@ -67,10 +63,3 @@ def write_page(workdir: pathlib.Path, output: pathlib.Path | None = None, splits
     )
     return path
 
-
-def try_to_write_page(workdir: pathlib.Path, splits: Splits) -> None:
-    """Writes the page of a run that has just ended. Whatever goes wrong is one line: the run itself is complete."""
-    try:
-        write_page(workdir, splits=splits)
-    except Exception as error:  # nothing here may cost a finished run
-        print(f"{workdir / NAME} was not written: {one_line(error)}", file=sys.stderr)

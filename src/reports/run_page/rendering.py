@@ -54,7 +54,7 @@ def _hash(script: str) -> str:
 
 
 def _percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"
 
 
 def _number(value: float | None) -> str:

@@ -8,32 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gwa import LabelIssues, find_label_issues
 from reports.run_page.recorded import RecordedRun, Samples
 
 MOST_PAIRS = 2  # of given and suggested labels, shown for each class
-
-
-@dataclasses.dataclass(frozen=True)
-class Suspects:
-    """The labels by suspicion; arrays `[N]` in the row order of the training set.
-
-    Attributes:
-      quality: of each label, in [0, 1]; low is suspicious.
-      is_suspected: whether the criterion counts it as wrong.
-      suggested: class that the network proposes; −1 where it knows none.
-      rank: 1 for the most suspicious.
-      share, low, high: the estimated share of wrong labels, and its uncertainty.
-      criterion: in words.
-    """
-
-    quality: np.ndarray
-    is_suspected: np.ndarray
-    suggested: np.ndarray
-    rank: np.ndarray
-    share: float
-    low: float
-    high: float
-    criterion: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,52 +33,47 @@ class ClassRow:
     pairs: tuple[tuple[str, int], ...]
 
 
-def find_suspects(samples: Samples) -> Suspects | None:
-    """Ranks the labels of a run; None where it kept no alignments."""
+def find_suspects(samples: Samples) -> LabelIssues | None:
+    """Ranks the labels of a run by its alignments; None where it kept none."""
     if samples.alignments is None:
         return None
-    alignment = np.asarray(samples.alignments)  # STAND-IN until gwa.find_label_issues is there
-    quality = np.nan_to_num((np.nanmean(alignment, axis=0) + 1) / 2, nan=1.0)
-    rank = np.empty(len(quality), int)
-    rank[np.argsort(quality, kind="stable")] = np.arange(1, len(quality) + 1)
-    suggested = np.full(len(quality), -1) if samples.predictions is None else np.asarray(samples.predictions[-1])
-    suspected = quality < 0.5
-    share = float(suspected.mean())
-    return Suspects(quality, suspected, suggested, rank, share, share - 0.01, share + 0.01, "mean alignment below 0")
+    return find_label_issues(samples.alignments, samples.labels, samples.predictions)
 
 
-def state_estimate(suspects: Suspects) -> str:
-    """How many labels are suspected, by which criterion, and the estimated share of wrong ones, in words."""
-    count = int(suspects.is_suspected.sum())
+def state_estimate(issues: LabelIssues) -> str:
+    """How many labels are suspected, by which criterion, and how sure that is, in words."""
+    count, total = int(issues.is_label_issue.sum()), len(issues.rank)
+    if issues.reason:
+        return f"No label is counted as wrong ({issues.reason}). The ranking below still holds."
     return (
-        f"{count:,} of {len(suspects.rank):,} labels ({100 * count / len(suspects.rank):.1f} %) are suspected: "
-        f"{suspects.criterion}. The estimated share of wrong labels is {100 * suspects.share:.1f} % "
-        f"({100 * suspects.low:.1f} to {100 * suspects.high:.1f} %)."
+        f"{count:,} of {total:,} labels are suspected: their quality lies below {issues.threshold:.3f}, the lowest "
+        f"point between the two peaks of all qualities. As an estimate of the share of wrong labels that is "
+        f"{100 * issues.issue_share:.1f}\u00a0% ± {100 * issues.issue_share_error:.1f} (standard error)."
     )
 
 
-def judge_suspects(samples: Samples, suspects: Suspects) -> str | None:
-    """How many of the suspected labels are wrong by the clean ones, which only this sentence uses; None without them."""
-    if samples.clean_labels is None or not suspects.is_suspected.any():
+def judge_suspects(samples: Samples, issues: LabelIssues) -> str | None:
+    """How many of the suspected labels are wrong by the clean ones, where these are known; only this sentence uses it."""
+    if samples.clean_labels is None or not issues.is_label_issue.any():
         return None
     wrong = samples.labels != samples.clean_labels
-    found = int((wrong & suspects.is_suspected).sum())
+    found = int((wrong & issues.is_label_issue).sum())
     return (
-        f"By the clean labels of this data set, which nothing else here uses, {100 * wrong.mean():.1f} % of the labels "
-        f"are wrong; {100 * found / suspects.is_suspected.sum():.1f} % of the suspected ones are, and "
-        f"{100 * found / max(wrong.sum(), 1):.1f} % of the wrong ones are suspected."
+        f"By the clean labels of this data set, which nothing else here uses, {100 * wrong.mean():.1f}\u00a0% of the "
+        f"labels are wrong; {100 * found / issues.is_label_issue.sum():.1f}\u00a0% of the suspected ones are, and "
+        f"{100 * found / max(wrong.sum(), 1):.1f}\u00a0% of the wrong ones are suspected."
     )
 
 
-def tabulate_classes(recorded: RecordedRun, samples: Samples, suspects: Suspects | None) -> list[ClassRow]:
+def tabulate_classes(recorded: RecordedRun, samples: Samples, issues: LabelIssues | None) -> list[ClassRow]:
     """One row per class, those with the largest share of suspected labels first."""
     names, labels = samples.class_names, samples.labels
     counts = np.bincount(labels, minlength=len(names))
     suspected = np.zeros(len(names), int)
     pairs: list[tuple[tuple[str, int], ...]] = [()] * len(names)
-    if suspects is not None:
-        suspected = np.bincount(labels[suspects.is_suspected], minlength=len(names))
-        pairs = _count_pairs(labels[suspects.is_suspected], suspects.suggested[suspects.is_suspected], names)
+    if issues is not None:
+        suspected = np.bincount(labels[issues.is_label_issue], minlength=len(names))
+        pairs = _count_pairs(labels[issues.is_label_issue], issues.predicted_label[issues.is_label_issue], names)
     accuracies: Sequence[float | None] = [None] * len(names)
     if samples.predictions is not None:
         predicted = np.asarray(samples.predictions[(recorded.choice["epoch"] or len(samples.predictions)) - 1])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gwa import LabelIssues
 from gwa.rules.rule import Last
 from reports.run_page.recorded import RecordedRun
-from reports.run_page.suspects import Suspects
 from training.signals import PRONOUNCED
 
 NEARLY_ALL = 0.95
-"""A training accuracy from here on, with wrong labels among those fitted, means that the network memorises."""
+"""From this training accuracy on, labels that look wrong are among those that the network has fitted."""
 
 
 def state_choice(recorded: RecordedRun) -> str:
@@ -32,10 +32,10 @@ def state_choice(recorded: RecordedRun) -> str:
     return f"{sentence}: {_join([there, *parts])}."
 
 
-def list_doubts(recorded: RecordedRun, suspects: Suspects | None) -> list[str]:
+def list_doubts(recorded: RecordedRun, issues: LabelIssues | None) -> list[str]:
     """What speaks against trusting the choice; each was checked and is so."""
     checks = (
-        _doubt_memorising(recorded, suspects),
+        _doubt_memorising(recorded, issues),
         _doubt_two_peaks(recorded),
         _doubt_undefined(recorded),
         _doubt_warmup(recorded),
@@ -58,13 +58,16 @@ def list_epochs(epochs: Iterable[int]) -> str:
     return f"epoch{'s' if len(runs) > 1 or len(runs[0]) > 1 else ''} {_join(parts)}"
 
 
-def _doubt_memorising(recorded: RecordedRun, suspects: Suspects | None) -> str | None:
+def _doubt_memorising(recorded: RecordedRun, issues: LabelIssues | None) -> str | None:
     record = recorded.chosen_record
-    if record is None or suspects is None or record["train_accuracy"] < max(NEARLY_ALL, 1 - suspects.low):
+    if record is None or issues is None or issues.reason or record["train_accuracy"] < NEARLY_ALL:
         return None
+    if 1 - record["train_accuracy"] > issues.issue_share - 2 * issues.issue_share_error:
+        return None  # as many labels are not fitted as look wrong
+    accuracy, share = 100 * record["train_accuracy"], 100 * issues.issue_share
     return (
-        f"Training accuracy is {100 * record['train_accuracy']:.1f} % in epoch {record['epoch']}, though about "
-        f"{100 * suspects.share:.0f} % of the labels look wrong: the network has memorised them, which lifts GWA."
+        f"Training accuracy is {accuracy:.1f}\u00a0% in epoch {record['epoch']}, though about {share:.0f}\u00a0% of the "
+        "labels look wrong: the network has memorised them, which lifts GWA."
     )
 
 
@@ -101,8 +104,8 @@ def _doubt_warmup(recorded: RecordedRun) -> str | None:
     if recorded.choice["epoch"] != eligible[0]:
         return None
     return (
-        f"Epoch {eligible[0]} is the first that the rule considers, after a warm-up of {100 * rule.warmup:.0f} % of "
-        "training: the peak may lie before it."
+        f"Epoch {eligible[0]} is the first that the rule considers, after a warm-up of {100 * rule.warmup:.0f}\u00a0% "
+        "of training: the peak may lie before it."
     )
 
 
@@ -127,7 +130,7 @@ def _doubt_skipped(recorded: RecordedRun) -> str | None:
 
 
 def _percent(choice: Mapping[str, Any]) -> str:
-    return f"{100 * choice['test_accuracy']:.2f} %"
+    return f"{100 * choice['test_accuracy']:.2f}\u00a0%"
 
 
 def _join(parts: Sequence[str]) -> str:
