@@ -74,6 +74,8 @@ def dataset() -> dict:
             "kind": "none",  # none, symmetric, asymmetric (CIFAR-10's class map), uniform (any class at random)
             "rate": 0.0,  # share of the labels that the noise touches, [0, 1]
         },
+        "labels": config_dict.placeholder(str),  # label_issues.csv of a run, to clean the training labels by (None: no)
+        "clean": "drop",  # what happens to the samples that it flags: drop, or relabel
         "stream": {
             "threads": 0,  # that read and decode, of each worker if there are some; 0: one per core, or per worker
             "workers": 0,  # processes that do so instead: where a process needs more than 2,500 images a second

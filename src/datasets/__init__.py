@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets import arrays, folders, tfds
+from datasets.cleaning import HOW, Cleaning, clean_training_set
 from datasets.examples import Examples, Source, StreamedExamples
 from datasets.labels import corrupt_labels, draw_stratified, keep_classes, map_classes
 from errors import UserError
@@ -18,21 +19,27 @@ class Splits:
     """The examples to train on, to validate on and to test on; None where there are none.
 
     Validation is held-out training data and keeps its observed, possibly wrong labels: in practice nobody has better
-    ones. Test labels are clean.
+    ones. Test labels are clean. `cleaning` says what a file of label issues has changed in `train`.
     """
 
     train: Examples | StreamedExamples
     val: Examples | StreamedExamples | None
     test: Examples | StreamedExamples | None
     class_names: tuple[str, ...]
+    cleaning: Cleaning | None = None
 
 
 def build(config: Any) -> Splits:
-    """The splits that `config.dataset` describes: classes first, then label noise, the subset, the validation split.
+    """The splits that `config.dataset` describes.
+
+    Classes are chosen first, then come label noise, the subset and the validation split, and last the cleaning of what
+    remains to train on. So the label issues that a run has found apply to a run of the same data.
 
     Raises:
       UserError: the data are missing, or the config asks for something impossible.
     """
+    if config.clean not in HOW:
+        raise UserError(f"dataset.clean is {config.clean!r}; it must be one of {', '.join(HOW)}")
     source = _keep_classes(load_source(config), config.classes)
     train, num_classes = source.train, len(source.class_names)
     noise = config.label_noise
@@ -45,6 +52,7 @@ def build(config: Any) -> Splits:
         raise UserError(
             f"dataset.train_examples is {config.train_examples}; {config.name} has {len(train)} (0 for all)"
         )
+    noisy = train
     if config.train_examples:
         train = train.take(draw_stratified(train.labels, config.train_examples, config.seed)[0])
     if not 0 <= config.val_fraction < 1:
@@ -53,7 +61,10 @@ def build(config: Any) -> Splits:
     if len(kept) == 0:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it leaves nothing of {len(train)} to train on")
     val = train.take(held_out) if len(held_out) else None
-    return Splits(train.take(kept), val, source.test, source.class_names)
+    train, cleaning = train.take(kept), None
+    if config.labels:
+        train, cleaning = clean_training_set(train, noisy, source.class_names, config)
+    return Splits(train, val, source.test, source.class_names, cleaning)
 
 
 def load_source(config: Any) -> Source:
@@ -102,4 +113,4 @@ def _keep_classes(source: Source, names: Sequence[str] | None) -> Source:
     return Source(train, test if test is not None and len(test) else None, tuple(names))
 
 
-__all__ = ["Examples", "Source", "Splits", "StreamedExamples", "build"]
+__all__ = ["Cleaning", "Examples", "Source", "Splits", "StreamedExamples", "build"]

@@ -32,6 +32,11 @@ class _Labelled:
         clean_labels = None if self.clean_labels is None else self.clean_labels[index]
         return dataclasses.replace(self, labels=self.labels[index], clean_labels=clean_labels, rows=self.rows[index])
 
+    @property
+    def paths(self) -> np.ndarray | None:
+        """Bytes `[N]`, the images' files in the folder of the data set; None where they are no files of their own."""
+        return None
+
 
 @dataclasses.dataclass(frozen=True)
 class Examples(_Labelled):
@@ -94,6 +99,9 @@ class EncodedImages(Protocol):
     def name(self, row: int) -> str:
         """What a person finds the image by: its path, or its place in the data set."""
 
+    def paths(self, rows: np.ndarray) -> np.ndarray | None:
+        """The files of these rows, relative to the folder of the data set, as bytes; None where there are none."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamedExamples(_Labelled):
@@ -115,6 +123,11 @@ class StreamedExamples(_Labelled):
         clean = labels if clean_labels is None else clean_labels
         shape = (image_size, image_size, 3)
         return cls(labels.astype(np.int32), clean.astype(np.int32), np.arange(len(labels)), encoded, shape)
+
+    @property
+    def paths(self) -> np.ndarray | None:
+        """See above."""
+        return self.encoded.paths(self.rows)
 
 
 @dataclasses.dataclass(frozen=True)

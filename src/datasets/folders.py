@@ -19,8 +19,9 @@ TEST_FOLDERS = ("val", "validation", "test")
 class ImageFiles:
     """The files of a folder as `EncodedImages`."""
 
-    def __init__(self, root: pathlib.Path, names: Sequence[str]):
-        self._root = root
+    def __init__(self, root: pathlib.Path, names: Sequence[str], inside: str = ""):
+        """Files by their names in `root`, which is `inside` the folder that the user has named."""
+        self._root, self._inside = root, inside
         self._names = np.array(
             [os.fsencode(name) for name in names]
         )  # takes a tenth of the memory of strings, also when pickled
@@ -42,6 +43,10 @@ class ImageFiles:
     def name(self, row: int) -> str:
         """See `EncodedImages.name`."""
         return os.path.join(self._root, os.fsdecode(self._names[row]))
+
+    def paths(self, rows: np.ndarray) -> np.ndarray:
+        """See `EncodedImages.paths`."""
+        return np.char.add(os.fsencode(os.path.join(self._inside, "")), self._names[rows])
 
 
 def load(path: str | None, image_size: int) -> Source:
@@ -71,7 +76,8 @@ def load(path: str | None, image_size: int) -> Source:
     if test is not None:
         _check_same_classes(class_names, test)
     test_split = None if test is None else _read_split(test, class_names, image_size)
-    return Source(_read_split(train, class_names, image_size), test_split, tuple(class_names))
+    inside = "" if train is root else train.name
+    return Source(_read_split(train, class_names, image_size, inside), test_split, tuple(class_names))
 
 
 def _list_directories(folder: pathlib.Path) -> list[str]:
@@ -95,7 +101,9 @@ def _check_same_classes(class_names: Sequence[str], test: pathlib.Path) -> None:
             )
 
 
-def _read_split(folder: pathlib.Path, class_names: Sequence[str], image_size: int) -> StreamedExamples:
+def _read_split(
+    folder: pathlib.Path, class_names: Sequence[str], image_size: int, inside: str = ""
+) -> StreamedExamples:
     names: list[str] = []
     counts = []
     for class_name in class_names:
@@ -112,4 +120,4 @@ def _read_split(folder: pathlib.Path, class_names: Sequence[str], image_size: in
         names += [f"{class_name}/{name}" for name in images]
         counts.append(len(images))
     labels = np.repeat(np.arange(len(class_names), dtype=np.int32), counts)
-    return StreamedExamples.of(ImageFiles(folder, names), labels, image_size)
+    return StreamedExamples.of(ImageFiles(folder, names, inside), labels, image_size)

@@ -100,6 +100,9 @@ class TfdsImages:
         """See `EncodedImages.name`."""
         return f"{self._name}[{row}]" if self._file_names is None else f"{self._name} {self._file_names[row].decode()}"
 
+    def paths(self, rows: np.ndarray) -> None:
+        """See `EncodedImages.paths`."""
+
 
 def _load_split(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Any:
     """The split in memory or, if it is streamed, its files with their labels."""

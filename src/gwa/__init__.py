@@ -1,7 +1,8 @@
 """Gradient-Weight Alignment: a score of generalisation from training data alone (arXiv 2510.25480).
 
 `head_alignment` scores samples, `Moments` and `gwa_score` make the score of an epoch from them, and the rules choose
-the checkpoint to keep from the epochs' scores. `find_label_issues` finds wrong labels in the samples' scores. Needs only jax and numpy and knows no trainer.
+the checkpoint to keep from the epochs' scores. `find_label_issues` finds wrong labels. Needs only jax and numpy
+and knows no trainer.
 """
 
 from gwa.alignment import head_alignment, head_gradient_norm

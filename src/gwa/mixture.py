@@ -33,7 +33,7 @@ class TwoNormals(NamedTuple):
 
     def find_valley(self) -> float | None:
         """Where the density is lowest between its two peaks; None where it has only one."""
-        grid = np.linspace(*self.means, _GRID)
+        grid = np.linspace(self.means[0], self.means[1], _GRID)
         lowest = int(np.logaddexp(*self.log_parts(grid)).argmin())
         return float(grid[lowest]) if 0 < lowest < _GRID - 1 else None
 
@@ -79,7 +79,7 @@ def _climb(x: np.ndarray, counts: np.ndarray, narrowest: float, fit: TwoNormals)
         before = likelihood
         fit = _maximize(x, np.exp(parts - density) * counts, narrowest)
     order = np.argsort(fit.means)
-    return TwoNormals(*(part[order] for part in fit[:3]), likelihood)
+    return TwoNormals(fit.weights[order], fit.means[order], fit.deviations[order], likelihood)
 
 
 def _maximize(x: np.ndarray, shares: np.ndarray, narrowest: float) -> TwoNormals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -115,7 +116,7 @@ def estimate(
 
 def describe_run(setup: Setup, run: Session, state: TrainState) -> dict[str, Any]:
     """What the summary says of data and network."""
-    train, predictions = setup.splits.train, run.last_predictions()
+    train, predictions, cleaning = setup.splits.train, run.last_predictions(), setup.splits.cleaning
     skipped = [name for feed in setup.feeds.values() for name in feed.skipped]
     if isinstance(train, StreamedExamples) and predictions is not None:  # these tell what an earlier start skipped
         skipped += [train.encoded.name(row) for row in train.rows[predictions < 0].tolist()]
@@ -127,4 +128,5 @@ def describe_run(setup: Setup, run: Session, state: TrainState) -> dict[str, Any
         "skipped_count": len(names),
         "skipped_images": names,
         "wrong_label_share": wrong,
+        **({} if cleaning is None else {"cleaning": dataclasses.asdict(cleaning)}),
     }

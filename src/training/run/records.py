@@ -4,12 +4,15 @@ history.jsonl       one JSON object per finished epoch; a NaN is null, with the 
 scores.npy          float32 [epochs, N], the alignment of every training sample, in the row order of the training set
 scores.*.npy        the same by another estimator that config.estimators names
 predictions.npy     integer [epochs, N], the class predicted in the same forward pass
-labels.npz          observed labels, clean labels if known, class names, and the row numbers in the source
+labels.npz          observed labels, clean labels if known, class names, the row numbers in the source, and of image
+                    folders the paths
+cleaning.json       what a file of label issues has changed, if the config names one
 summary.json        what each rule chose; written when training has ended
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -65,7 +68,7 @@ class Records:
         return np.load(self._path("predictions.npy"), mmap_mode="r")
 
     def write_labels(self, splits: Splits) -> None:
-        """Writes the labels that belong to the rows of scores and predictions."""
+        """Writes the labels that belong to the rows of scores and predictions, and what has cleaned them."""
         train = splits.train
         arrays: dict[str, Any] = {
             "labels": train.labels,
@@ -74,8 +77,13 @@ class Records:
         }
         if train.clean_labels is not None:
             arrays["clean_labels"] = train.clean_labels
-        if is_main():
-            np.savez(self._path("labels.npz"), **arrays)
+        if not is_main():
+            return
+        if train.paths is not None:
+            arrays["paths"] = train.paths
+        np.savez_compressed(self._path("labels.npz"), **arrays)  # paths are long and alike
+        if splits.cleaning is not None:
+            write_json(self._path("cleaning.json"), dataclasses.asdict(splits.cleaning))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes the summary, which marks the run as finished."""

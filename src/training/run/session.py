@@ -12,13 +12,13 @@ import numpy as np
 from gwa.rules import Record
 from gwa.rules.dissent import vote
 from parallel import devices
-from parallel.processes import broadcast, is_main
+from parallel.processes import broadcast, is_main, run_on_main
 from training.collector import Collector
 from training.run.checkpoints import Checkpoints
 from training.run.progress import Progress
 from training.run.records import Records
 from training.run.tracking import Tracking
-from training.run.workdir import claim
+from training.run.workdir import check_cleaning, claim
 from training.signals import first_pronounced
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[S
     """Opens a work directory for this process alone; it is emptied first if the user says so.
 
     Raises:
-      UserError: when another process is training in it.
+      UserError: when another process is training in it, or the file that cleans the labels is another one than before.
     """
+    run_on_main(lambda: check_cleaning(workdir, setup.splits.cleaning, overwrite))
     with contextlib.ExitStack() as stack:
         stack.enter_context(claim(workdir, setup.config, overwrite))
         checkpoints = stack.enter_context(Checkpoints(workdir))
@@ -78,6 +79,8 @@ class Session:
         if is_main():
             batch = devices.describe_batch(setup.config.batch_size, setup.mesh)
             print(batch + (f"; continues after step {steps}" if steps else ""))
+            if setup.splits.cleaning is not None:
+                print(setup.splits.cleaning.describe())
         return epoch, state, collector
 
     def last_predictions(self) -> np.ndarray | None:

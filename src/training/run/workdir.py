@@ -17,9 +17,10 @@ from typing import Any
 
 import jax
 
+from datasets import Cleaning
 from errors import UserError
 from parallel.processes import run_on_main
-from training.run.reader import read_config, read_summary
+from training.run.reader import read_config, read_derived, read_summary
 from training.run.records import write_json
 
 _PACKAGES = (
@@ -69,6 +70,24 @@ def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> Iterator[None]
     with contextlib.ExitStack() as held:
         run_on_main(lambda: _take(workdir, config, overwrite, held))
         yield
+
+
+def check_cleaning(workdir: pathlib.Path, cleaning: Cleaning | None, overwrite: bool) -> None:
+    """Refuses a file of label issues that has changed since the run began, or that lies where the run starts anew.
+
+    Raises:
+      UserError: with what would be right.
+    """
+    if cleaning is None:
+        return
+    if overwrite and workdir.resolve() in pathlib.Path(cleaning.file).resolve().parents:
+        raise UserError(f"--overwrite would empty {workdir}, in which dataset.labels lies; choose another --workdir")
+    before = None if overwrite else read_derived(workdir, "cleaning.json")
+    if before is not None and before.get("sha256") != cleaning.sha256:
+        raise UserError(
+            f"dataset.labels: {cleaning.file} has changed since the run in {workdir} began; put the file of that time "
+            "back, choose another --workdir, or --overwrite this one"
+        )
 
 
 def _take(workdir: pathlib.Path, config: Any, overwrite: bool, held: contextlib.ExitStack) -> None:

@@ -1,0 +1,151 @@
+"""The labels of a run's training set as a table, the suspect ones flagged: as arrays, as CSV and as Parquet.
+
+It needs the records of a run alone, be it finished or interrupted. Clean labels, where they are known, only judge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from datasets.label_csv import decode_paths, write_csv
+from errors import UserError
+from gwa import LabelIssues, find_label_issues
+from training.run.reader import read_history, scores_file
+
+NAME = "label_issues"
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelTable:
+    """One line per training sample, in the row order of `scores.npy`.
+
+    Attributes:
+      columns: by name, arrays `[N]`; `path` is empty where the images are no files. The order is that of the files.
+      issues: what the columns were made from, with the threshold and its uncertainty.
+      epochs: how many epochs there were.
+      is_wrong: bool `[N]`, where the label is not the clean one; None where clean labels are not known.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    issues: LabelIssues
+    epochs: int
+    is_wrong: np.ndarray | None
+
+    def list_worst(self, count: int) -> np.ndarray:
+        """The positions of the most suspect labels in the columns, worst first; samples never scored are left out."""
+        order = np.argsort(self.issues.rank)[:count]
+        return order[~np.isnan(self.issues.label_quality[order])]
+
+
+def tabulate_label_issues(workdir: pathlib.Path) -> LabelTable:
+    """Finds the label issues of the run in a work directory, from all of its finished epochs.
+
+    Raises:
+      UserError: when a file that this needs is missing or damaged, or no epoch is finished.
+    """
+    epochs = len(read_history(workdir, interrupted=True))
+    scores, predictions = (_load(workdir, name) for name in (scores_file(), "predictions.npy"))
+    if not 0 < epochs <= min(len(scores), len(predictions)):
+        raise UserError(f"{workdir} holds {epochs} finished epochs, and scores of {len(scores)}; there must be some")
+    arrays = _load(workdir, "labels.npz")
+    labels, names = arrays["labels"], arrays["class_names"].astype(object)
+    try:
+        issues = find_label_issues(scores[:epochs], labels, predictions[:epochs])
+    except ValueError as error:
+        raise UserError(f"{workdir}: {error}") from None
+    paths = decode_paths(arrays["paths"]) if "paths" in arrays else [""] * len(labels)
+    columns = {
+        "is_label_issue": issues.is_label_issue,
+        "label_quality": issues.label_quality,
+        "given_label": labels,
+        "predicted_label": issues.predicted_label,
+        "rank": issues.rank,
+        "row": arrays["rows"],
+        "path": np.array(paths, object),
+        "given_class": names[labels],
+        "predicted_class": np.append(names, "")[issues.predicted_label],  # -1, for no prediction, is the last one
+    }
+    clean = arrays.get("clean_labels")
+    return LabelTable(columns, issues, epochs, None if clean is None else labels != clean)
+
+
+def write_label_issues(table: LabelTable, workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Writes `label_issues.csv` and `label_issues.parquet` into the work directory, and returns their paths."""
+    import pyarrow.parquet
+
+    files = [workdir / f"{NAME}.csv", workdir / f"{NAME}.parquet"]
+    write_csv(files[0], table.columns)
+    texts = {name: pyarrow.string() for name, column in table.columns.items() if column.dtype == object}
+    columns = {name: pyarrow.array(column, type=texts.get(name)) for name, column in table.columns.items()}
+    scratch = files[1].with_name(f"{files[1].name}.tmp")
+    pyarrow.parquet.write_table(pyarrow.table(columns), scratch)
+    scratch.replace(files[1])
+    return files
+
+
+def describe_label_issues(table: LabelTable) -> list[str]:
+    """The lines that a person reads: how many labels are suspect, by which criterion, how certain, and the worst."""
+    issues = table.issues
+    scored = int(np.sum(~np.isnan(issues.label_quality)))
+    lines = [f"{issues.is_label_issue.sum()} of {scored} labels are suspect, after {table.epochs} epochs"]
+    if scored < len(issues.rank):
+        lines.append(f"  never scored: {len(issues.rank) - scored} samples")
+    if issues.reason is None:
+        share, error = 100 * issues.issue_share, 100 * issues.issue_share_error
+        lines.append(f"  criterion: label_quality below {issues.threshold:.4f}, where two groups of labels meet")
+        lines.append(f"  estimated share of wrong labels: {share:.1f} ± {error:.1f} % (standard error of the fit;")
+        lines.append("  right labels of hard samples are counted too)")
+    else:
+        lines.append(f"  criterion: none is met, as {issues.reason}")
+        lines.append("  estimated share of wrong labels: unknown; look at the labels in the order of their rank")
+    return lines + _list_worst(table) + ([] if table.is_wrong is None else _judge(table, table.is_wrong))
+
+
+def _list_worst(table: LabelTable) -> list[str]:
+    """A heading, and a line for each of the ten most suspect labels."""
+    columns, worst = table.columns, table.list_worst(10)
+    lines = [f"the {len(worst)} most suspect labels (quality, sample, given class, predicted class):"]
+    for i in worst.tolist():
+        sample = columns["path"][i] or f"row {columns['row'][i]}"
+        texts = (ascii(text) for text in (sample, columns["given_class"][i], columns["predicted_class"][i]))
+        lines.append(f"  {columns['label_quality'][i]:.4f}  " + "  ".join(texts))
+    return lines
+
+
+def _judge(table: LabelTable, wrong: np.ndarray) -> list[str]:
+    """What the clean labels say, which nothing else here has seen."""
+    flagged, ranks, total = table.issues.is_label_issue, table.issues.rank, int(wrong.sum())
+    lines = [
+        f"judged by the clean labels, by which {100 * wrong.mean():.1f} % are wrong (nothing above has seen them):"
+    ]
+    if flagged.any():
+        lines.append(f"  of the flagged labels, {100 * wrong[flagged].mean():.1f} % are wrong")
+    if flagged.any() and total:
+        lines.append(f"  of the wrong labels, {100 * flagged[wrong].mean():.1f} % are flagged")
+    for count in (50, 500):
+        if count < len(wrong):
+            lines.append(f"  of the first {count}, {100 * wrong[table.list_worst(count)].mean():.1f} % are wrong")
+    if 0 < total < len(wrong):
+        before = (ranks[wrong].sum() - total * (total + 1) / 2) / (total * (len(wrong) - total))
+        lines.append(f"  AUROC of the ranking: {100 * (1 - before):.1f} %")
+    return lines
+
+
+def _load(workdir: pathlib.Path, name: str) -> Any:
+    """An array of the run, memory-mapped, or the arrays of an .npz file by their names."""
+    path = workdir / name
+    if not path.exists():
+        raise UserError(f"{workdir} holds no {name}; copy it there from where the run was trained")
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({error})") from None
