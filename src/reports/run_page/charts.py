@@ -126,8 +126,10 @@ def draw_curves(
 
 def put_over_epochs(layers: Sequence[Mapping[str, Any]], values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Layers that share the x axis of the page, and data of which each row has `epoch` and `step`."""
-    position = {"field": "x", "type": "quantitative", "title": None, "axis": {"grid": False, "tickMinStep": 1}}
-    position["scale"] = {"zero": False, "nice": False, "padding": 4}
+    most = max(1, max(row["epoch"] for row in values) - 1)  # ticks, so that none stands between two epochs
+    axis = {"grid": False, "format": ",d", "tickCount": {"expr": f"min(ceil(width / 40), {most})"}}
+    scale = {"zero": False, "nice": False, "padding": 4}
+    position = {"field": "x", "type": "quantitative", "title": None, "axis": axis, "scale": scale}
     return {
         "$schema": SCHEMA,
         "config": CONFIG,

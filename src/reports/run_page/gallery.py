@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from gwa import LabelIssues
+from reports.label_table import LabelTable
 from reports.run_page.pictures import Pictures
-from reports.run_page.recorded import Samples
 from reports.run_page.suspects import ClassRow
 
 # Bounds on the number of pictures, so that the page stays below 5 MB.
@@ -60,37 +60,33 @@ class Group:
 
 
 class Gallery:
-    """Makes the cards of a run."""
+    """Makes the cards of a run from its alignments `[epochs, N]`, the table of its labels and the pictures."""
 
-    def __init__(self, samples: Samples, issues: LabelIssues, pictures: Pictures):
-        assert samples.alignments is not None
-        self._samples, self._issues, self._pictures = samples, issues, pictures
-        self._alignments = samples.alignments
-        self._order = np.argsort(issues.rank, kind="stable")
+    def __init__(self, alignments: np.ndarray, table: LabelTable, pictures: Pictures):
+        self._alignments, self._pictures = alignments, pictures
+        self._table, self._issues, self._columns = table, table.issues, table.columns
 
     def show_worst(self) -> list[Card]:
-        """The most suspicious labels, with a few of every class as far as there is room, by rank."""
-        labels, count = self._samples.labels, dict.fromkeys(range(len(self._samples.class_names)), 0)
-        shown: list[int] = []
-        for position in self._order.tolist():
-            label = int(labels[position])
-            if len(shown) < WORST or (count[label] < WORST_OF_CLASS and self._issues.is_label_issue[position]):
-                shown.append(position)
+        """The most suspicious labels, with a few suspected ones of every class as far as there is room, by rank."""
+        ranked = self._table.list_worst(len(self._issues.rank))
+        more: list[int] = []
+        count = collections.Counter(self._columns["given_label"][ranked[:WORST]].tolist())
+        for position in ranked[WORST:][self._issues.is_label_issue[ranked[WORST:]]].tolist():
+            label = int(self._columns["given_label"][position])
+            if count[label] < WORST_OF_CLASS and len(more) < MOST_WORST - WORST:
+                more.append(position)
                 count[label] += 1
-            if len(shown) == MOST_WORST:
-                break
-        return self._make_cards(shown)
+        return self._make_cards([*ranked[:WORST].tolist(), *more])
 
-    def show_classes(self, classes: Iterable[ClassRow]) -> list[Group]:
+    def show_classes(self, classes: Sequence[ClassRow]) -> list[Group]:
         """The worst, the most ambiguous and the easiest samples of the first classes."""
         mean, spread = _summarize(self._alignments)
         kinds = {"most suspicious": self._issues.rank, "ambiguous": -spread, "easy": -mean}
         if len(self._alignments) == 1:
-            del kinds["ambiguous"]  # alignments of a single epoch do not vary
+            del kinds["ambiguous"]  # the alignments of a single epoch do not vary
         groups = []
-        for row in list(classes)[:CLASSES]:
-            members = np.flatnonzero(self._samples.labels == self._samples.class_names.index(row.name))
-            members = members[~np.isnan(mean[members])]
+        for row in classes[:CLASSES]:
+            members = np.flatnonzero((self._columns["given_class"] == row.name) & ~np.isnan(mean))
             strips = [
                 Strip(title, self._make_cards(members[np.argsort(key[members], kind="stable")[:OF_CLASS]].tolist()))
                 for title, key in kinds.items()
@@ -106,28 +102,26 @@ class Gallery:
             scores = np.asarray(self._alignments[epoch - 1])
             order = np.argsort(scores, kind="stable")[: np.count_nonzero(~np.isnan(scores))]  # NaN is sorted last
             ends = {"lowest": order[:OF_EPOCH], "highest": order[::-1][:OF_EPOCH]}
-            strips = [
-                Strip(f"{name} alignments", self._make_cards(end.tolist(), scores[end])) for name, end in ends.items()
-            ]
+            strips = [Strip(f"{name} alignments", self._make_cards(end.tolist(), scores)) for name, end in ends.items()]
             groups.append(Group(f"Epoch {epoch}", strips))
         return groups
 
-    def _make_cards(self, positions: Sequence[int], alignments: np.ndarray | None = None) -> list[Card]:
-        scores = self._issues.label_quality[positions] if alignments is None else alignments
-        return [self._make_card(position, score) for position, score in zip(positions, scores.tolist(), strict=True)]
+    def _make_cards(self, positions: Sequence[int], scores: np.ndarray | None = None) -> list[Card]:
+        """Cards with the quality of the label or, if given, one of the scores `[N]`."""
+        return [self._make_card(i, self._issues.label_quality if scores is None else scores) for i in positions]
 
-    def _make_card(self, position: int, score: float) -> Card:
-        names, given = self._samples.class_names, int(self._samples.labels[position])
-        suggested = int(self._issues.predicted_label[position])
+    def _make_card(self, position: int, scores: np.ndarray) -> Card:
+        row = {name: column[position] for name, column in self._columns.items()}
+        agrees = row["predicted_label"] in (-1, row["given_label"])
         return Card(
             picture=self._pictures.encode(position),
-            row=int(self._samples.rows[position]),
-            path=self._pictures.name(position),
-            given=names[given],
-            suggested=None if suggested in (-1, given) else names[suggested],
-            score=f"{score:.3f}".replace("-", "−"),
-            rank=int(self._issues.rank[position]),
-            is_suspected=bool(self._issues.is_label_issue[position]),
+            row=int(row["row"]),
+            path=row["path"] or None,
+            given=row["given_class"],
+            suggested=None if agrees else row["predicted_class"],
+            score=f"{scores[position]:.3f}".replace("-", "−"),
+            rank=int(row["rank"]),
+            is_suspected=bool(row["is_label_issue"]),
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 
 from datasets import Splits
+from errors import UserError
+from reports.label_table import tabulate_label_issues
 from reports.run_page.curves import draw_history
 from reports.run_page.distributions import draw_distributions
 from reports.run_page.gallery import Gallery
@@ -12,7 +14,7 @@ from reports.run_page.pictures import open_pictures
 from reports.run_page.provenance import describe_environment, describe_time, list_changes
 from reports.run_page.recorded import read_recorded
 from reports.run_page.rendering import write_html
-from reports.run_page.suspects import find_suspects, judge_suspects, state_estimate, tabulate_classes
+from reports.run_page.suspects import judge_suspects, state_estimate, tabulate_classes
 from reports.run_page.verdict import list_doubts, state_choice
 from training.run.reader import NOT_NUMBERS
 
@@ -31,10 +33,16 @@ def write_page(workdir: pathlib.Path, output: pathlib.Path | None = None, splits
     """
     recorded = read_recorded(workdir)
     samples = recorded.samples
-    issues = None if samples is None else find_suspects(samples)
+    try:
+        table, missing_labels = tabulate_label_issues(workdir), None
+    except UserError as error:
+        table, missing_labels = None, f"The labels cannot be judged: {error}."
+    issues = table.issues if table else None
     classes = [] if samples is None else tabulate_classes(recorded, samples, issues)
     pictures = open_pictures(recorded, splits)
-    gallery = None if samples is None or issues is None else Gallery(samples, issues, pictures)
+    gallery = None
+    if samples and samples.alignments is not None and table:
+        gallery = Gallery(samples.alignments, table, pictures)
     distributions = draw_distributions(recorded)
     history = draw_history(recorded)
     path = output or workdir / "report.html"
@@ -50,7 +58,8 @@ def write_page(workdir: pathlib.Path, output: pathlib.Path | None = None, splits
         fields=[name for name in recorded.run.history[-1] if name not in NOT_NUMBERS and recorded.has_values(name)],
         distributions=distributions,
         estimate=state_estimate(issues) if issues else None,
-        judgement=judge_suspects(samples, issues) if samples and issues else None,
+        judgement=judge_suspects(table) if table else None,
+        missing_labels=missing_labels,
         issues=issues,
         classes=classes,
         worst=gallery.show_worst() if gallery else [],
@@ -62,4 +71,3 @@ def write_page(workdir: pathlib.Path, output: pathlib.Path | None = None, splits
         times=describe_time(recorded),
     )
     return path
-

@@ -37,12 +37,6 @@ class Pictures:
         image = None if self.examples is None else _read(self.examples, position)
         return None if image is None else _encode(image)
 
-    def name(self, position: int) -> str | None:
-        """What a person finds the image by; None for data sets without files."""
-        if not isinstance(self.examples, StreamedExamples):
-            return None
-        return self.examples.encoded.name(int(self.examples.rows[position]))
-
 
 def open_pictures(recorded: RecordedRun, splits: Splits | None) -> Pictures:
     """The images behind a run: those of `splits` if they are still in memory, else read as its config says."""

@@ -14,12 +14,17 @@ NOT_MEASURED = "not measured"
 
 def list_changes(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The fields in which a config differs from configs/base.py: name, value, default."""
-    defaults = dict(_flatten(json.loads(base.get_config().to_json_best_effort())))
+    defaults = dict(flatten(json.loads(base.get_config().to_json_best_effort())))
     return [
-        (name, json.dumps(value), json.dumps(defaults[name]) if name in defaults else "no such field")
-        for name, value in _flatten(config)
+        (name, format_value(value), format_value(defaults[name]) if name in defaults else "no such field")
+        for name, value in flatten(config)
         if name not in defaults or value != defaults[name]
     ]
+
+
+def format_value(value: Any) -> str:
+    """A value of the config, as a reader knows it from the command line."""
+    return "not set" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def describe_environment(recorded: RecordedRun) -> list[tuple[str, str]]:
@@ -77,12 +82,12 @@ def _add_up_estimates(recorded: RecordedRun) -> dict[str, float | None]:
     return seconds
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Every field that is no section, by its name with dots."""
     fields = []
     for name, value in config.items():
         if isinstance(value, Mapping):
-            fields += _flatten(value, f"{prefix}{name}.")
+            fields += flatten(value, f"{prefix}{name}.")
         else:
             fields.append((f"{prefix}{name}", value))
     return fields

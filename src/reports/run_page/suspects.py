@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gwa import LabelIssues, find_label_issues
+from gwa import LabelIssues
+from reports.label_table import LabelTable
 from reports.run_page.recorded import RecordedRun, Samples
 
 MOST_PAIRS = 2  # of given and suggested labels, shown for each class
@@ -33,13 +34,6 @@ class ClassRow:
     pairs: tuple[tuple[str, int], ...]
 
 
-def find_suspects(samples: Samples) -> LabelIssues | None:
-    """Ranks the labels of a run by its alignments; None where it kept none."""
-    if samples.alignments is None:
-        return None
-    return find_label_issues(samples.alignments, samples.labels, samples.predictions)
-
-
 def state_estimate(issues: LabelIssues) -> str:
     """How many labels are suspected, by which criterion, and how sure that is, in words."""
     count, total = int(issues.is_label_issue.sum()), len(issues.rank)
@@ -52,16 +46,20 @@ def state_estimate(issues: LabelIssues) -> str:
     )
 
 
-def judge_suspects(samples: Samples, issues: LabelIssues) -> str | None:
-    """How many of the suspected labels are wrong by the clean ones, where these are known; only this sentence uses it."""
-    if samples.clean_labels is None or not issues.is_label_issue.any():
+def judge_suspects(table: LabelTable) -> str | None:
+    """How many of the suspected labels are wrong by the clean ones, where these are known; nothing else uses them."""
+    suspected, wrong = table.issues.is_label_issue, table.is_wrong
+    if wrong is None:
         return None
-    wrong = samples.labels != samples.clean_labels
-    found = int((wrong & issues.is_label_issue).sum())
+    share = (
+        f"By the clean labels, which nothing else uses, {100 * wrong.mean():.1f}\u00a0% of the labels are wrong"
+    )
+    if not (suspected.any() and wrong.any()):
+        return f"{share}."
+    precision, recall = 100 * wrong[suspected].mean(), 100 * suspected[wrong].mean()
     return (
-        f"By the clean labels of this data set, which nothing else here uses, {100 * wrong.mean():.1f}\u00a0% of the "
-        f"labels are wrong; {100 * found / issues.is_label_issue.sum():.1f}\u00a0% of the suspected ones are, and "
-        f"{100 * found / max(wrong.sum(), 1):.1f}\u00a0% of the wrong ones are suspected."
+        f"{share}; so are {precision:.1f}\u00a0% of the suspected ones, and {recall:.1f}\u00a0% of the wrong ones are "
+        "suspected."
     )
 
 

@@ -66,8 +66,8 @@ def _doubt_memorising(recorded: RecordedRun, issues: LabelIssues | None) -> str 
         return None  # as many labels are not fitted as look wrong
     accuracy, share = 100 * record["train_accuracy"], 100 * issues.issue_share
     return (
-        f"Training accuracy is {accuracy:.1f}\u00a0% in epoch {record['epoch']}, though about {share:.0f}\u00a0% of the "
-        "labels look wrong: the network has memorised them, which lifts GWA."
+        f"Training accuracy is {accuracy:.1f}\u00a0% in epoch {record['epoch']}, though about {share:.0f}\u00a0% of "
+        "the labels look wrong: the network has memorised them, which lifts GWA."
     )
 
 
