@@ -121,13 +121,17 @@ def draw_curves(
             },
         },
     }
-    return put_over_epochs([lines, *_draw_marks(marks, steps, format), _draw_hover(names, format)], values)
+    return put_over_epochs(
+        [lines, *_draw_marks(marks, steps, format), _draw_hover(names, format)], values, max(1, len(steps) - 1)
+    )
 
 
-def put_over_epochs(layers: Sequence[Mapping[str, Any]], values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Layers that share the x axis of the page, and data of which each row has `epoch` and `step`."""
-    most = max(1, max(row["epoch"] for row in values) - 1)  # ticks, so that none stands between two epochs
-    axis = {"grid": False, "format": ",d", "tickCount": {"expr": f"min(ceil(width / 40), {most})"}}
+def put_over_epochs(
+    layers: Sequence[Mapping[str, Any]], values: Sequence[Mapping[str, Any]], span: int
+) -> dict[str, Any]:
+    """Layers over the x axis of the page, which spans so many epochs; each row of the data has `epoch` and `step`."""
+    ticks = {"expr": f"min(ceil(width / 40), {span})"}  # so that none stands between two epochs
+    axis = {"grid": False, "format": ",d", "tickCount": ticks}
     scale = {"zero": False, "nice": False, "padding": 4}
     position = {"field": "x", "type": "quantitative", "title": None, "axis": axis, "scale": scale}
     return {

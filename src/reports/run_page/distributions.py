@@ -15,6 +15,7 @@ from training.signals import PRONOUNCED
 
 BINS = 48
 MOST_COLUMNS = 120  # epochs of a longer run are thinned out, so that the page stays small
+_SMOOTHING = np.array([1, 4, 6, 4, 1]) / 16  # over neighbouring bins, before peaks are sought
 _LEAST_SHARE = 0.0005  # a bin with fewer of the samples is left blank
 
 
@@ -28,8 +29,11 @@ def draw_distributions(recorded: RecordedRun) -> Chart | None:
     limits = min(float(column.min()) for column in columns), max(float(column.max()) for column in columns)
     counts = [np.histogram(column, bins=BINS, range=limits)[0] for column in columns]
     edges = np.linspace(*_widen(limits), BINS + 1)
-    modes = {epoch: find_modes(count, edges) for epoch, count in zip(epochs, counts, strict=True)}
-    modes = {epoch: peaks for epoch, peaks in modes.items() if _has_two_peaks(recorded, epoch)}
+    modes = {
+        epoch: find_modes(count, edges)
+        for epoch, count in zip(epochs, counts, strict=True)
+        if _has_two_peaks(recorded, epoch)
+    }
     means = {epoch: float(column.mean()) for epoch, column in zip(epochs, columns, strict=True)}
     first, last = epochs[0], epochs[-1]
     description = (
@@ -46,7 +50,7 @@ def draw_distributions(recorded: RecordedRun) -> Chart | None:
     peaks = [point(epoch, value) for epoch, pair in modes.items() for value in pair or ()]
     choices = [point(mark.epoch) for mark in mark_choices(recorded, [], [])]
     layers = [_draw_cells(_place_cells(epochs, counts, edges), steps[0]), *_draw_lines(lines, peaks, choices)]
-    spec = put_over_epochs(layers, lines) | {"height": 260}
+    spec = put_over_epochs(layers, lines, len(steps)) | {"height": 260}
     return Chart("distributions", "Alignments of all training samples", description, spec)
 
 
@@ -57,15 +61,17 @@ def choose_epochs(count: int, chosen: int | None) -> list[int]:
 
 
 def find_modes(counts: np.ndarray, edges: np.ndarray) -> tuple[float, float] | None:
-    """The middles of the two highest peaks of a histogram, counts `[bins]`; None where it has but one."""
-    from scipy.ndimage import gaussian_filter1d
-    from scipy.signal import find_peaks
+    """The middles of the two main peaks of a histogram, counts `[bins]`; None where it has but one.
 
-    smooth = gaussian_filter1d(np.pad(counts.astype(float), 1), 1.0)
-    peaks, found = find_peaks(smooth, prominence=smooth.max() / 100)
-    if len(peaks) < 2:
+    They are the highest peak of the smoothed counts, and the one that rises most above the valley in between.
+    """
+    smooth = np.convolve(np.pad(counts, 1), _SMOOTHING, "same")
+    peaks = np.flatnonzero((smooth[1:-1] > smooth[:-2]) & (smooth[1:-1] >= smooth[2:])) + 1
+    highest = peaks[np.argmax(smooth[peaks])]
+    rises = [smooth[peak] - smooth[min(peak, highest) : max(peak, highest) + 1].min() for peak in peaks]
+    if not any(rises):
         return None
-    bins = np.sort(peaks[np.argsort(-found["prominences"])[:2]]) - 1
+    bins = np.sort([highest, peaks[np.argmax(rises)]]) - 1
     low, high = (edges[bins] + edges[bins + 1]) / 2
     return float(low), float(high)
 
@@ -133,15 +139,15 @@ def _draw_lines(
     y = {"y": {"field": "value", "type": "quantitative"}}
     mean = {"type": "line", "color": "var(--text)", "strokeWidth": 1.5}
     mean["point"] = {"size": 60, "color": "var(--text)"} if len(means) == 1 else False
-    peak = {"type": "point", "shape": "triangle-right", "size": 45, "stroke": "var(--page)"}
-    look = {"fill": {"value": "var(--series-2)"}, "opacity": {"value": 1}}
+    peak = {"type": "point", "shape": "triangle-right", "size": 45, "opacity": 1}
+    peak |= {"fill": "var(--series-2)", "stroke": "var(--page)", "strokeWidth": 0.7}
     layers: list[dict[str, Any]] = [
         {"mark": {"type": "line", "color": "var(--page)", "strokeWidth": 4}, "encoding": y},
         {"mark": mean, "encoding": y},
     ]
     if modes:
         data = {"data": {"values": modes}, "transform": [PLACE_ON_AXIS]}
-        layers.append({**data, "mark": peak, "encoding": y | look})
+        layers.append({**data, "mark": peak, "encoding": y})
     if choices:
         layers.append({"data": {"values": choices}, "transform": [PLACE_ON_AXIS], "mark": CHOICE_LINE})
     return layers

@@ -51,9 +51,7 @@ def judge_suspects(table: LabelTable) -> str | None:
     suspected, wrong = table.issues.is_label_issue, table.is_wrong
     if wrong is None:
         return None
-    share = (
-        f"By the clean labels, which nothing else uses, {100 * wrong.mean():.1f}\u00a0% of the labels are wrong"
-    )
+    share = f"By the clean labels, which nothing else uses, {100 * wrong.mean():.1f}\u00a0% of the labels are wrong"
     if not (suspected.any() and wrong.any()):
         return f"{share}."
     precision, recall = 100 * wrong[suspected].mean(), 100 * suspected[wrong].mean()

@@ -22,12 +22,14 @@ def state_choice(recorded: RecordedRun) -> str:
     if epoch is None:
         return f"{so_far}The rule {rule} chose no epoch."
     verb = "which the rule {} chose" if recorded.is_finished else "which the rule {} would choose so far"
-    sentence = f"{so_far}Keep epoch {epoch}, {verb.format(rule)}"
+    is_last = recorded.is_finished and epoch == summary["epochs"]
+    sentence = f"{so_far}Keep epoch {epoch}, {'the last one, ' if is_last else ''}{verb.format(rule)}"
     if recorded.choice["test_accuracy"] is None:
         return f"{sentence}; test accuracy was not measured."
     there = f"test accuracy is {_percent(recorded.choice)} there"
     others = (("last", "last"), ("best_on_test", "best"))
     known = [(word, summary[key]) for key, word in others if summary[key]["test_accuracy"] is not None]
+    known = [(word, choice) for word, choice in known if choice["epoch"] != epoch]
     parts = [f"{_percent(choice)} in the {word} one (epoch {choice['epoch']})" for word, choice in known]
     return f"{sentence}: {_join([there, *parts])}."
 
