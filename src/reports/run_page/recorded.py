@@ -85,6 +85,7 @@ def read_recorded(workdir: pathlib.Path) -> RecordedRun:
     run = read_run(workdir) if is_finished else _read_unfinished(workdir)
     try:
         rules = {rule.name: rule for rule in build_rules(ConfigDict(run.config).stopping)}
+        rules = {name: rule for name, rule in rules.items() if name in run.summary["rules"]}
     except UserError:  # a rule from outside that is not importable here; what it chose is in the summary
         rules = {}
     return RecordedRun(run, is_finished, rules, _read_samples(workdir, len(run.history)))
