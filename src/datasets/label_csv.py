@@ -75,17 +75,16 @@ def read_csv(file: str) -> LabelFile:
                 parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
                 convert_options=pyarrow.csv.ConvertOptions(column_types=types),
             )
-    except pyarrow.ArrowInvalid as error:
+        columns = table.column_names
+    except ValueError as error:  # of Arrow, or bytes that are no text
         raise UserError(f"dataset.labels: {file} is not a CSV file of label issues ({one_line(error)})") from None
     for name in (*_INTEGERS, "is_label_issue"):
-        if table.column_names.count(name) != 1:
-            raise UserError(f"dataset.labels: {file} has no single column {name}; it has {table.column_names}")
+        if columns.count(name) != 1:
+            raise UserError(f"dataset.labels: {file} has no single column {name}; it has {', '.join(columns)}")
         if table[name].null_count:
             raise UserError(f"dataset.labels: {file} has {table[name].null_count} empty cells in the column {name}")
     rows, given, predicted, flagged = (table[name].to_numpy() for name in (*_INTEGERS, "is_label_issue"))
-    classes, paths = (
-        table[name].to_numpy() if name in table.column_names else None for name in ("given_class", "path")
-    )
+    classes, paths = (table[name].to_numpy() if name in columns else None for name in ("given_class", "path"))
     return LabelFile(rows, given, predicted, flagged, classes, paths, sha256)
 
 

@@ -87,7 +87,7 @@ def find_label_issues(alignment: ArrayLike, labels: ArrayLike, predictions: Arra
       >>> bool(issues.is_label_issue[:50].all()), int(issues.is_label_issue.sum())
       (True, 50)
       >>> print(f"{issues.issue_share:.3f} ± {issues.issue_share_error:.3f}")
-      0.050 ± 0.006
+      0.050 ± 0.007
     """
     alignment, labels = np.asarray(alignment), np.asarray(labels)
     if alignment.ndim != 2 or not np.issubdtype(alignment.dtype, np.floating):

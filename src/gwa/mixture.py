@@ -33,9 +33,10 @@ class TwoNormals(NamedTuple):
 
     def find_valley(self) -> float | None:
         """Where the density is lowest between its two peaks; None where it has only one."""
-        grid = np.linspace(self.means[0], self.means[1], _GRID)
-        lowest = int(np.logaddexp(*self.log_parts(grid)).argmin())
-        return float(grid[lowest]) if 0 < lowest < _GRID - 1 else None
+        grid = np.linspace(self.means[0], self.means[1], _GRID)  # the peaks lie between the means
+        rises = np.diff(np.logaddexp(*self.log_parts(grid))) > 0
+        valleys = np.flatnonzero(~rises[:-1] & rises[1:]) + 1
+        return float(grid[valleys[0]]) if len(valleys) else None
 
 
 def fit_two_normals(x: np.ndarray, counts: np.ndarray, start: TwoNormals | None = None) -> TwoNormals:

@@ -8,6 +8,7 @@ from small_runs import UNTIMED, cut_off, files
 from configs import base
 from datasets.feeds.order import shuffle_rows
 from errors import UserError
+from reports.label_table import tabulate_label_issues, write_label_issues
 from training import loop
 
 
@@ -82,3 +83,21 @@ def test_what_cannot_be_is_refused(config, tmp_path, field, value, message):
     with pytest.raises(UserError, match=message):
         loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_names_of_the_files_are_kept_and_clean_the_next_run(config, tmp_path):
+    loop.train(config, tmp_path / "first")
+    with np.load(tmp_path / "first" / "labels.npz") as arrays:
+        paths = [path.decode() for path in arrays["paths"]]
+    assert paths == [f"train/{name}/{i}.jpg" for name in image_folder.CLASSES for i in range(5)]
+    table = tabulate_label_issues(tmp_path / "first")
+    assert table.columns["path"].tolist() == paths
+    file, _ = write_label_issues(table, tmp_path / "first")
+    text = file.read_text().splitlines()
+    text[1:4] = [line.replace("False", "True", 1) for line in text[1:4]]
+    file.write_text("\n".join(text))
+    config.dataset.labels = str(file)
+    summary = loop.train(config, tmp_path / "second")
+    assert (summary["train_examples"], summary["test_examples"]) == (12, 15)
+    assert files(tmp_path / "second")[1].shape == (2, 12)
+    assert tabulate_label_issues(tmp_path / "second").columns["path"].tolist() == paths[3:]

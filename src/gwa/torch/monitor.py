@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from gwa.label_issues import LabelIssues, find_label_issues
 from gwa.moments import reasons_of_nan
 from gwa.rules import MaxGWA, Record, Rule, Verdict
 from gwa.rules.dissent import vote
@@ -66,6 +67,7 @@ class AlignmentMonitor:
         rule: Rule | None = None,
         num_examples: int | None = None,
         epochs: int | None = None,
+        keep_samples: bool = False,
     ):
         """Hooks the head. A compiled model must not have run before.
 
@@ -75,9 +77,11 @@ class AlignmentMonitor:
           rule: decides which epoch to keep; by default `gwa.MaxGWA()`, without warm-up if `epochs` is not given.
           num_examples: size of the training set, if updates come with row numbers.
           epochs: how many are planned; rules that skip the start of training need this.
+          keep_samples: keep `samples` of every epoch, for `find_label_issues`; 8 bytes per sample and epoch.
 
         Raises:
-          ValueError: when the score is not defined for this head, or the rule needs `epochs`.
+          ValueError: when the score is not defined for this head, the rule needs `epochs`, or `num_examples` is missing
+            where single samples are compared or kept.
         """
         if rule is None:
             rule = MaxGWA() if epochs else MaxGWA(warmup=0.0)
@@ -86,11 +90,14 @@ class AlignmentMonitor:
         self._needs_past = bool({"dissent", "hard_dissent"} & {*rule.needs})
         if self._needs_past and num_examples is None:
             raise ValueError(f"num_examples must be given: the rule {rule.name} compares each sample with its past")
+        if keep_samples and num_examples is None:
+            raise ValueError("num_examples must be given: keep_samples keeps the scores of each row")
         self.head_name, self._head = heads.find(model, head)
         self.rule, self._epochs, self._num_examples = rule, epochs, num_examples
         self.history: list[Record] = []
         self.samples: dict[str, np.ndarray] = {}
         self.verdict = Verdict(None, False)
+        self._kept: list[dict[str, np.ndarray]] | None = [] if keep_samples else None
         self._rule_state = rule.init()
         self._predictions: list[np.ndarray] = []  # of the epochs so far, if the rule needs them
         self._past: Tensor | None = None
@@ -168,8 +175,29 @@ class AlignmentMonitor:
             record |= zip(("dissent", "hard_dissent"), values, strict=True)
             self._vote(samples["prediction"])
         self._epoch, self.samples = self._new_epoch(), samples
+        if self._kept is not None:
+            self._kept.append(samples)
         self._judge(record)
         return record
+
+    def find_label_issues(self, labels: ArrayLike | Tensor) -> LabelIssues:
+        """Ranks the labels by how suspect they are and flags those that stand apart; see `gwa.find_label_issues`.
+
+        All epochs count that this monitor has ended itself, but not those that `resume` was given.
+
+        Args:
+          labels: integers `[N]`, the given labels by row.
+
+        Raises:
+          ValueError: when the monitor was made without `keep_samples`, no epoch has ended, or the labels have another
+            shape.
+        """
+        if not self._kept:
+            raise ValueError(
+                "find_label_issues: no samples are kept; make the monitor with keep_samples=True, and train"
+            )
+        alignment, predictions = (np.stack([kept[name] for kept in self._kept]) for name in ("alignment", "prediction"))
+        return find_label_issues(alignment, torch.as_tensor(labels).cpu().numpy(), predictions)
 
     def resume(self, history: Iterable[Mapping[str, Any]], predictions: Iterable[np.ndarray] = ()) -> None:
         """Continues after an earlier start, which left these records.
