@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 
 from repository import cache_root
 
@@ -12,9 +13,14 @@ from training.run.records import write_text
 def read_javascript() -> str:
     """The text of a module that sets `window.vegaEmbed`; bundling it takes a second, so it is done once per version."""
     path = cache_root() / "vega" / f"{importlib.metadata.version('vl-convert-python')}.js"
-    if not path.exists():
-        import vl_convert
+    if path.exists():
+        return path.read_text()
+    import vl_convert
 
+    javascript = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-    return path.read_text()
+        write_text(path, javascript)
+    except OSError as error:
+        logging.warning("%s is not cached: %s", path, error)
+    return javascript
