@@ -81,6 +81,21 @@ def plain_torch_loop():
     return {"model": model, "loader": list(batches(3)), "optimizer": optimizer, "epochs": 2, **names}
 
 
+def torch_loop_with_rows():
+    import torch
+    from torch_process import Network, batches
+
+    def train(model, monitor):
+        for _ in range(2):
+            for step, (images, labels) in enumerate(batches(3)):
+                torch.nn.functional.cross_entropy(model(images), labels).backward()
+                monitor.update(labels, index=torch.arange(16) + 16 * step)
+            monitor.end_epoch()
+
+    dataset_labels = torch.cat([labels for _, labels in batches(3)])
+    return {"model": Network(), "epochs": 2, "train": train, "dataset_labels": dataset_labels}
+
+
 def lightning_training():
     import functools
 
@@ -148,6 +163,7 @@ STAND_INS = {
 TORCH_STAND_INS = {
     ("README.md", "In your own loop"): plain_torch_loop,
     ("docs/torch.md", "A loop of your own"): plain_torch_loop,
+    ("docs/labels.md", "Find them"): torch_loop_with_rows,
     ("docs/torch.md", "Lightning"): lightning_training,
     ("docs/torch.md", "Hugging Face Trainer"): huggingface_training,
 }

@@ -435,3 +435,46 @@ def test_two_processes_have_the_moments_of_one(model, tmp_path):
             )
     np.testing.assert_allclose(first["alignment"], rows.samples["alignment"], rtol=0, atol=1e-6)
     assert first["prediction"] == rows.samples["prediction"].tolist()
+
+
+def test_label_issues_are_those_of_the_scores_it_has_shown(model):
+    """Two clusters of images with two classes, and 20 of 200 labels wrong."""
+    rng = np.random.default_rng(0)
+    clean = np.arange(200) % 4
+    labels = np.where(np.arange(200) < 20, (clean + 1) % 4, clean)
+    images = torch.as_tensor(np.eye(6)[clean] * 3 + rng.normal(0, 0.3, (200, 6)), dtype=torch.float32)
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", num_examples=201, epochs=8, keep_samples=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    shown = []
+    with pytest.raises(ValueError, match="no epoch is kept"):
+        monitor.find_label_issues(labels)
+    for _ in range(8):
+        for rows in torch.as_tensor(rng.permutation(200)).split(50):
+            targets = torch.as_tensor(labels)[rows]
+            F.cross_entropy(model(images[rows]), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            monitor.update(targets, index=rows)
+        monitor.end_epoch()
+        shown.append(monitor.samples)
+    all_labels = torch.as_tensor([*labels, 0])  # the last row never occurred
+    issues = monitor.find_label_issues(all_labels)
+    alignment, prediction = (np.stack([samples[name] for samples in shown]) for name in ("alignment", "prediction"))
+    expected = gwa.find_label_issues(alignment, np.array([*labels, 0]), prediction)
+    for name in ("label_quality", "is_label_issue", "predicted_label", "rank"):
+        np.testing.assert_array_equal(getattr(issues, name), getattr(expected, name))
+    assert set(np.argsort(issues.rank)[:20]) == set(range(20))
+    assert (issues.predicted_label[:20] == clean[:20]).all()
+    assert np.isnan(issues.label_quality[200])
+    with pytest.raises(ValueError, match="labels are int64"):
+        monitor.find_label_issues(labels)
+
+
+def test_kept_samples_need_row_numbers(model):
+    with pytest.raises(ValueError, match="num_examples must be given: keep_samples"):
+        gwa_torch.AlignmentMonitor(model, "fc", keep_samples=True)
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", num_examples=48)
+    train(model, monitor, torch.optim.SGD(model.parameters(), lr=1.0), update_first=True)
+    monitor.end_epoch()
+    with pytest.raises(ValueError, match="keep_samples=True"):
+        monitor.find_label_issues(np.zeros(48, int))

@@ -8,7 +8,6 @@ import image_folder
 import numpy as np
 import pyarrow.parquet
 import pytest
-from small_runs import cut_off, small
 
 from repository import ROOT
 
@@ -18,7 +17,6 @@ from datasets.label_csv import escape_name, escape_path
 from errors import UserError
 from gwa import find_label_issues
 from reports.label_table import describe_label_issues, tabulate_label_issues, write_label_issues
-from training import loop
 
 
 def write_run(workdir, epochs=4, size=400, names=("cat", "dog"), wrong=40, **more):
@@ -136,22 +134,19 @@ def test_paths_of_untrusted_names_lead_to_their_files(tmp_path):
 
 
 def test_an_interrupted_run(tmp_path):
-    """Its last epoch may be half-written: scores without a record."""
-    config = small(3)
-    with cut_off(after=5):
-        loop.train(config, tmp_path)
-    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2  # the second has no checkpoint
-    scores = np.load(tmp_path / "scores.npy")
-    with (tmp_path / "history.jsonl").open("r+") as file:
-        file.truncate(len(file.readline()) + 9)
+    """It was cut off while it wrote the record of its last epoch, whose scores are already there."""
+    write_run(tmp_path)
+    history = (tmp_path / "history.jsonl").read_text()
+    (tmp_path / "history.jsonl").write_text(history[:-20])
+    scores, predictions = (np.load(tmp_path / f"{name}.npy") for name in ("scores", "predictions"))
     table = tabulate_label_issues(tmp_path)
-    assert table.epochs == 1
-    train = datasets.build(config.dataset).train
-    expected = find_label_issues(scores[:1], train.labels, np.load(tmp_path / "predictions.npy")[:1])
+    assert table.epochs == 3
+    expected = find_label_issues(scores[:3], np.arange(400) % 2, predictions[:3])
     for name in ("label_quality", "is_label_issue", "predicted_label", "rank"):
         assert np.array_equal(table.columns[name], getattr(expected, name))
-    assert np.array_equal(table.is_wrong, train.labels != train.clean_labels)
-    assert any("judged by the clean labels" in line for line in describe_label_issues(table))
+    (tmp_path / "history.jsonl").write_text(history[:20])
+    with pytest.raises(UserError, match="0 finished epochs"):
+        tabulate_label_issues(tmp_path)
 
 
 def test_the_judgement_by_hand(tmp_path):

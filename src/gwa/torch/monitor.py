@@ -193,9 +193,7 @@ class AlignmentMonitor:
             shape.
         """
         if not self._kept:
-            raise ValueError(
-                "find_label_issues: no samples are kept; make the monitor with keep_samples=True, and train"
-            )
+            raise ValueError("find_label_issues: no epoch is kept; make the monitor with keep_samples=True and train")
         alignment, predictions = (np.stack([kept[name] for kept in self._kept]) for name in ("alignment", "prediction"))
         return find_label_issues(alignment, torch.as_tensor(labels).cpu().numpy(), predictions)
 

@@ -15,7 +15,7 @@ from reports.run_page.provenance import describe_environment, describe_time, lis
 from reports.run_page.recorded import read_recorded
 from reports.run_page.rendering import write_html
 from reports.run_page.suspects import judge_suspects, state_estimate, tabulate_classes
-from reports.run_page.verdict import list_doubts, state_choice
+from reports.run_page.verdict import list_doubts, list_unchecked, state_choice
 from training.run.reader import NOT_NUMBERS
 
 
@@ -54,6 +54,7 @@ def write_page(workdir: pathlib.Path, output: pathlib.Path | None = None, splits
         recorded=recorded,
         choice=state_choice(recorded),
         doubts=list_doubts(recorded, issues),
+        unchecked=list_unchecked(recorded, issues),
         history=history,
         fields=[name for name in recorded.run.history[-1] if name not in NOT_NUMBERS and recorded.has_values(name)],
         distributions=distributions,

@@ -48,6 +48,17 @@ def list_doubts(recorded: RecordedRun, issues: LabelIssues | None) -> list[str]:
     return [doubt for doubt in checks if doubt]
 
 
+def list_unchecked(recorded: RecordedRun, issues: LabelIssues | None) -> list[str]:
+    """What `list_doubts` could not check, for want of records."""
+    checks = {
+        "whether wrong labels are fitted": issues is not None and not issues.reason,
+        "whether the alignments have two peaks": recorded.has_values("two_peakedness"),
+        "where the warm-up of the rule ends": recorded.chosen_by in recorded.rules,
+        "whether images were skipped": "skipped_count" in recorded.run.summary,
+    }
+    return [name for name, is_checked in checks.items() if not is_checked]
+
+
 def list_epochs(epochs: Iterable[int]) -> str:
     """Ascending numbers in words, such as `epoch 3` or `epochs 3–5 and 9`."""
     runs: list[list[int]] = []

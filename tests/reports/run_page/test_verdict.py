@@ -8,7 +8,7 @@ from recorded_runs import write_recorded
 
 from reports.label_table import tabulate_label_issues
 from reports.run_page.recorded import read_recorded
-from reports.run_page.verdict import list_doubts, list_epochs, state_choice
+from reports.run_page.verdict import list_doubts, list_epochs, list_unchecked, state_choice
 
 
 def choice(epoch, accuracy=None):
@@ -92,6 +92,14 @@ def test_each_doubt_where_it_is_true(tmp_path, changed, says):
     (doubt,) = doubts(write(tmp_path / "run", **changed))
     for part in says:
         assert part in doubt
+
+
+def test_what_could_not_be_checked_is_named(tmp_path):
+    recorded = read_recorded(write(tmp_path / "run", two_peakedness=[0.1] * 10, summary={"skipped_count": 0}))
+    assert list_unchecked(recorded, tabulate_label_issues(recorded.run.workdir).issues) == []
+    assert list_unchecked(recorded, None) == ["whether wrong labels are fitted"]
+    bare = read_recorded(write(tmp_path / "bare", config={"stopping": {"rules": ["gone:Rule"]}}))
+    assert len(list_unchecked(bare, None)) == 4
 
 
 def test_a_high_accuracy_on_clean_labels_is_no_doubt(tmp_path):
