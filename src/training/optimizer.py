@@ -53,8 +53,8 @@ def build_schedule(config: Any, total_steps: int) -> optax.Schedule:
         end = config.cosine_steps or total_steps
         if end < 0.99 * total_steps or end <= warmup:
             raise UserError(
-                f"optimizer.cosine_steps is {end}; the run's {total_steps} steps would go on at a learning rate of 0; "
-                "set it to 0 for a cosine as long as the run"
+                f"optimizer.cosine_steps is {end}; the steps after it, up to the run's {total_steps}, would have the "
+                "learning rate 0; set it to 0 for a cosine as long as the run"
             )
         after = optax.cosine_decay_schedule(peak, end - warmup)
     elif config.schedule == "constant":
