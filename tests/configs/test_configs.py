@@ -46,6 +46,14 @@ PARAMETERS = {
     "table1_small": convnext_parameters((2, 2), (64, 128), 4, 3, True),
     "fashion_mnist_small": convnext_parameters((2, 2), (32, 64), 4, 3, True, channels=1),
     "fashion_mnist_small:vit": vit_parameters(64, 3, 128, 4, channels=1),
+    **{
+        f"regimes:{variant}": convnext_parameters((2, 2), (32, 64), 4, 3, True, classes=classes)
+        for variant, classes in {"convnext": 10, "convnext_pretrain": 5, "convnext_finetune": 5}.items()
+    },
+    **{
+        f"regimes:{variant}": vit_parameters(64, 3, 128, 4, classes=classes)
+        for variant, classes in {"vit": 10, "vit_pretrain": 5, "vit_finetune": 5}.items()
+    },
     "cifar10_convnext": convnext_parameters((2, 2, 6, 2), (64, 128, 256, 512), 1, 3, False),
     "cifar10_vit": vit_parameters(512, 6, 512, 4),
     "imagenet_convnext": convnext_parameters((2, 2, 6, 2), (48, 96, 192, 384), 4, 5, False, classes=1000),
