@@ -231,13 +231,18 @@ def _note_missing(judged: list[JudgedRun], rule: str) -> str:
 
 
 def draw_regret(runs: Sequence[FinishedRun], sweep: str) -> Figure | None:
-    """Dots with standard errors, a panel per condition and one over all; None where the sweep has no finished runs."""
+    """Dots with standard errors, a panel per condition and one over all; None where the sweep has no finished runs.
+
+    A sweep of more than MOST_COLUMNS conditions has the last panel alone.
+    """
     from reports import style
 
     judged = judge_sweep(runs, sweep)
     if not judged:
         return None
     parts = group_by_condition(judged)
+    if len(parts) > MOST_COLUMNS + 1:
+        parts = {"overall": judged}
     rules = tuple(rule for rule in _list_rules(judged) if rule != "oracle")  # which loses nothing
     columns = 3
     figure, axes = style.make_panels(len(parts), columns, width=3.2, height=0.2 * len(rules) + 0.9)

@@ -47,11 +47,12 @@ def state_estimate(issues: LabelIssues) -> str:
 
 
 def judge_suspects(table: LabelTable) -> str | None:
-    """How many of the suspected labels are wrong by the clean ones, where these are known; nothing else uses them."""
+    """How many of the suspected labels are wrong, by clean labels that the ranking has not seen; None without them."""
     suspected, wrong = table.issues.is_label_issue, table.is_wrong
     if wrong is None:
         return None
-    share = f"By the clean labels, which nothing else uses, {100 * wrong.mean():.1f}\u00a0% of the labels are wrong"
+    percent = 100 * wrong.mean()
+    share = f"By the clean labels, which the ranking does not use, {percent:.1f}\u00a0% of the labels are wrong"
     if not (suspected.any() and wrong.any()):
         return f"{share}."
     precision, recall = 100 * wrong[suspected].mean(), 100 * suspected[wrong].mean()
