@@ -245,7 +245,7 @@ def draw_regret(runs: Sequence[FinishedRun], sweep: str) -> Figure | None:
         parts = {"overall": judged}
     rules = tuple(rule for rule in _list_rules(judged) if rule != "oracle")  # which loses nothing
     columns = 3
-    figure, axes = style.make_panels(len(parts), columns, width=3.2, height=0.2 * len(rules) + 0.9)
+    figure, axes = style.make_panels(len(parts), columns, 3.2 if len(parts) > 1 else 8.0, 0.2 * len(rules) + 0.9)
     for i, (panel, (condition, part)) in enumerate(zip(axes, parts.items(), strict=True)):
         _draw_panel(panel, part, rules, with_names=i % columns == 0)
         panel.set(xlabel="percentage points", title=f"{condition} ({len(part)} runs)")
