@@ -52,6 +52,7 @@ def get_config() -> ConfigDict:
             # runs, imagenet_real and any folder of classes in evaluate_path, such as imagenet_v2.
             "evaluate": (),
             "evaluate_path": config_dict.placeholder(str),  # folder of their folders; None: corruptions of the test set
+            "report": True,  # write the page of the run, report.html, when training ends
             "wandb": wandb(),
         }
     )
