@@ -2,9 +2,9 @@
 
 uv run scripts/find_label_issues.py pictures [--workdir=runs/pictures] [--overwrite] [--config.field=value ...]
 
-Trains a small network on the pictures, as configs/find_label_issues.py says, and writes into the work directory the page
-of the suspicious labels, report.html, and all labels as label_issues.csv and label_issues.parquet. A first version
-follows after two minutes. The same command continues a search that was interrupted. docs/labels.md
+Trains a small network on the pictures, as configs/find_label_issues.py says, and writes into the work directory the
+page of the suspicious labels, report.html, and a table of all labels, label_issues.csv and label_issues.parquet. A
+first version of them is there after two minutes. The same command continues a search that was interrupted.
 """
 
 import pathlib

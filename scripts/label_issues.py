@@ -1,10 +1,11 @@
 """Lists the labels of a run's training set, and which of them are probably wrong.
 
-uv run scripts/label_issues.py runs/x
+uv run scripts/label_issues.py runs/x [--share=0.2]
 
 Reads what a finished or interrupted run has recorded, prints what it finds, and writes WORKDIR/label_issues.csv and
 WORKDIR/label_issues.parquet. A run with --config.dataset.labels=WORKDIR/label_issues.csv trains without the flagged
-samples, and with --config.dataset.clean=relabel on the suggested labels.
+samples, and with --config.dataset.clean=relabel on the suggested labels. Where wrong labels do not stand apart, nothing
+is flagged; with --share you decide how far down the ranking to go.
 """
 
 import pathlib
@@ -19,8 +20,10 @@ def main() -> None:
     """Prints what is suspect, by which criterion, and the files that it has written."""
     parser = command_line.Parser(__doc__)
     parser.add_argument("workdir", type=pathlib.Path)
-    workdir = parser.parse_args().workdir
-    table = tabulate_label_issues(workdir)
+    parser.add_argument("--share", type=float, help="flag this share of the labels, the most suspect ones")
+    arguments = parser.parse_args()
+    workdir = arguments.workdir
+    table = tabulate_label_issues(workdir, arguments.share)
     print("\n".join(describe_label_issues(table)))
     print(*(f"wrote {file}" for file in write_label_issues(table, workdir)), sep="\n")
 

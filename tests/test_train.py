@@ -173,5 +173,5 @@ def test_a_terminal_gets_a_bar(finished_run, tmp_path):
     os.close(terminal)
     assert process.wait() == 0
     (last,) = re.findall(r"epoch 2/2: 100%[^\r\n]*", shown.decode())[-1:]
-    assert "step/s" in last
+    assert re.search(r"steps?/s|s/step", last)  # tqdm turns the rate round on a slow machine
     assert re.search(r"GWA -?\d\.\d+, training accuracy 0\.\d+", last)

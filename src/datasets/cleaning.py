@@ -81,8 +81,7 @@ def clean_training_set(train: Any, source: Any, class_names: tuple[str, ...], co
         raise UserError(f"dataset.labels: {config.labels} flags all {len(train)} examples; nothing is left to train on")
     folder = pathlib.Path(config.labels).resolve().parent
     run = folder.name if (folder / "config.json").exists() else None
-    what = (config.labels, file.sha256, run, config.clean, len(rows), changed, len(cleaned))
-    return cleaned, Cleaning(*what)
+    return cleaned, Cleaning(config.labels, file.sha256, run, config.clean, len(rows), changed, len(cleaned))
 
 
 def _check_belonging(file: LabelFile, source: Any, class_names: tuple[str, ...], name: str) -> None:

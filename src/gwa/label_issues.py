@@ -29,16 +29,17 @@ class LabelIssues:
     Attributes:
       label_quality: float64 `[N]` in [0, 1]; low values are suspect, and 0.5 is the mean of a class. It is
         1/2 + (alignment − mean of the class) / 4, averaged over the epochs. NaN for a sample that was never scored.
-      is_label_issue: bool `[N]`, whether the quality is below the threshold.
+      is_label_issue: bool `[N]`, whether the quality is below the threshold, or within the share that was asked for.
       predicted_label: integers `[N]`, the class that the past predictions vote for (see `gwa.rules.dissent.vote`),
         which may be the given one; −1 for a sample without any prediction.
       rank: int64 `[N]`, from 1 for the most suspect label to N. Equal labels rank in the order of their rows, and
         samples that were never scored come last.
-      threshold: a quality, the lowest point of the fitted density between its two peaks; NaN where it has one peak.
-      issue_share: the share of scored samples below the threshold; an estimate of the share of wrong labels. NaN
-        where there is no threshold: the wrong labels, if there are some, could not be told from hard samples.
+      threshold: a quality, the lowest point of the fitted density between its two peaks; NaN where it has one peak,
+        and where a share was asked for.
+      issue_share: the share of scored samples that are flagged; an estimate of the share of wrong labels. NaN where
+        there is no threshold: the wrong labels, if there are some, could not be told from hard samples.
       issue_share_error: its standard error, from fits to resampled scores. It does not include that right labels of
-        hard samples are below the threshold too.
+        hard samples are below the threshold too. NaN where a share was asked for.
       reason: why there is no threshold, so that nothing is flagged; None where there is one.
 
     Example:
@@ -58,7 +59,9 @@ class LabelIssues:
     reason: str | None
 
 
-def find_label_issues(alignment: ArrayLike, labels: ArrayLike, predictions: ArrayLike | None = None) -> LabelIssues:
+def find_label_issues(
+    alignment: ArrayLike, labels: ArrayLike, predictions: ArrayLike | None = None, share: float | None = None
+) -> LabelIssues:
     """Ranks the labels of a training set by how suspect they are, and flags those that form a group of their own.
 
     Two normals are fitted to the qualities. Labels below the lowest point of the fitted density between its two peaks
@@ -71,9 +74,11 @@ def find_label_issues(alignment: ArrayLike, labels: ArrayLike, predictions: Arra
       labels: integers `[N]`, the labels that were trained on.
       predictions: integers `[epochs, N]`, the class predicted in the same forward passes, as in `predictions.npy`; −1
         where a sample was skipped. Only the suggested labels need them.
+      share: in (0, 1), for those who know about how many labels are wrong: flag this share of the scored samples, the
+        most suspect ones, whatever the distribution looks like.
 
     Raises:
-      ValueError: when a shape or a dtype is another one, or an alignment lies outside [−1, 1].
+      ValueError: when a shape or a dtype is another one, or an alignment or the share lies outside its range.
 
     Example:
       Of 1,000 labels, the first 50 are wrong:
@@ -108,8 +113,13 @@ def find_label_issues(alignment: ArrayLike, labels: ArrayLike, predictions: Arra
     rank = np.empty(len(labels), np.int64)
     rank[np.argsort(quality, kind="stable")] = np.arange(1, len(labels) + 1)  # NaN is sorted last
     scored = quality[~np.isnan(quality)]
-    threshold, share, error, reason = _find_threshold(scored)
-    return LabelIssues(quality, quality < threshold, suggested, rank, threshold, share, error, reason)
+    if share is not None:
+        if not 0 < share < 1:
+            raise ValueError(f"share is {share}; it must lie between 0 and 1")
+        flagged = rank <= round(share * len(scored))
+        return LabelIssues(quality, flagged, suggested, rank, np.nan, share, np.nan, None)
+    threshold, found, error, reason = _find_threshold(scored)
+    return LabelIssues(quality, quality < threshold, suggested, rank, threshold, found, error, reason)
 
 
 def aggregate_alignment(alignment: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from datasets.label_csv import write_csv
 from errors import UserError
 from gwa import RULES
 from gwa.label_issues import aggregate_alignment
 from reports.judging import Difference, Mean
+from reports.label_table import tabulate_label_issues
 from reports.layout import Cell, Line, Table
 from reports.regret import format_difference
 from reports.sweep_runs import find_sweep_runs
@@ -89,6 +91,9 @@ SCORES: dict[str, Callable[[Recorded], np.ndarray]] = {
 }
 """Each score `[N]` by its name in the table."""
 
+FLAGGED = {"alignment": DEFAULT, "loss": "loss, mean by class", "margin": "margin, mean (AUM)"}
+"""The scores for which `write_flagged` writes a file, by its name."""
+
 
 def judge_detection(run: FinishedRun) -> dict[str, Any]:
     """What `detection.json` says: sizes, and for each of SCORES the three MEASURES, as shares.
@@ -115,6 +120,30 @@ def judge_detection(run: FinishedRun) -> dict[str, Any]:
             "precision": float(wrong[worst].mean()),
         }
     return {"samples": len(wrong), "wrong": count, "scores": judged}
+
+
+def write_flagged(run: FinishedRun) -> None:
+    """Writes `flagged/<name>.csv` for each of FLAGGED, `random` and `truth`, as `dataset.labels` reads it.
+
+    Each flags as many labels as there are wrong ones. `truth` flags these, and suggests the clean labels.
+
+    Raises:
+      UserError: as `judge_detection`.
+    """
+    arrays = load_array(run.workdir, "labels.npz")
+    labels, clean = arrays["labels"], arrays["clean_labels"]
+    recorded, wrong = _read_recorded(run, labels), labels != clean
+    suspicions = {name: SCORES[score](recorded) for name, score in FLAGGED.items()}
+    suspicions |= {"random": np.random.default_rng(run.config["seed"]).random(len(labels)), "truth": wrong * 1.0}
+    columns, names = tabulate_label_issues(run.workdir).columns, arrays["class_names"].astype(object)
+    (run.workdir / "flagged").mkdir(exist_ok=True)
+    for name, suspicion in suspicions.items():
+        flagged = np.zeros(len(labels), bool)
+        flagged[np.argsort(-suspicion, kind="stable")[: wrong.sum()]] = True
+        changed = {"is_label_issue": flagged}
+        if name == "truth":
+            changed |= {"predicted_label": clean, "predicted_class": names[clean]}
+        write_csv(run.workdir / "flagged" / f"{name}.csv", {**columns, **changed})
 
 
 def _read_recorded(run: FinishedRun, labels: np.ndarray) -> Recorded:

@@ -106,8 +106,9 @@ def _check_pictures(workdir: pathlib.Path, folder: str) -> None:
     arrays = load_array(workdir, "labels.npz")
     if "paths" not in arrays:
         return
-    present = folders.load(folder, image_size=1).train
-    gone = arrays["paths"][~np.isin(arrays["paths"], present.paths)]
+    present = folders.load(folder, image_size=1).train.paths
+    assert present is not None  # of a folder
+    gone = arrays["paths"][~np.isin(arrays["paths"], present)]
     if len(gone):
         raise UserError(
             f"{workdir} is about other pictures: {len(gone)} of them have been moved or removed since, such as "

@@ -41,8 +41,10 @@ class LabelTable:
         return order[~np.isnan(self.issues.label_quality[order])]
 
 
-def tabulate_label_issues(workdir: pathlib.Path) -> LabelTable:
+def tabulate_label_issues(workdir: pathlib.Path, share: float | None = None) -> LabelTable:
     """Finds the label issues of the run in a work directory, from all of its finished epochs.
+
+    `share` is that of `gwa.find_label_issues`.
 
     Raises:
       UserError: when a file that this needs is missing or damaged, or no epoch is finished.
@@ -54,7 +56,7 @@ def tabulate_label_issues(workdir: pathlib.Path) -> LabelTable:
     arrays = load_array(workdir, "labels.npz")
     labels, names = arrays["labels"], arrays["class_names"].astype(object)
     try:
-        issues = find_label_issues(scores[:epochs], labels, predictions[:epochs])
+        issues = find_label_issues(scores[:epochs], labels, predictions[:epochs], share)
     except ValueError as error:
         raise UserError(f"{workdir}: {error}") from None
     paths = decode_paths(arrays["paths"]) if "paths" in arrays else [""] * len(labels)
@@ -94,7 +96,9 @@ def describe_label_issues(table: LabelTable) -> list[str]:
     lines = [f"{issues.is_label_issue.sum()} of {scored} labels are suspect, after {table.epochs} epochs"]
     if scored < len(issues.rank):
         lines.append(f"  never scored: {len(issues.rank) - scored} samples")
-    if issues.reason is None:
+    if np.isnan(issues.threshold) and issues.reason is None:
+        lines.append(f"  criterion: the first {100 * issues.issue_share:.1f} % of the ranking, as you asked")
+    elif issues.reason is None:
         share, error = 100 * issues.issue_share, 100 * issues.issue_share_error
         lines.append(f"  criterion: label_quality below {issues.threshold:.4f}, where two groups of labels meet")
         lines.append(f"  estimated share of wrong labels: {share:.1f} ± {error:.1f} % (standard error of the fit;")

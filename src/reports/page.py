@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from errors import UserError
 from reports.aggregates import tabulate_aggregates
+from reports.cleaning import tabulate_cleaning
 from reports.detection import tabulate_detection
 from reports.estimator_bias import tabulate_bias
 from reports.layout import Table
@@ -39,6 +40,7 @@ TABLES: dict[str, Callable[[Sequence[FinishedRun]], list[Table]]] = {
     "regret": tabulate_regret,
     "averages": tabulate_averages,
     "detection": tabulate_detection,
+    "cleaning": tabulate_cleaning,
     "aggregates": tabulate_aggregates,
     "estimators": tabulate_bias,
     "textbook": tabulate_textbook,

@@ -21,7 +21,7 @@ SWEEPS = {
     "regimes": "CIFAR-10-N under many conditions",
     "fashion_mnist": "2,000 images of Fashion-MNIST",
     "table1_small": "10,000 images of CIFAR-10",
-    "table1": "CIFAR-10",
+    "table1": "CIFAR-10, validation labels clean",
 }
 REFERENCES = ("last", "max_gwa", "lowest_validation_loss")
 MOST_COLUMNS = 8  # a sweep with more conditions is shown by what its runs have in common, one factor at a time

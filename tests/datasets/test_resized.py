@@ -62,8 +62,8 @@ def test_train_and_test_side_by_side(tmp_path):
     splits = datasets.build(configure(tmp_path, val_fraction=0.34))
     assert (len(splits.train), len(splits.val), len(splits.test)) == (4, 2, 4)
     for split in (splits.train, splits.val):
-        where = [f"train/{CLASSES[label]}/{row % 3}.png".encode() for label, row in zip(split.labels, split.rows)]
-        assert split.paths.tolist() == where
+        places = zip(split.labels, split.rows, strict=True)
+        assert split.paths.tolist() == [f"train/{CLASSES[label]}/{row % 3}.png".encode() for label, row in places]
     assert np.array_equal(splits.test.clean_labels, splits.test.labels)
 
 

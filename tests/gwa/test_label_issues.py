@@ -180,3 +180,17 @@ def test_memory_mapped_scores_are_not_copied(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < scores.nbytes  # in float64, a copy would be twice as large
+
+
+def test_a_chosen_share_is_flagged_whatever_the_scores_look_like():
+    rng = np.random.default_rng(0)
+    alignment, labels = rng.normal(0.2, 0.05, (4, 400)), rng.integers(0, 3, 400)
+    alignment[:, 7] = np.nan
+    issues = find_label_issues(alignment, labels, share=0.1)
+    assert issues.is_label_issue.sum() == 40  # of the 399 that were scored
+    np.testing.assert_array_equal(issues.is_label_issue, issues.rank <= 40)
+    assert (issues.issue_share, issues.reason) == (0.1, None)
+    assert np.isnan([issues.threshold, issues.issue_share_error]).all()
+    for share in (0, 1, 20, -0.5):
+        with pytest.raises(ValueError, match="share is"):
+            find_label_issues(alignment, labels, share=share)

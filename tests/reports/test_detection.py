@@ -8,12 +8,24 @@ from finished import list_runs, write_run
 from run_scripts import run_script
 from sklearn.metrics import roc_auc_score
 
-from reports.detection import DEFAULT, SCORES, Recorded, center, count_forgetting, judge_detection, tabulate_detection
+from datasets.label_csv import read_csv
+from reports.cleaning import tabulate_cleaning
+from reports.detection import (
+    DEFAULT,
+    FLAGGED,
+    SCORES,
+    Recorded,
+    center,
+    count_forgetting,
+    judge_detection,
+    tabulate_detection,
+)
 from reports.judging import Difference
 from reports.regret import format_difference
 from training.run.reader import find_runs, read_run
 
 COUNT, EPOCHS = 200, 12
+KEPT_AND_DROPPED = (("noisy", "kept"), ("alignment", "drop"))
 
 
 def record(labels, rng):
@@ -58,7 +70,8 @@ def write_recorded_run(workdir, seed):
     labels = rng.integers(0, 4, COUNT).astype(np.int32)
     recorded, wrong = record(labels, rng)
     write_run(workdir, test=[0.5] * EPOCHS, gwa=[0.1] * EPOCHS)
-    np.savez(workdir / "labels.npz", labels=labels, clean_labels=np.where(wrong, (labels + 1) % 4, labels))
+    clean, names = np.where(wrong, (labels + 1) % 4, labels), np.array(list("abcd"))
+    np.savez(workdir / "labels.npz", labels=labels, clean_labels=clean, rows=np.arange(COUNT), class_names=names)
     np.save(workdir / "scores.npy", recorded.alignment.clip(-1, 1))
     np.save(workdir / "predictions.npy", recorded.predictions)
     for name in ("loss", "margin", "error_norm"):
@@ -94,6 +107,32 @@ def test_the_command_and_the_table(tmp_path, monkeypatch):
     assert row[table.columns.index("worse")].ours.n == 7
     (row,) = (row for row in paired.rows if row[0] == "loss, mean")
     assert row[1] == format_difference(Difference.of(np.subtract(*aurocs[::-1]).tolist()))
+
+
+def test_flagged_labels_are_as_many_as_there_are_wrong_ones(tmp_path):
+    wrong = write_recorded_run(tmp_path / "a", 0)
+    assert run_script("judge_detection.py", tmp_path / "a", "--write").returncode == 0
+    files = {path.stem: read_csv(str(path)) for path in (tmp_path / "a" / "flagged").iterdir()}
+    assert files.keys() == {*FLAGGED, "random", "truth"}
+    for name, file in files.items():
+        assert file.flagged.sum() == wrong.sum()
+        assert (name == "random") == (wrong[file.flagged].mean() < 0.5)
+    np.testing.assert_array_equal(files["truth"].flagged, wrong)
+    clean = np.load(tmp_path / "a" / "labels.npz")["clean_labels"]
+    np.testing.assert_array_equal(files["truth"].predicted, clean)
+
+
+def test_gains_are_over_the_run_of_the_same_seed(tmp_path, monkeypatch):
+    cells = [{"score": score, "clean": clean, "seed": seed} for score, clean in KEPT_AND_DROPPED for seed in (0, 1)]
+    names = list_runs(monkeypatch, cells)
+    for name, accuracy in zip(names, (0.7, 0.8, 0.9, 0.85), strict=True):
+        choice = {"epoch": 1, "test_accuracy": accuracy}
+        write_run(tmp_path / "clean_labels" / name, test=[accuracy], summary={"last": choice})
+    (table,) = tabulate_cleaning(find_runs(tmp_path))
+    kept, dropped = table.rows
+    assert kept[2].ours.mean == pytest.approx(75.0)
+    assert (dropped[0], dropped[3].ours.mean) == ("alignment", pytest.approx((20 + 5) / 2))
+    assert dropped[3].ours.error == pytest.approx(7.5)
 
 
 def test_what_was_not_recorded_is_named(tmp_path):

@@ -131,8 +131,8 @@ def _check_memory(needed: int, of_this_process: Sequence[jax.Device]) -> None:
         stats = device.memory_stats()  # a CPU has none
         if stats and needed > (free := stats["bytes_limit"] - stats["bytes_in_use"]):
             raise UserError(
-                f"dataset.feed is 'resident'; the images take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of {device} "
-                "are free; choose fewer or smaller images, or dataset.feed=stream"
+                f"dataset.feed is 'resident'; the images take {needed / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} "
+                "GB free; choose fewer or smaller images, or dataset.feed=stream"
             )
 
 

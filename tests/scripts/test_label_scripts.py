@@ -36,6 +36,13 @@ def test_it_says_what_it_found(workdir):
     assert pyarrow.parquet.read_metadata(workdir / "label_issues.parquet").num_rows == 300
 
 
+def test_a_share_is_flagged_where_one_is_asked_for(workdir):
+    result = run_script("label_issues.py", workdir, "--share=0.25")
+    assert result.stdout.splitlines()[0] == "75 of 300 labels are suspect, after 2 epochs"
+    assert "the first 25.0 % of the ranking" in result.stdout
+    check_refusal(run_script("label_issues.py", workdir, "--share=25"), "share is 25.0")
+
+
 def test_no_run_is_one_line(tmp_path):
     check_refusal(run_script("label_issues.py", tmp_path / "none"), "history.jsonl is missing")
 
