@@ -29,7 +29,7 @@ def get_config(pictures: str = "5000") -> ConfigDict:
     config.dataset.name = "folder"
     config.dataset.image_size = 64
     # Shifts change no class. Flips would turn letters and digits into others.
-    config.augment.pad = 4
+    config.augment.pad = 2
     config.network.name = "convnextv2"
     config.network.patch_size = 4
     config.network.kernel_size = 3
