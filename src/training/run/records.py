@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets import Splits
+from datasets import Examples, Splits, StreamedExamples
+from errors import UserError
 from gwa.rules import Record
 from parallel.processes import is_main, run_on_main
 from training.run.reader import read_history, scores_file
@@ -68,6 +69,22 @@ class Records:
     def predictions(self) -> np.ndarray:
         """The predictions of all finished epochs, `[epochs, N]`, memory-mapped; there is at least one epoch."""
         return np.load(self._path("predictions.npy"), mmap_mode="r")
+
+    def check_labels(self, train: Examples | StreamedExamples) -> None:
+        """Refuses training data that are not those of the finished epochs, whose scores would not belong to them.
+
+        Raises:
+          UserError: rows, labels or files differ.
+        """
+        path = self._path("labels.npz")
+        before = np.load(path) if self.history and path.exists() else {}
+        for name in ("rows", "labels", "paths"):
+            now = getattr(train, name)
+            if name in before and now is not None and not np.array_equal(before[name], now):
+                raise UserError(
+                    f"{self.workdir} was begun with other training data (their {name} differ): put those back, choose "
+                    "another --workdir, or --overwrite this one"
+                )
 
     def write_labels(self, splits: Splits) -> None:
         """Writes the labels that belong to the rows of scores and predictions, and what has cleaned them."""

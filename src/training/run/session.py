@@ -67,11 +67,12 @@ class Session:
         Records of an epoch that has no checkpoint are dropped, as that epoch is trained again.
 
         Raises:
-          UserError: when the checkpoint is damaged.
+          UserError: when the checkpoint is damaged, or the training data are others than before.
         """
         setup = self._setup
         epoch, state, started = self.checkpoints.resume(initial_state, setup.steps_per_epoch)
         collector = Collector(started)
+        run_on_main(lambda: self._records.check_labels(setup.splits.train))
         self._records.truncate(epoch)
         self._records.write_labels(setup.splits)
         steps = epoch * setup.steps_per_epoch + collector.steps
