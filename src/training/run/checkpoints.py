@@ -134,6 +134,7 @@ class Checkpoints:
 
     def _restore_latest(self, template: TrainState, last: float) -> tuple[int, dict[str, Any]]:
         """The latest step up to `last` that can be restored, and what it holds; 0 and the template if there is none."""
+        _ignore_closed_loops()
         failures: dict[int, str] = {}
         for step in sorted(self._resume.all_steps(), reverse=True):
             cause, saved = None, {}
@@ -157,19 +158,14 @@ class Checkpoints:
         return 0, {"state": template}
 
     def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
-        manager, hook = self._resume, sys.unraisablehook
+        manager = self._resume
         # Only the checkpoint knows how much an epoch had shown.
         saved = manager.item_metadata(step)["default"].tree["tree"]
         begun = {"begun": saved["begun"]} if "begun" in saved else {}
         template = {"state": _to_dict(state)} | jax.tree.map(_zeros, begun)
         _check_same_arrays(saved, template)
         args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
-        # When one read fails, those still pending call back into Orbax's closed event loop.
-        sys.unraisablehook = lambda _: None
-        try:
-            restored = manager.restore(step, args=self._ocp.args.Composite(default=args))["default"]
-        finally:
-            sys.unraisablehook = hook
+        restored = manager.restore(step, args=self._ocp.args.Composite(default=args))["default"]
         tree = restored["tree"] | {"state": type(state)(**restored["tree"]["state"])}
         if not np.array_equal(restored["digest"], _digest(tree)):
             raise ValueError(_OTHER_CONTENT)
@@ -217,6 +213,17 @@ def check_finite(params: Any) -> None:
 @jax.jit
 def _are_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def _ignore_closed_loops() -> None:
+    """When a read of Orbax fails, those still pending call back into its closed event loop, at any later time."""
+    report = sys.unraisablehook
+
+    def report_others(ignored: Any) -> None:
+        if str(ignored.exc_value) != "Event loop is closed":
+            report(ignored)
+
+    sys.unraisablehook = report_others
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:

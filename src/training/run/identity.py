@@ -34,6 +34,8 @@ def describe_data(splits: Splits) -> dict[str, np.ndarray]:
     for prefix, examples in (("", splits.train), ("val_", splits.val), ("test_", splits.test)):
         if examples is not None:
             columns = {name: getattr(examples, name) for name in ("labels", "clean_labels", "rows", "paths")}
+            if examples is splits.test:
+                del columns["clean_labels"]  # the labels are clean
             columns["checksums"] = _compute_checksums(examples)
             arrays |= {prefix + name: column for name, column in columns.items() if column is not None}
     return arrays
@@ -96,8 +98,9 @@ def _compare_sources(before: Arrays, now: Arrays, kind: str) -> str | None:
     moved = len(changed.get("checksums", ())) > 0
     if moved and np.array_equal(np.sort(before["checksums"]), np.sort(now["checksums"])):
         return f"the same {kind}images in another order of rows"
+    where = [os.fsdecode(path) for path in before["paths"][old]] if "paths" in both else [f"row {row}" for row in rows]
     found = [
-        f"{_count(places, kind + _CONTENT[name])} changed, such as of row {rows[places[0]]}"
+        f"{_count(places, kind + _CONTENT[name])} changed, such as of {where[places[0]]}"
         for name, places in changed.items()
         if len(places)
     ]

@@ -91,14 +91,14 @@ class Session:
           UserError: when no checkpoint can be restored, or the records do not go with it.
         """
         setup = self._setup
-        recorded = len(self.history) if self._records.cut_off else None
-        epoch, state, started = self.checkpoints.resume(initial_state, setup.steps_per_epoch, recorded)
-        collector = Collector(started)
-        if not epoch and not collector.steps and len(self.history) > 1:  # one may be cut off before its checkpoint
-            raise UserError(
+        if len(self.history) > 1 and not run_on_main(lambda: has_checkpoint(self._records.workdir)):
+            raise UserError(  # one epoch may have been cut off before its checkpoint
                 f"{self._records.workdir} holds {len(self.history)} epochs in history.jsonl, but no checkpoint to "
                 "continue from; put checkpoints/resume back, or choose another --workdir"
             )
+        recorded = len(self.history) if self._records.cut_off else None
+        epoch, state, started = self.checkpoints.resume(initial_state, setup.steps_per_epoch, recorded)
+        collector = Collector(started)
         self._records.truncate(epoch)
         self._records.write_labels(self._data, setup.splits.cleaning)
         steps = epoch * setup.steps_per_epoch + collector.steps
