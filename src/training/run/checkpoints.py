@@ -28,8 +28,9 @@ from parallel.processes import gather_from_all, is_main
 if TYPE_CHECKING:
     from training.state import TrainState
 
-# Orbax reports every step of every save, and asyncio each of Orbax's tasks that a damaged checkpoint makes fail.
-logging.getLogger("absl").setLevel(logging.ERROR)
+# Orbax reports every step of every save and what it goes on without, and asyncio each of Orbax's tasks that a damaged
+# checkpoint makes fail.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 RESUME = "resume"
 _OLD_RESUME = "latest"  # as the first version called it
@@ -134,7 +135,6 @@ class Checkpoints:
 
     def _restore_latest(self, template: TrainState, last: float) -> tuple[int, dict[str, Any]]:
         """The latest step up to `last` that can be restored, and what it holds; 0 and the template if there is none."""
-        _ignore_closed_loops()
         failures: dict[int, str] = {}
         for step in sorted(self._resume.all_steps(), reverse=True):
             cause, saved = None, {}
@@ -143,7 +143,7 @@ class Checkpoints:
                     raise ValueError("the records of its epoch are cut off")
                 saved = self._restore(step, template)
             except Exception as error:  # Orbax raises a bare Exception for a file that is cut off
-                cause = one_line(error)
+                cause = _explain(error)
             causes = [cause for cause in gather_from_all(cause) if cause is not None]
             if not causes:
                 self._set_aside(failures, step)
@@ -158,14 +158,20 @@ class Checkpoints:
         return 0, {"state": template}
 
     def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
-        manager = self._resume
+        manager, hook = self._resume, sys.unraisablehook
+        metadata = manager.item_metadata(step)["default"]
+        if metadata is None:
+            raise ValueError("its metadata are missing")
         # Only the checkpoint knows how much an epoch had shown.
-        saved = manager.item_metadata(step)["default"].tree["tree"]
+        saved = metadata.tree["tree"]
         begun = {"begun": saved["begun"]} if "begun" in saved else {}
         template = {"state": _to_dict(state)} | jax.tree.map(_zeros, begun)
         _check_same_arrays(saved, template)
         args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
+        # When a read fails, those still pending do so too at any later time, where no program can catch it.
+        sys.unraisablehook = lambda _: None
         restored = manager.restore(step, args=self._ocp.args.Composite(default=args))["default"]
+        sys.unraisablehook = hook
         tree = restored["tree"] | {"state": type(state)(**restored["tree"]["state"])}
         if not np.array_equal(restored["digest"], _digest(tree)):
             raise ValueError(_OTHER_CONTENT)
@@ -215,17 +221,6 @@ def _are_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
-def _ignore_closed_loops() -> None:
-    """When a read of Orbax fails, those still pending call back into its closed event loop, at any later time."""
-    report = sys.unraisablehook
-
-    def report_others(ignored: Any) -> None:
-        if str(ignored.exc_value) != "Event loop is closed":
-            report(ignored)
-
-    sys.unraisablehook = report_others
-
-
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether there is a step to resume from. Unlike Checkpoints it makes no directories."""
     return any(path.name.isdigit() for name in (RESUME, _OLD_RESUME) for path in workdir.glob(f"checkpoints/{name}/*"))
@@ -251,11 +246,16 @@ def load_params(directory: str | pathlib.Path) -> Any:
             metadata = checkpointer.metadata(path).item_metadata.tree
             restored = checkpointer.restore(path, restore_args=jax.tree.map(lambda _: as_numpy, metadata))
         except Exception as error:  # Orbax raises many kinds for a file that is cut off
-            raise UserError(f"checkpoint {directory} is damaged ({one_line(error)})") from error
+            raise UserError(f"checkpoint {directory} is damaged ({_explain(error)})") from error
     tree = restored["tree"]
     if not np.array_equal(restored["digest"], _digest(tree)):
         raise UserError(f"checkpoint {directory} is damaged ({_OTHER_CONTENT})")
     return tree
+
+
+def _explain(error: Exception) -> str:
+    """The cause of a restore that failed, without TensorStore's account of itself."""
+    return one_line(error.__cause__ or error).partition(" [tensorstore_spec")[0]
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:

@@ -66,7 +66,8 @@ def test_records_without_a_checkpoint_are_refused(cut):
     shutil.rmtree(cut / "checkpoints" / "resume")
     with pytest.raises(UserError, match=r"holds 3 epochs in history\.jsonl, but no checkpoint"):
         loop.train(small(), cut)
-    assert len(files(cut)[0]) == 2
+    assert len(files(cut)[0]) == 3
+    assert (cut / "checkpoints" / "max_gwa").exists()
 
 
 def test_a_start_that_was_cut_off_at_once_is_repeated(runs, tmp_path):
