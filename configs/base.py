@@ -52,6 +52,7 @@ def get_config() -> ConfigDict:
             # runs, imagenet_real and any folder of classes in evaluate_path, such as imagenet_v2.
             "evaluate": (),
             "evaluate_path": config_dict.placeholder(str),  # folder of their folders; None: corruptions of the test set
+            "report": True,  # write the page of the run, report.html, when training ends
             "wandb": wandb(),
         }
     )
@@ -70,6 +71,9 @@ def dataset() -> dict:
         "image_size": config_dict.placeholder(int),  # pixels; side of the images: resident resizes, stream crops to it
         "train_examples": 0,  # train on a stratified subset of this many; 0 for all
         "val_fraction": 0.0,  # stratified share of the training data held out for validation, [0, 1)
+        # Labels of the held-out data: observed or, as in the paper, clean even where the training labels are noisy.
+        # Nobody has those in practice; with them, the rules that validate read clean labels.
+        "val_labels": "observed",
         "label_noise": {
             "kind": "none",  # none, symmetric, asymmetric (CIFAR-10's class map), uniform (any class at random)
             "rate": 0.0,  # share of the labels that the noise touches, [0, 1]
@@ -91,9 +95,11 @@ def augment() -> dict:
     """What the training images go through on the device, in this order; 0 or False leaves a step out."""
     return {
         "crop_area": 0.05,  # stream: smallest share of an image that a random crop shows, (0, 1]
+        "crop_like_tensorflow": False,  # stream: draw its height uniformly, not its area; shrink without antialiasing
         "upscale": 0,  # pixels; side to enlarge images to before a random crop of their original size
         "randaugment_ops": 0,  # RandAugment operations per image
         "randaugment_magnitude": 0.0,  # their strength, [0, 10]
+        "solarize_wraps": False,  # at magnitude 10, Solarize's threshold 256 becomes 0: it inverts all, not nothing
         "pad": 0,  # pixels of black on each side before a random crop of the image's own size
         "flip": False,  # mirror every second image
         "mixup": 0.0,  # alpha of the Beta distribution that mixes pairs of images
@@ -107,6 +113,9 @@ def network() -> dict:
         "name": config_dict.placeholder(str),
         "compute_dtype": "float32",  # or bfloat16; parameters, head, loss and scores stay float32
         "patch_size": config_dict.placeholder(int),  # pixels; of the ViT's patches, of the ConvNeXt's stem
+        "patch_init": config_dict.placeholder(
+            str
+        ),  # ViT: of the kernel that embeds patches, xavier_uniform or lecun_normal
         "activation": config_dict.placeholder(str),  # gelu (exact) or gelu_tanh
         "stochastic_depth": config_dict.placeholder(float),  # rate of dropped branches at the last block, [0, 1)
         "head_init": config_dict.placeholder(str),  # normal or zeros
@@ -131,6 +140,7 @@ def optimizer() -> dict:
         "name": "adamw",  # adam, adamw, sgd
         "learning_rate": 1e-3,  # at its peak
         "schedule": "cosine",  # cosine (to 0) or constant, after the warm-up
+        "cosine_steps": 0,  # updates, warm-up included, after which the cosine has reached 0; 0: those of the run
         "warmup_steps": 0,  # updates of linear warm-up from 0
         "weight_decay": 0.0,  # multiplied by the learning rate, as optax.adamw does; not for adam
         "decay": "kernels",  # what decays: kernels, or all parameters as in the paper's repository

@@ -5,8 +5,8 @@ uv run src/train.py --config=configs/imagenet_convnext.py
 For accelerators. Data and epochs are those of configs/imagenet_vit.py, also with held-out validation data. The paper's
 accuracies of this network are not known. Not yet reproduced here.
 
-On 8 H100 it takes 4.1 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py configs/imagenet_convnext.py
---accelerator=h100 --compile). Estimated, not measured: at best 0.2 hours of training, if 145,000 images per second can
+On 8 H100 it takes 6.9 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py configs/imagenet_convnext.py
+--accelerator=h100 --compile). Estimated, not measured: at best 0.4 hours of training, if 73,000 images per second can
 be decoded.
 """
 
@@ -18,7 +18,7 @@ from configs import imagenet_vit
 def get_config() -> ConfigDict:
     """The recipe of the ViT with another network: stem patch 4 without bias, kernel 5 instead of 7, tanh GELU."""
     config = imagenet_vit.get_config()
-    for field in ("position", "pooling", "head_init"):
+    for field in ("patch_init", "position", "pooling", "head_init"):
         config.network[field] = None
     config.network.name = "convnextv2_femto"
     config.network.patch_size = 4

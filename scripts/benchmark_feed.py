@@ -57,7 +57,7 @@ def main() -> None:
 def measure(examples: StreamedExamples, fields: dict[str, int]) -> tuple[float, float]:
     """Images per second after the first batch, and microseconds of this process's CPU time per image."""
     stream = {"threads": 0, "workers": 0, "buffer": 2, "resize": 256, "damaged": "fail"} | fields
-    config = ConfigDict({"dataset": {"stream": stream}, "augment": {"crop_area": 0.05}})
+    config = ConfigDict({"dataset": {"stream": stream}, "augment": {"crop_area": 0.05, "crop_like_tensorflow": False}})
     order = BatchOrder(len(examples), BATCH, 1, seed=0)
     with contextlib.closing(Stream(examples, config).read(order, np.arange(BATCH), epoch=1, block=0)) as reading:
         next(reading)

@@ -153,7 +153,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
             print(*(f"{name} {record[name]}" for name in ("epoch", "gwa", "train_accuracy")), sep="   ", flush=True)
             if monitor.verdict.stop:
                 break
-        summary = summarize(config, selection, records.history, describe(model, splits))
+        summary = summarize(config, selection.best_epochs, records.history, describe(model, splits))
         records.write_summary(summary)
     return summary
 

@@ -43,9 +43,10 @@ def _train(workdir: pathlib.Path) -> None:
     try:
         summary = processes.run_on_main(lambda: find_summary(workdir, _CONFIG.value, _OVERWRITE.value))
         if summary is None:
+            from reports.run_page import write_at_end
             from training.loop import train
 
-            summary = train(_CONFIG.value, workdir, _OVERWRITE.value)
+            summary = train(_CONFIG.value, workdir, _OVERWRITE.value, write_at_end if _CONFIG.value.report else None)
         elif processes.is_main():
             print(f"{workdir} is finished; --overwrite starts it anew.")
     except UserError as error:
@@ -88,6 +89,8 @@ def _report(summary: dict[str, Any], workdir: pathlib.Path) -> None:
         print(f"{'skipped:':24} {summary['skipped_count']} image(s) that cannot be decoded; see summary.json")
     if chosen["checkpoint"]:
         print(f"{'checkpoint:':24} {workdir / chosen['checkpoint']}")
+    if (workdir / "report.html").exists():
+        print(f"{'page:':24} {workdir / 'report.html'}")
 
 
 if __name__ == "__main__":

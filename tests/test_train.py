@@ -31,9 +31,9 @@ SMALL = [
 ]
 
 
-def train(*arguments, check=True):
+def train(*arguments, check=True, environment=None):
     command = [sys.executable, "src/train.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=check, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=environment, check=check, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,11 @@ def test_it_reports_choice_last_best_and_checkpoint(finished_run):
     for line, choice in zip(lines[2:5], (chosen, summary["last"], summary["best_on_test"]), strict=True):
         assert f"epoch {choice['epoch']:3d}" in line
         assert f"test accuracy {choice['test_accuracy']:.4f}" in line
-    checkpoint = pathlib.Path(lines[5].split()[-1])
+    checkpoint, page = (pathlib.Path(line.split()[-1]) for line in lines[5:])
     assert checkpoint == workdir / chosen["checkpoint"]
     assert checkpoint.is_dir()
+    assert page == workdir / "report.html"
+    assert f"Keep epoch {chosen['epoch']}" in page.read_text()
     assert result.stderr == ""
 
 
@@ -63,7 +65,7 @@ def test_it_leaves_every_file_of_a_run(finished_run):
     names = {path.name for path in workdir.iterdir()}
     assert names == {
         *("config.json", "environment.json", "history.jsonl", "scores.npy", "predictions.npy", "labels.npz"),
-        *("summary.json", "checkpoints"),
+        *("summary.json", "checkpoints", "report.html"),
     }
     environment = json.loads((workdir / "environment.json").read_text())
     assert environment["command"].endswith(f"--workdir={workdir}")
@@ -78,6 +80,24 @@ def test_a_finished_run_is_reported_and_not_repeated(finished_run):
     assert "is finished" in again.stdout.splitlines()[0]
     assert again.stdout.splitlines()[1:] == first.stdout.splitlines()[3:]
     assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+
+
+def test_a_page_that_cannot_be_written_costs_no_run(finished_run, tmp_path):
+    del finished_run  # it has filled the compilation cache
+    (tmp_path / "jinja2.py").write_text("raise ImportError('jinja2 is broken')")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    result = train(*SMALL, f"--workdir={tmp_path / 'run'}", environment=environment)
+    (line,) = result.stderr.splitlines()
+    assert line == f"{tmp_path / 'run' / 'report.html'} was not written: jinja2 is broken"
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert "page:" not in result.stdout
+
+
+def test_a_run_without_a_page(finished_run, tmp_path):
+    del finished_run
+    result = train(*SMALL, "--config.report=False", f"--workdir={tmp_path}")
+    assert not (tmp_path / "report.html").exists()
+    assert "page:" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -206,5 +226,5 @@ def test_a_terminal_gets_a_bar(finished_run, tmp_path):
     os.close(terminal)
     assert process.wait() == 0
     (last,) = re.findall(r"epoch 2/2: 100%[^\r\n]*", shown.decode())[-1:]
-    assert "step/s" in last
+    assert re.search(r"steps?/s|s/step", last)  # tqdm turns the rate round on a slow machine
     assert re.search(r"GWA -?\d\.\d+, training accuracy 0\.\d+", last)

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from datasets import arrays, folders, tfds
 from datasets.cleaning import HOW, Cleaning, clean_training_set
 from datasets.examples import Examples, Source, StreamedExamples
-from datasets.labels import corrupt_labels, draw_stratified, keep_classes, map_classes
+from datasets.labels import AnyExamples, corrupt_labels, draw_stratified, keep_classes, map_classes
 from errors import UserError
 from extensions import is_external
 
@@ -19,7 +21,8 @@ class Splits:
     """The examples to train on, to validate on and to test on; None where there are none.
 
     Validation is held-out training data and keeps its observed, possibly wrong labels: in practice nobody has better
-    ones. Test labels are clean. `cleaning` says what a file of label issues has changed in `train`.
+    ones. Only where the config says `val_labels: clean` has it the clean ones. Test labels are clean. `cleaning` says
+    what a file of label issues has changed in `train`.
     """
 
     train: Examples | StreamedExamples
@@ -60,11 +63,27 @@ def build(config: Any) -> Splits:
     held_out, kept = draw_stratified(train.labels, round(config.val_fraction * len(train)), config.seed)
     if len(kept) == 0:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it leaves nothing of {len(train)} to train on")
+    if config.val_labels not in ("observed", "clean"):
+        raise UserError(f"dataset.val_labels is {config.val_labels!r}; it must be observed or clean")
     val = train.take(held_out) if len(held_out) else None
+    if val is not None and config.val_labels == "clean":
+        val = _take_clean_labels(val)
     train, cleaning = train.take(kept), None
     if config.labels:
         train, cleaning = clean_training_set(train, noisy, source.class_names, config)
     return Splits(train, val, source.test, source.class_names, cleaning)
+
+
+def _take_clean_labels(val: AnyExamples) -> AnyExamples:
+    """Held-out data with their clean labels in place of the observed ones."""
+    if val.clean_labels is None:
+        raise UserError("dataset.val_labels is 'clean', but the clean labels of this data set are not known")
+    if outside := int(np.sum(val.clean_labels < 0)):
+        raise UserError(
+            f"dataset.val_labels is 'clean', but {outside} of {len(val)} held-out examples truly belong to none of "
+            "dataset.classes"
+        )
+    return dataclasses.replace(val, labels=val.clean_labels)
 
 
 def load_source(config: Any) -> Source:

@@ -34,6 +34,7 @@ SIZES = {
 }
 
 XAVIER = initializers.xavier_uniform()
+PATCH_INITIALIZERS = {"xavier_uniform": XAVIER, "lecun_normal": initializers.lecun_normal()}
 
 
 class Attention(nn.Module):
@@ -133,6 +134,7 @@ class ViT(nn.Module):
     mlp_dim: int
     num_heads: int
     patch_size: int  # in pixels
+    patch_init: str = "xavier_uniform"  # of the kernel that embeds patches; or lecun_normal
     position: str = "learned"  # or sincos2d
     pooling: str = "token"  # or mean, or attention
     activation: str = "gelu"  # or gelu_tanh
@@ -145,6 +147,7 @@ class ViT(nn.Module):
         """Refuses fields that a ViT cannot have, by a UserError."""
         check_fields(self, width=COUNT, depth=COUNT, mlp_dim=COUNT, num_heads=COUNT, patch_size=COUNT, dropout=RATE)
         check_fields(self, position=one_of(("learned", "sincos2d")), pooling=one_of(("token", "mean", "attention")))
+        check_fields(self, patch_init=one_of(PATCH_INITIALIZERS))
         if self.width % self.num_heads:
             raise UserError(f"network.num_heads is {self.num_heads}; it must divide network.width, {self.width}")
         if self.position == "sincos2d" and (self.width % 4 or self.width < 8):
@@ -162,7 +165,8 @@ class ViT(nn.Module):
           UserError: the images cannot be divided into patches.
         """
         require_whole_patches(images, self.patch_size)
-        x = PatchProjection(self.width, self.patch_size, kernel_init=XAVIER, name="patch")(
+        patch_init = PATCH_INITIALIZERS[self.patch_init]
+        x = PatchProjection(self.width, self.patch_size, kernel_init=patch_init, name="patch")(
             images.astype(self.compute_dtype)
         )
         x = nn.Dropout(self.dropout)(self._tokens(x), deterministic=not train)

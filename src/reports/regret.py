@@ -21,7 +21,7 @@ SWEEPS = {
     "regimes": "CIFAR-10-N under many conditions",
     "fashion_mnist": "2,000 images of Fashion-MNIST",
     "table1_small": "10,000 images of CIFAR-10",
-    "table1": "CIFAR-10",
+    "table1": "CIFAR-10, validation labels clean",
 }
 REFERENCES = ("last", "max_gwa", "lowest_validation_loss")
 MOST_COLUMNS = 8  # a sweep with more conditions is shown by what its runs have in common, one factor at a time
@@ -231,16 +231,21 @@ def _note_missing(judged: list[JudgedRun], rule: str) -> str:
 
 
 def draw_regret(runs: Sequence[FinishedRun], sweep: str) -> Figure | None:
-    """Dots with standard errors, a panel per condition and one over all; None where the sweep has no finished runs."""
+    """Dots with standard errors, a panel per condition and one over all; None where the sweep has no finished runs.
+
+    A sweep of more than MOST_COLUMNS conditions has the last panel alone.
+    """
     from reports import style
 
     judged = judge_sweep(runs, sweep)
     if not judged:
         return None
     parts = group_by_condition(judged)
+    if len(parts) > MOST_COLUMNS + 1:
+        parts = {"overall": judged}
     rules = tuple(rule for rule in _list_rules(judged) if rule != "oracle")  # which loses nothing
     columns = 3
-    figure, axes = style.make_panels(len(parts), columns, width=3.2, height=0.2 * len(rules) + 0.9)
+    figure, axes = style.make_panels(len(parts), columns, 3.2 if len(parts) > 1 else 8.0, 0.2 * len(rules) + 0.9)
     for i, (panel, (condition, part)) in enumerate(zip(axes, parts.items(), strict=True)):
         _draw_panel(panel, part, rules, with_names=i % columns == 0)
         panel.set(xlabel="percentage points", title=f"{condition} ({len(part)} runs)")

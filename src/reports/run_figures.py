@@ -18,22 +18,8 @@ from matplotlib.figure import Figure
 from gwa import RULES
 from reports import style
 from reports.judging import choose_epoch
+from reports.rule_signals import SIGNALS, read_signal
 from training.run.reader import FinishedRun
-
-SIGNALS = {
-    "gwa": "GWA",
-    "prediction_changes": "changed predictions",
-    "prediction_churn": "changed predictions per misfit",
-    "gradient_disparity": "gradient disparity",
-    "train_loss": "training loss",
-    "gradient_norm": "gradient norm",
-    "head_gradient_norm": "gradient norm at the head",
-    "prediction_entropy": "prediction entropy",
-    "sharpness": "sharpness",
-    "val_accuracy": "validation accuracy",
-    "val_loss": "validation loss",
-}
-"""The titles of the panels, by the field that a rule reads first."""
 
 BINS = 80
 
@@ -96,7 +82,7 @@ def _draw_histogram(axes: Axes, scores: np.ndarray, wrong: np.ndarray, epoch: in
 
 def draw_signals(run: FinishedRun) -> Figure:
     """A panel of accuracies, and one for each signal of the run with the choices of the rules that read it."""
-    signals = {field: values for field in SIGNALS if _has_values(values := _read_signal(run, field))}
+    signals = {field: values for field in SIGNALS if _has_values(values := read_signal(run, field))}
     figure, axes = style.make_panels(1 + len(signals), columns=3)
     _draw_accuracies(axes[0], run)
     for panel, (field, values) in zip(axes[1:], signals.items(), strict=True):
@@ -220,15 +206,6 @@ def find_wrong_labels(run: FinishedRun) -> np.ndarray | None:
         return None
     labels = np.load(path)
     return labels["labels"] != labels["clean_labels"] if "clean_labels" in labels else None
-
-
-def _read_signal(run: FinishedRun, field: str) -> list[float]:
-    """The values by epoch that the rules compare which read `field` first."""
-    values = run.values(field)
-    if field != "prediction_churn":
-        return values
-    misfits = [1 - accuracy for accuracy in run.values("train_accuracy")]
-    return [churn / misfit if misfit > 0 else math.nan for churn, misfit in zip(values, misfits, strict=True)]
 
 
 def _has_values(values: Sequence[float]) -> bool:

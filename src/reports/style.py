@@ -14,11 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
+from reports.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from training.run.reader import FinishedRun
-
-# From the palette of Okabe and Ito, which colour-blind readers can tell apart.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, RED, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#777777"
 
 Line = tuple[str, Any, str]
 

@@ -18,6 +18,7 @@ MAY_DIFFER = {
     "evaluate_path": "says where further test sets lie",
     "evaluate": "is about test sets that are evaluated after training",
     "wandb": "is about where a run is shown",
+    "report": "is about where a run is shown",
     "eval_batch_size": "each image of a test set counts once, however many are evaluated at a time",
     "steps_per_dispatch": "is about speed",
     "checkpoint_steps": "is about what a crash may cost",

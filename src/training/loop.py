@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from datasets import Splits
 from parallel import devices
-from parallel.processes import run_on_main
+from parallel.processes import is_main, run_on_main
 from training.collector import Collector, EpochResult
 from training.epoch_record import describe_run, evaluate_epoch
 from training.prepare import Setup, initialize, prepare
@@ -18,8 +20,19 @@ from training.selection import summarize
 from training.state import TrainState
 
 
-def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[str, Any]:
+def train(
+    config: Any,
+    workdir: pathlib.Path,
+    overwrite: bool = False,
+    at_end: Callable[[pathlib.Path, Splits], None] | None = None,
+) -> dict[str, Any]:
     """Trains as the config says, continuing what the work directory holds unless `overwrite`; returns the summary.
+
+    Args:
+      config: of the run.
+      workdir: where it is kept.
+      overwrite: whether to start anew in a work directory that holds a run.
+      at_end: called on process 0 with the work directory and the data, when the run is finished.
 
     Raises:
       UserError: when the config asks for something impossible, or training diverges.
@@ -40,12 +53,14 @@ def train(config: Any, workdir: pathlib.Path, overwrite: bool = False) -> dict[s
                 improved, stop = setup.selection.update(record)
                 run.save_epoch(record, samples, state, improved)
                 collector = Collector()
-            summary = summarize(config, setup.selection, run.history, describe_run(setup, run, state))
+            summary = summarize(config, setup.selection.best_epochs, run.history, describe_run(setup, run, state))
             if setup.test_sets:
                 from evaluation.evaluate import evaluate_checkpoints
 
                 evaluate_checkpoints(workdir, config, summary["rules"], setup.splits, setup.test_sets)
             run.finish(summary)
+        if at_end and is_main():
+            at_end(workdir, setup.splits)
     return summary
 
 

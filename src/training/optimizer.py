@@ -13,7 +13,7 @@ def build_optimizer(config: Any, total_steps: int) -> optax.GradientTransformati
 
     Args:
       config: `config.optimizer` of a run.
-      total_steps: updates that the whole run makes; the learning rate's schedule ends there.
+      total_steps: updates that the whole run makes.
 
     Raises:
       UserError: for an unknown name, or settings that contradict each other.
@@ -41,7 +41,8 @@ def build_schedule(config: Any, total_steps: int) -> optax.Schedule:
     """The learning rate as a function of the step, from 0.
 
     Raises:
-      UserError: for an unknown schedule, or a warm-up that does not end before training does.
+      UserError: for an unknown schedule, a warm-up that does not end before training does, or a cosine that ends more
+        than 1 % of the steps before it.
     """
     warmup, peak = config.warmup_steps, config.learning_rate
     if not 0 <= warmup < total_steps:
@@ -49,7 +50,13 @@ def build_schedule(config: Any, total_steps: int) -> optax.Schedule:
             f"optimizer.warmup_steps is {warmup}; it must be at least 0 and below the run's {total_steps} steps"
         )
     if config.schedule == "cosine":
-        after = optax.cosine_decay_schedule(peak, total_steps - warmup)
+        end = config.cosine_steps or total_steps
+        if end < 0.99 * total_steps or end <= warmup:
+            raise UserError(
+                f"optimizer.cosine_steps is {end}; the steps after it, up to the run's {total_steps}, would have the "
+                "learning rate 0; set it to 0 for a cosine as long as the run"
+            )
+        after = optax.cosine_decay_schedule(peak, end - warmup)
     elif config.schedule == "constant":
         after = optax.constant_schedule(peak)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from datasets import Splits
@@ -29,7 +29,7 @@ class Selection:
             )
         if config.patience < 0:
             raise UserError(f"stopping.patience is {config.patience}; it must be a number of epochs, 0 for never")
-        self.rules = [_rule(kind, config, first=kind is kinds[0]) for kind in kinds]
+        self.rules = build_rules(config)
         self._states = [rule.init() for rule in self.rules]
         self.best_epochs: dict[str, int | None] = dict.fromkeys(self.names)  # the epoch each rule would keep
 
@@ -70,6 +70,15 @@ def find_rule(name: str) -> type[Rule]:
     return RULES[name]
 
 
+def build_rules(config: Any) -> list[Rule]:
+    """The rules that `config.stopping` names, with their parameters; see `Selection`.
+
+    Raises:
+      UserError: there is no such rule, or a parameter has no such value.
+    """
+    return [_rule(find_rule(name), config, first=name == config.rules[0]) for name in config.rules]
+
+
 def _rule(kind: type[Rule], config: Any, first: bool) -> Rule:
     # Both counts of gradient disparity share their parameters.
     arguments = dict(config.get(kind.name.removesuffix("_consecutive"), {}))
@@ -83,15 +92,24 @@ def _rule(kind: type[Rule], config: Any, first: bool) -> Rule:
         raise UserError(f"stopping: {error}") from None
 
 
-def summarize(config: Any, selection: Selection, history: list[Record], facts: dict[str, Any]) -> dict[str, Any]:
-    """What each rule chose and, to judge the choices, the last epoch and the one that was best on the test set."""
+def summarize(
+    config: Any, chosen: Mapping[str, int | None], history: list[Record], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """What each rule chose and, to judge the choices, the last epoch and the one that was best on the test set.
+
+    Args:
+      config: of the run.
+      chosen: the epoch that each rule keeps, by the rule's name; the first rule chooses.
+      history: the records of the run.
+      facts: what else the summary says.
+    """
     by_epoch = {record["epoch"]: record for record in history}
     rules = {}
-    for name, epoch in selection.best_epochs.items():
+    for name, epoch in chosen.items():
         rules[name] = _choice(by_epoch.get(epoch))
         rules[name]["checkpoint"] = f"checkpoints/{name}/{epoch}" if epoch else None
     return {
-        "chosen_by": selection.names[0],
+        "chosen_by": next(iter(chosen)),
         "rules": rules,
         "last": _choice(by_epoch[Last().select(history)]),
         "best_on_test": _choice(by_epoch.get(Oracle().select(history))),

@@ -63,7 +63,7 @@ def build_recipe(config: Any, num_classes: int, total_steps: int) -> Recipe:
     Args:
       config: of the run.
       num_classes: of the data set.
-      total_steps: updates that the whole run will make; the learning rate's schedule ends there.
+      total_steps: updates that the whole run will make.
 
     Raises:
       UserError: a field has an impossible value, or two contradict each other.

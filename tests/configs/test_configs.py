@@ -1,6 +1,7 @@
 """Every config is complete: its network has the size its recipe says, and a step of it can be traced."""
 
 import importlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,10 @@ import pytest
 
 from repository import ROOT
 
-from planning.cost import DataSet, find_data_set
+import networks
+from datasets.feeds.randaugment import build_operations
+from planning.cost import DataSet, count_steps, find_data_set
+from training.optimizer import build_schedule
 from training.state import create_state
 from training.step import build_recipe, train_step
 
@@ -42,6 +46,14 @@ PARAMETERS = {
     "table1_small": convnext_parameters((2, 2), (64, 128), 4, 3, True),
     "fashion_mnist_small": convnext_parameters((2, 2), (32, 64), 4, 3, True, channels=1),
     "fashion_mnist_small:vit": vit_parameters(64, 3, 128, 4, channels=1),
+    **{
+        f"regimes:{variant}": convnext_parameters((2, 2), (32, 64), 4, 3, True, classes=classes)
+        for variant, classes in {"convnext": 10, "convnext_pretrain": 5, "convnext_finetune": 5}.items()
+    },
+    **{
+        f"regimes:{variant}": vit_parameters(64, 3, 128, 4, classes=classes)
+        for variant, classes in {"vit": 10, "vit_pretrain": 5, "vit_finetune": 5}.items()
+    },
     "cifar10_convnext": convnext_parameters((2, 2, 6, 2), (64, 128, 256, 512), 1, 3, False),
     "cifar10_vit": vit_parameters(512, 6, 512, 4),
     "imagenet_convnext": convnext_parameters((2, 2, 6, 2), (48, 96, 192, 384), 4, 5, False, classes=1000),
@@ -54,6 +66,11 @@ PARAMETERS = {
 }
 
 
+def get_config(name):
+    file, _, variant = name.partition(":")
+    return importlib.import_module(f"configs.{file}").get_config(*filter(None, [variant]))
+
+
 def test_every_config_is_counted():
     files = {path.stem for path in CONFIGS.glob("*.py")} - {"base"}
     assert {name.partition(":")[0] for name in PARAMETERS} == files
@@ -61,12 +78,11 @@ def test_every_config_is_counted():
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_config(name):
-    file, _, variant = name.partition(":")
-    config = importlib.import_module(f"configs.{file}").get_config(*filter(None, [variant]))
+    config = get_config(name)
     config.lock()
     is_file = config.dataset.name == "arrays"  # of Fashion-MNIST, whose shape the config does not say
     data = DataSet(1800, 10, 28, 1) if is_file else find_data_set(config, None, None)
-    recipe = build_recipe(config, data.classes, 100_000)
+    recipe = build_recipe(config, data.classes, count_steps(config, data))
     shape = (data.side, data.side, data.channels)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     state = jax.eval_shape(lambda: create_state(recipe.model, recipe.optimizer, shape, 0, device))
@@ -83,24 +99,43 @@ def test_config(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "fields", "steps"),
-    [
-        ("imagenet_vit", {"epochs": 90}, 112_650),
-        ("imagenet_vit", {"epochs": 91, "dataset.val_fraction": 0.01}, 112_650),
-        ("imagenet_vit", {"epochs": 100, "dataset.val_fraction": 0.1}, 112_650),
-        ("imagenet_convnext", {}, 112_650),
-        ("finetune_vit_b16:imagenet", {}, 26_000),
-        ("finetune_vit_b16:imagenet", {"epochs": 12, "dataset.val_fraction": 0.1}, 26_000),
-        ("finetune_vit_b16:inat2018", {}, 26_000),
-        ("finetune_vit_b16:inat2018", {"epochs": 34, "dataset.val_fraction": 0.1}, 26_000),
-        ("finetune_vit_b16:places365", {}, 26_000),
-        ("finetune_vit_b16:places365", {"epochs": 7, "dataset.val_fraction": 0.01}, 26_000),
+    ("name", "steps", "epochs"),
+    [  # the epochs with all data, and with 10 and 1 % of them held out
+        ("cifar10_convnext", 9_000, (92, 103, 93)),
+        ("cifar10_vit", 35_000, (179, 200, 181)),
+        ("imagenet_convnext", 112_650, (90, 100, 90)),
+        ("imagenet_vit", 112_650, (90, 100, 90)),
+        ("finetune_vit_b16:imagenet", 26_000, (10, 11, 10)),
+        ("finetune_vit_b16:inat2018", 26_000, (30, 33, 30)),
+        ("finetune_vit_b16:places365", 26_000, (7, 8, 7)),
     ],
 )
-def test_the_papers_number_of_steps(name, fields, steps):
-    """To half an epoch: epochs are whole."""
-    file, _, variant = name.partition(":")
-    config = importlib.import_module(f"configs.{file}").get_config(*filter(None, [variant]))
-    config.update_from_flattened_dict(fields)
-    per_epoch = -(-find_data_set(config, None, None).train_examples // config.batch_size)
-    assert abs(config.epochs * per_epoch - steps) <= per_epoch / 2
+def test_the_papers_steps_and_schedule(name, steps, epochs):
+    """Its repository trains for as many epochs of N // B steps as its steps hold; its cosine ends one step later."""
+    config = get_config(name)
+    assert config.optimizer.cosine_steps == steps + 1
+    assert config.epochs == epochs[0]
+    described = importlib.import_module(f"configs.{name.partition(':')[0]}").__doc__
+    for held_out, count in zip((0.0, 0.1, 0.01), epochs, strict=True):
+        config.update_from_flattened_dict({"epochs": count, "dataset.val_fraction": held_out})
+        examples = find_data_set(config, None, None).train_examples
+        assert count == steps // (examples // config.batch_size)
+        build_schedule(config.optimizer, count * -(-examples // config.batch_size))  # whose cosine is long enough
+    if name != "imagenet_convnext":  # which refers to the other
+        assert all(re.search(rf"\b{count}\b", described) for count in epochs[1:])
+
+
+@pytest.mark.parametrize("name", [name for name in PARAMETERS if name.startswith(("cifar10_vit", "imagenet_vit"))])
+def test_the_papers_patches_are_lecuns(name):
+    network = networks.build(get_config(name).network, 10)
+    side = 4 * network.patch_size
+    kernel = network.init(jax.random.key(0), jnp.zeros((1, side, side, 3)))["params"]["patch"]["kernel"]
+    assert float(kernel.std()) == pytest.approx((3 * network.patch_size**2) ** -0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["imagenet_vit", "imagenet_convnext"])
+def test_the_papers_solarize_inverts_everything_on_imagenet(name):
+    augment = get_config(name).augment
+    solarize = build_operations(augment.randaugment_magnitude, augment.solarize_wraps)["solarize"]
+    values = jnp.arange(256, dtype=jnp.uint8).reshape(16, 16, 1)
+    assert (solarize(values, jax.random.key(0)) == 255 - values).all()

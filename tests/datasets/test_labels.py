@@ -87,6 +87,9 @@ def test_impossible_noise(arguments, message):
         corrupt_labels(np.zeros(5, int), *arguments, seed=0)
 
 
+CLEAN_VAL = {"val_labels": "clean"}
+
+
 def build_digits(**fields):
     config = base.get_config().dataset
     config.update({"name": "digits", **fields})
@@ -102,6 +105,34 @@ def test_build_applies_noise_subset_and_split():
         # Noise on 20 % of all 1,438; a stratified part holds about as much of it.
         assert np.mean(examples.labels != examples.clean_labels) == pytest.approx(0.2, abs=0.08)
     assert np.array_equal(splits.test.labels, splits.test.clean_labels)
+
+
+def test_validation_reads_clean_labels_only_where_the_config_says_so():
+    noise = {"kind": "symmetric", "rate": 0.4}
+    observed, clean = (build_digits(label_noise=noise, val_fraction=0.2, **fields) for fields in ({}, CLEAN_VAL))
+    assert np.mean(observed.val.labels != observed.val.clean_labels) == pytest.approx(0.4, abs=0.1)
+    assert np.array_equal(clean.val.labels, observed.val.clean_labels)
+    for one, other in ((observed.train, clean.train), (observed.val, clean.val)):
+        assert np.array_equal(one.rows, other.rows)
+        assert np.array_equal(one.images, other.images)
+        assert np.array_equal(one.clean_labels, other.clean_labels)
+    assert np.array_equal(observed.train.labels, clean.train.labels)
+    assert np.mean(clean.train.labels != clean.train.clean_labels) == pytest.approx(0.4, abs=0.1)
+
+
+def test_clean_validation_labels_that_nobody_knows(tmp_path):
+    path = tmp_path / "set.npz"
+    arrays = {"images": np.zeros((8, 2, 2, 1), np.uint8), "labels": np.arange(8) % 2}
+    fields = {"name": "arrays", "path": str(path), "val_fraction": 0.5, **CLEAN_VAL}
+    np.savez(path, **arrays)
+    with pytest.raises(UserError, match=r"dataset\.val_labels is 'clean', but .* not known"):
+        build_digits(**fields)
+    assert build_digits(**fields | {"val_fraction": 0.0}).val is None  # as there are none to know
+    names = np.array(["a", "b", "c"])
+    np.savez(path, **arrays, clean_labels=np.full(8, 2), class_names=names)
+    with pytest.raises(UserError, match=r"dataset\.val_labels is 'clean', but 4 of 4 .* none of dataset\.classes"):
+        build_digits(**fields, classes=("a", "b"))
+    assert build_digits(**fields).val.labels.tolist() == [2] * 4
 
 
 def test_the_clean_labels_are_those_before_the_noise():
@@ -121,7 +152,14 @@ def test_data_depend_on_their_own_seed(seed):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"val_fraction": 1.0}, {"val_fraction": -0.1}, {"train_examples": -1}, {"train_examples": 5000}]
+    "fields",
+    [
+        {"val_fraction": 1.0},
+        {"val_fraction": -0.1},
+        {"val_labels": "true"},
+        {"train_examples": -1},
+        {"train_examples": 5000},
+    ],
 )
 def test_impossible_parts(fields):
     with pytest.raises(UserError, match="dataset." + next(iter(fields))):

@@ -166,7 +166,6 @@ def huggingface_training():
 STAND_INS = {
     ("README.md", "In your own loop"): linear_classifier,
     ("README.md", "Your own data"): images_of_one_size,
-    ("README.md", "What you get"): lambda: {"np": np, "e": 2},
     ("docs/data.md", "Your own images"): images_of_one_size,
     ("docs/use.md", "Export"): exported_networks,
     ("docs/text.md", "GWA of a language model"): tokens,

@@ -76,3 +76,16 @@ def test_the_class_token_gets_a_learned_position_and_no_fixed_one():
     assert shapes["learned"]["position"].shape == (1, 2 * 3 + 1, 192)
     assert "position" not in shapes["sincos2d"]
     assert shapes["sincos2d"]["class_token"].shape == (1, 1, 192)
+
+
+@pytest.mark.parametrize(
+    ("patch_init", "expected"), [(None, math.sqrt(2 / (48 + 512))), ("lecun_normal", math.sqrt(1 / 48))]
+)
+def test_the_spread_of_the_patch_embedding(patch_init, expected):
+    """Xavier's is √(2 / (fan-in + fan-out)), LeCun's √(1 / fan-in); a patch of 4 × 4 × 3 has a fan-in of 48."""
+    sizes = {"name": "vit", "width": 512, "depth": 1, "mlp_dim": 16, "num_heads": 8, "patch_size": 4}
+    network = networks.build({**sizes, "patch_init": patch_init}, 10)
+    kernel = network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]["patch"]["kernel"]
+    assert kernel.shape == (4, 4, 3, 512)
+    np.testing.assert_allclose(kernel.std(), expected, rtol=0.02)  # four standard errors
+    assert abs(kernel.mean()) < 4 * expected / math.sqrt(kernel.size)

@@ -233,6 +233,7 @@ def test_table1_beside_the_papers(tmp_path, monkeypatch):
     assert (cell.ours.mean, cell.ours.n) == (pytest.approx(82.0), 2)
     assert cell.ours.deviation == pytest.approx(2 * math.sqrt(2))
     assert cell.difference == pytest.approx(82.0 - 81.57)
+    assert entry([table], "ViT, validation 10 %, clean labels (`best_validation`)", "17 % wrong").paper.value == 75.23
     missing = entry([table], "ConvNeXt, GWA (`max_gwa`)", "17 % wrong")
     assert missing.paper.value == 82.55
     assert "configs/sweeps/table1.py --only='convnext-random1-0.0-*'" in missing.note

@@ -59,6 +59,18 @@ def test_the_record_is_computed_from_the_scores(run):
     assert history[-1]["learning_rate"] == pytest.approx(float(expected))
 
 
+def test_clean_labels_of_held_out_data_change_only_what_is_validated(run, tmp_path):
+    directory, config, _ = run
+    clean = config.copy_and_resolve_references()
+    clean.dataset.val_labels = "clean"
+    loop.train(clean, tmp_path / "clean")
+    (noisy_history, *noisy), (history, *arrays) = files(directory), files(tmp_path / "clean")
+    assert all(np.array_equal(one, other) for one, other in zip(noisy, arrays, strict=True))
+    for one, other in zip(noisy_history, history, strict=True):
+        changed = {name for name in one if not name.endswith("seconds") and one[name] != other[name]}
+        assert {"val_loss"} <= changed <= {"val_loss", "val_accuracy"}
+
+
 def test_what_rules_and_estimators_ask_for_is_recorded(run):
     directory, _, _ = run
     history, scores, predictions = files(directory)

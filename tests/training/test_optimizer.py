@@ -32,6 +32,25 @@ def test_cosine_with_warmup():
     np.testing.assert_allclose([schedule(step) for step in steps], expected, atol=1e-7)
 
 
+@pytest.mark.parametrize("warmup", [0, 10_000])
+def test_a_cosine_that_ends_elsewhere_than_the_run(warmup):
+    """Of the paper's ImageNet runs: 112,680 steps, of which the last 29 have the learning rate 0."""
+    fields = {"learning_rate": 1e-3, "warmup_steps": warmup, "cosine_steps": 112_651}
+    schedule = optimizer.build_schedule(config(**fields), 112_680)
+    optaxs = optax.warmup_cosine_decay_schedule(0.0 if warmup else 1e-3, 1e-3, warmup, 112_651)
+    for step in (0, 1, 5_000, 10_000, 60_000, 112_000):
+        assert float(schedule(step)) == pytest.approx(float(optaxs(step)), rel=1e-6)
+    last = 1e-3 / 2 * (1 + np.cos(np.pi * (112_650 - warmup) / (112_651 - warmup)))
+    assert 0 < last < 1e-12
+    assert float(schedule(112_650)) == pytest.approx(last, abs=1e-10)
+    assert {float(schedule(step)) for step in (112_651, 112_679)} == {0.0}
+
+
+def test_a_run_may_end_before_its_schedule():
+    schedule = optimizer.build_schedule(config(learning_rate=1.0, cosine_steps=200), 100)
+    assert float(schedule(100)) == pytest.approx(0.5)
+
+
 def test_constant():
     schedule = optimizer.build_schedule(config(learning_rate=0.4, schedule="constant"), 50)
     assert {round(float(schedule(step)), 6) for step in (0, 20, 49)} == {0.4}
@@ -76,6 +95,9 @@ def test_clipping_shrinks_the_whole_gradient():
         ({"name": "lion"}, "optimizer.name"),
         ({"schedule": "linear"}, "optimizer.schedule"),
         ({"warmup_steps": 100}, "optimizer.warmup_steps"),
+        ({"cosine_steps": 98}, "optimizer.cosine_steps is 98; .* 100, .* rate 0"),
+        ({"cosine_steps": 99, "warmup_steps": 99}, "optimizer.cosine_steps is 99"),
+        ({"cosine_steps": -1}, "optimizer.cosine_steps"),
         ({"decay": "none"}, "optimizer.decay"),
         ({"name": "adam", "weight_decay": 0.1}, "optimizer.weight_decay"),
     ],

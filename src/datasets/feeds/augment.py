@@ -27,6 +27,7 @@ class Augmentation:
         flip: mirror left and right with probability 1/2.
         randaugment_ops: number of RandAugment operations in a row.
         randaugment_magnitude: the strength of all of them, 0 to 10. Neither 0 nor 1 is mild, see `randaugment`.
+        solarize_wraps: at magnitude 10 one of these operations inverts all values, not none, see `build_operations`.
         mixup: alpha of mixup's Beta(alpha, alpha).
         cutmix: alpha of cutmix's Beta(alpha, alpha). With both above 0, each batch takes one of the two by coin toss.
 
@@ -39,6 +40,7 @@ class Augmentation:
     flip: bool = False
     randaugment_ops: int = 0
     randaugment_magnitude: float = 0.0
+    solarize_wraps: bool = False
     mixup: float = 0.0
     cutmix: float = 0.0
 
@@ -88,7 +90,8 @@ def augment_images(images: jax.Array, keys: jax.Array, augmentation: Augmentatio
     if augmentation.upscale:
         images = _enlarge(images, augmentation.upscale)
     if augmentation.randaugment_ops:
-        images = randaugment(images, randaugment_keys, augmentation.randaugment_ops, augmentation.randaugment_magnitude)
+        strength = augmentation.randaugment_ops, augmentation.randaugment_magnitude, augmentation.solarize_wraps
+        images = randaugment(images, randaugment_keys, *strength)
     if augmentation.pad:
         border = (augmentation.pad, augmentation.pad)
         images = jnp.pad(images, ((0, 0), border, border, (0, 0)))

@@ -23,6 +23,8 @@ cv2.setNumThreads(0)
 
 RATIOS = 3 / 4, 4 / 3
 TRIES = 10
+TENSORFLOW_RATIOS = 0.75, 1.33
+TENSORFLOW_TRIES = 100
 
 # IMREAD_COLOR_RGB asks for colour; OpenCV refuses it together with the bit that IMREAD_REDUCED_COLOR_* add to these.
 _REDUCED = {
@@ -56,7 +58,9 @@ def decode(data: bytes, least: int | None = None) -> np.ndarray:
     return _decode_with_opencv(data, _choose_reduction(min(header.height, header.width), least) if least else 1)
 
 
-def crop_for_training(data: bytes, size: int, least_area: float, rng: np.random.Generator) -> np.ndarray:
+def crop_for_training(
+    data: bytes, size: int, least_area: float, rng: np.random.Generator, like_tensorflow: bool = False
+) -> np.ndarray:
     """Cuts out a random part of an image and stretches it to a square (Szegedy et al. 2015, "Inception crop").
 
     Its area is uniform in [`least_area`, 1] of the image and its ratio of width to height log-uniform in [3/4, 4/3].
@@ -67,6 +71,8 @@ def crop_for_training(data: bytes, size: int, least_area: float, rng: np.random.
         size: side of the result in pixels.
         least_area: smallest share of the image's area, in (0, 1].
         rng: gives the same number of draws for every image.
+        like_tensorflow: chooses the part by `draw_tensorflow_window`, and resizes it as `tf.image.resize` does where
+            nothing else is asked for: bilinearly and without antialiasing, values rounded down.
 
     Returns:
         uint8 RGB [size, size, 3].
@@ -74,19 +80,23 @@ def crop_for_training(data: bytes, size: int, least_area: float, rng: np.random.
     Raises:
         DamagedImage: as `decode`.
     """
-    draws = rng.random((TRIES, 4))
+    draws = rng.random((TENSORFLOW_TRIES if like_tensorflow else TRIES, 4))
+    draw_window = draw_tensorflow_window if like_tensorflow else draw_crop_window
     header = read_header(data)
     if header is None:
         image, reduction = _decode_with_pillow(data), 1
-        top, left, height, width = draw_crop_window(image.shape[0], image.shape[1], least_area, draws)
+        top, left, height, width = draw_window(image.shape[0], image.shape[1], least_area, draws)
     else:
-        top, left, height, width = draw_crop_window(header.height, header.width, least_area, draws)
-        reduction = _choose_reduction(min(height, width), size)
+        top, left, height, width = draw_window(header.height, header.width, least_area, draws)
+        reduction = 1 if like_tensorflow else _choose_reduction(min(height, width), size)
         image = _decode_with_opencv(data, reduction, cut_below(data, header, top + height))
     # Pixel i of the reduced image covers i·r to (i + 1)·r of the full one: edges move by half a pixel at most.
     rows = slice(round(top / reduction), round((top + height) / reduction))
     columns = slice(round(left / reduction), round((left + width) / reduction))
-    return _resize(image[rows, columns], size, size)
+    part = image[rows, columns]
+    if like_tensorflow:
+        return cv2.resize(part.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+    return _resize(part, size, size)
 
 
 def draw_crop_window(height: int, width: int, least_area: float, draws: np.ndarray) -> tuple[int, int, int, int]:
@@ -110,6 +120,36 @@ def draw_crop_window(height: int, width: int, least_area: float, draws: np.ndarr
             return int(down * (height - rows + 1)), int(right * (width - columns + 1)), rows, columns
     rows, columns = min(height, round(width / lowest)), min(width, round(height * highest))
     return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+def draw_tensorflow_window(height: int, width: int, least_area: float, draws: np.ndarray) -> tuple[int, int, int, int]:
+    """Chooses the part as TensorFlow's `sample_distorted_bounding_box` does for an image without boxes.
+
+    The ratio of width to height is uniform in [0.75, 1.33], and then the height is uniform over all whole numbers for
+    which the part fits into the image and has the least area. So large parts are likelier than with a uniform area. A
+    part that is smaller than the image never reaches its last row or column. If no try fits, it is the whole image.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image.
+        least_area: smallest share of the image's area.
+        draws: [tries, 4] uniform in [0, 1): ratio, height, vertical and horizontal place of each try.
+
+    Returns:
+        top, left, height and width in pixels.
+    """
+    lowest, highest = TENSORFLOW_RATIOS
+    least = least_area * height * width
+    for ratio, tall, down, right in draws.tolist():
+        proportion = lowest + (highest - lowest) * ratio
+        shortest = round(math.sqrt(least / proportion))
+        tallest = min(height, round(math.sqrt(height * width / proportion)), int((width + 0.5) / proportion))
+        rows = tallest if shortest >= tallest else shortest + int(tall * (tallest - shortest + 1))
+        rows += rows * round(rows * proportion) < least  # whole pixels may fall a little short of the least area
+        columns = round(rows * proportion)
+        if rows <= height and columns <= width and rows * columns >= least:
+            return int(down * (height - rows)), int(right * (width - columns)), rows, columns
+    return 0, 0, height, width
 
 
 def crop_for_evaluation(data: bytes, resize: int, size: int) -> np.ndarray:

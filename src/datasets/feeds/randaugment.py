@@ -11,7 +11,7 @@ Source: Cubuk et al. 2020, "RandAugment: Practical automated data augmentation w
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,9 @@ Operation = Callable[[jax.Array, jax.Array], jax.Array]  # (image, key) -> image
 Movement = Callable[..., jax.Array]  # (key, height, width) -> matrix [2, 3], see warp
 
 
-def randaugment(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
+def randaugment(
+    images: jax.Array, keys: jax.Array, num_ops: int, magnitude: float, solarize_wraps: bool = False
+) -> jax.Array:
     """Applies `num_ops` random operations to each image; a pure function of that image and its key.
 
     Args:
@@ -29,20 +31,22 @@ def randaugment(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: flo
         keys: [batch] typed PRNG keys.
         num_ops: operations per image, drawn uniformly with replacement from `build_operations`.
         magnitude: their strength, 0 to 10.
+        solarize_wraps: see `build_operations`.
 
     Returns:
         uint8 images of the same shape.
     """
+    operations = build_operations(magnitude, solarize_wraps)
     # A loop that runs only the chosen operation is several times faster on a CPU; an accelerator would idle in it.
     if jax.default_backend() == "cpu":
-        one = functools.partial(_apply_to_image, num_ops=num_ops, magnitude=magnitude)
+        one = functools.partial(_apply_to_image, num_ops=num_ops, operations=operations)
         return jax.lax.map(lambda sample: one(*sample), (images, keys))
-    return _apply_to_batch(images, keys, num_ops, magnitude)
+    return _apply_to_batch(images, keys, num_ops, operations, build_movements(magnitude))
 
 
-def _apply_to_image(image: jax.Array, key: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
+def _apply_to_image(image: jax.Array, key: jax.Array, num_ops: int, operations: Mapping[str, Operation]) -> jax.Array:
     """`randaugment` of one uint8 image [height, width, channels] with its key."""
-    branches = tuple(build_operations(magnitude).values())
+    branches = tuple(operations.values())
 
     def apply_one(image, key):
         choice, argument_key = _draw(key, len(branches))
@@ -52,14 +56,20 @@ def _apply_to_image(image: jax.Array, key: jax.Array, num_ops: int, magnitude: f
     return image
 
 
-def _apply_to_batch(images: jax.Array, keys: jax.Array, num_ops: int, magnitude: float) -> jax.Array:
+def _apply_to_batch(
+    images: jax.Array,
+    keys: jax.Array,
+    num_ops: int,
+    operations: Mapping[str, Operation],
+    moves: Mapping[str, Movement],
+) -> jax.Array:
     """Applies every operation to every image and chooses between the results.
 
     All operations that move pixels share one gather, by the matrix that the image's operation has; the others have the
     identity.
     """
-    names, moves = tuple(build_operations(magnitude)), build_movements(magnitude)
-    pixels = build_operations(magnitude) | dict.fromkeys(moves, lambda image, key: image)
+    names = tuple(operations)
+    pixels = {**operations, **dict.fromkeys(moves, lambda image, key: image)}
 
     def move(name):
         return lambda key: moves[name](key, *images.shape[1:3]) if name in moves else jnp.eye(2, 3)
@@ -80,10 +90,15 @@ def _draw(key: jax.Array, num_choices: int) -> tuple[jax.Array, jax.Array]:
     return jax.random.randint(choice_key, (), 0, num_choices), argument_key
 
 
-def build_operations(magnitude: float) -> dict[str, Operation]:
-    """The 17 choices at one magnitude (0 to 10), by name; the key draws a sign or a place where one is needed."""
+def build_operations(magnitude: float, solarize_wraps: bool = False) -> dict[str, Operation]:
+    """The 17 choices at one magnitude (0 to 10), by name; the key draws a sign or a place where one is needed.
+
+    Solarize's threshold rises to 256 at magnitude 10, where it inverts nothing. With `solarize_wraps` it is a byte, as
+    in the paper's repository: 256 becomes 0, and everything is inverted.
+    """
     strength = magnitude / MAX_MAGNITUDE
     factor = 1.8 * strength + 0.1
+    threshold = int(256 * strength) % 256 if solarize_wraps else int(256 * strength)
 
     def moving(matrix: Movement) -> Operation:
         return lambda image, key: warp(image, matrix(key, *image.shape[:2]))
@@ -96,7 +111,7 @@ def build_operations(magnitude: float) -> dict[str, Operation]:
         "invert": lambda image, key: 255 - image,
         "rotate": moves["rotate"],
         "posterize": lambda image, key: posterize(image, int(4 * strength)),
-        "solarize": lambda image, key: solarize(image, int(256 * strength)),
+        "solarize": lambda image, key: solarize(image, threshold),
         "solarize_add": lambda image, key: solarize_add(image, int(110 * strength)),
         "color": lambda image, key: color(image, factor),
         "contrast": lambda image, key: contrast(image, factor),
@@ -171,7 +186,7 @@ def posterize(image: jax.Array, bits: int) -> jax.Array:
 
 
 def solarize(image: jax.Array, threshold: int) -> jax.Array:
-    """Inverts values at or above the threshold; 256 (magnitude 10) inverts nothing."""
+    """Inverts values at or above the threshold; 256 inverts nothing."""
     return jnp.where(image.astype(jnp.int32) < threshold, image, 255 - image)
 
 

@@ -42,27 +42,28 @@ class Stream:
 
         Args:
           examples: the split.
-          config: of the run; `dataset.stream` and `augment.crop_area` are used.
+          config: of the run; `dataset.stream` and the crop's fields in `augment` are used.
           resize: pixels; shorter side of evaluated images in place of `dataset.stream.resize`.
 
         Raises:
           UserError: a field has an impossible value, or the workers need more shared memory than there is.
         """
-        stream, crop_area, size = config.dataset.stream, config.augment.crop_area, examples.image_shape[0]
+        stream, augment, size = config.dataset.stream, config.augment, examples.image_shape[0]
         for field, least in (("threads", 0), ("workers", 0), ("buffer", 1), ("resize", size)):
             if stream[field] < least and (field != "resize" or resize is None):
                 raise UserError(f"dataset.stream.{field} is {stream[field]}; it must be at least {least}")
         if stream.damaged not in ("fail", "skip"):
             raise UserError(f"dataset.stream.damaged is {stream.damaged!r}; it must be fail or skip")
-        if not 0 < crop_area <= 1:
-            raise UserError(f"augment.crop_area is {crop_area}; it must be a share in (0, 1]")
+        if not 0 < augment.crop_area <= 1:
+            raise UserError(f"augment.crop_area is {augment.crop_area}; it must be a share in (0, 1]")
         if stream.workers:
             _check_shared_memory(stream.workers, (_QUEUED + 2) * _CHUNK * int(np.prod(examples.image_shape)))
         self.buffer = stream.buffer
         self.skipped: set[str] = set()
         self._examples, self._workers = examples, stream.workers
         self._threads = stream.threads or (1 if stream.workers else count_usable_cores())
-        self._crops = _Crops(examples, resize or stream.resize, crop_area, stream.damaged == "skip")
+        crops = resize or stream.resize, augment.crop_area, augment.crop_like_tensorflow, stream.damaged == "skip"
+        self._crops = _Crops(examples, *crops)
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -185,6 +186,7 @@ class _Crops(NamedTuple):
     examples: StreamedExamples
     resize: int
     crop_area: float
+    like_tensorflow: bool
     skip: bool
 
     def read(self, row: int, seed: int | None, epoch: int) -> np.ndarray | None:
@@ -194,7 +196,8 @@ class _Crops(NamedTuple):
             data = encoded.read(place)
             if seed is None:
                 return decoding.crop_for_evaluation(data, self.resize, size)
-            return decoding.crop_for_training(data, size, self.crop_area, np.random.default_rng([seed, epoch, row]))
+            rng = np.random.default_rng([seed, epoch, row])
+            return decoding.crop_for_training(data, size, self.crop_area, rng, self.like_tensorflow)
         except (decoding.DamagedImage, OSError) as error:
             if self.skip:
                 return None

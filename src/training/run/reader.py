@@ -29,7 +29,8 @@ RENAMED_FIELDS = {"augment.resize": "augment.upscale"}
 _RECORD_FIELDS = ("epoch", "progress", "gwa", "train_accuracy", "test_accuracy")
 _SUMMARY_FIELDS = ("chosen_by", "rules", "last", "best_on_test", "epochs", "wrong_label_share", "seconds")
 _ENVIRONMENT_FIELDS = ("command", "devices", "cpu_count")
-_NOT_NUMBERS = ("reasons", "estimates")
+NOT_NUMBERS = ("reasons", "estimates")
+"""Fields of a record that hold objects."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_run(workdir: pathlib.Path, sweep: str | None = None) -> FinishedRun:
     """
     summary = read_summary(workdir)
     config = upgrade_config(_read_object(workdir / "config.json", ("seed",)))
-    environment = _read_object(workdir / "environment.json", _ENVIRONMENT_FIELDS)
+    environment = read_environment(workdir)
     history = read_history(workdir)
     if len(history) != summary["epochs"]:
         raise UserError(
@@ -132,6 +133,15 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
     return ConfigDict(upgrade_config(_read_object(workdir / "config.json", ("seed",))))
 
 
+def read_environment(workdir: pathlib.Path) -> dict[str, Any]:
+    """The command, versions and hardware of a run, finished or not.
+
+    Raises:
+      UserError: when environment.json is missing, half-written or malformed.
+    """
+    return _read_object(workdir / "environment.json", _ENVIRONMENT_FIELDS)
+
+
 def read_summary(workdir: pathlib.Path) -> dict[str, Any]:
     """The summary of a finished run.
 
@@ -160,7 +170,7 @@ def read_history(workdir: pathlib.Path, interrupted: bool = False) -> list[Recor
         if record["epoch"] != number:
             raise UserError(f"{where} is about epoch {record['epoch']}, not {number}")
         for field, value in record.items():
-            if not (field in _NOT_NUMBERS or value is None or isinstance(value, int | float)):
+            if not (field in NOT_NUMBERS or value is None or isinstance(value, int | float)):
                 raise UserError(f"{where} says {field} = {value!r}, which is not a number")
         records.append(record)
     return records

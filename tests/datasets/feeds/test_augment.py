@@ -70,6 +70,7 @@ def test_an_upscale_below_the_image_is_refused():
 
 def test_the_fields_come_from_the_config():
     fields = {"upscale": 36, "pad": 2, "flip": True, "randaugment_ops": 2, "randaugment_magnitude": 1.0}
+    fields["solarize_wraps"] = True
     config = ml_collections.ConfigDict({**fields, "mixup": 0.2, "cutmix": 1.0}).lock()
     assert Augmentation.from_config(config) == Augmentation(**fields, mixup=0.2, cutmix=1.0)
 
@@ -247,3 +248,16 @@ def test_a_batch_is_mixed_by_one_of_the_two_with_equal_chance():
 def test_without_mixing_nothing_changes():
     images, targets = jnp.ones((2, 3, 3, 1)), jnp.eye(2)
     assert mix(images, targets, jnp.ones(2), jax.random.key(0), Augmentation(flip=True)) == (images, targets)
+
+
+def test_solarize_wraps_where_the_config_says_so():
+    keys = keys_for(200)
+    images = jnp.asarray(random_images(200, 6, 5))
+    wrapping, plain = (
+        augment(images, keys, augmentation=Augmentation(randaugment_ops=1, randaugment_magnitude=10.0, **fields))
+        for fields in ({"solarize_wraps": True}, {})
+    )
+    solarized = np.any(wrapping != plain, axis=(1, 2, 3))
+    assert 0 < solarized.sum() < 40  # a 17th of them
+    np.testing.assert_array_equal(wrapping[solarized], 255 - images[solarized])
+    np.testing.assert_array_equal(plain[solarized], images[solarized])

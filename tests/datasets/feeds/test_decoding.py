@@ -7,6 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photographs import read_samples
@@ -19,6 +20,7 @@ from datasets.feeds.decoding import (
     crop_for_training,
     decode,
     draw_crop_window,
+    draw_tensorflow_window,
     stretch_for_evaluation,
 )
 from datasets.feeds.jpeg import cut_below, read_header
@@ -235,6 +237,72 @@ def test_without_a_fitting_try_the_window_is_central_and_as_large_as_can_be(shap
     assert abs(2 * top + rows - height) <= 1
     assert abs(2 * left + columns - width) <= 1
     assert rows == height or columns == width
+
+
+@settings(max_examples=60)
+@given(
+    height=st.integers(1, 3000), width=st.integers(1, 3000), least_area=st.floats(0.01, 1), seed=st.integers(0, 2**32)
+)
+def test_tensorflows_windows_lie_within_the_image(height, width, least_area, seed):
+    draws = np.random.default_rng(seed).random((100, 4))
+    top, left, rows, columns = draw_tensorflow_window(height, width, least_area, draws)
+    assert 0 <= top <= top + rows <= height
+    assert 0 <= left <= left + columns <= width
+    assert rows * columns >= least_area * height * width
+    if (rows, columns) != (height, width):
+        assert abs(columns / rows - 1.04) <= 0.29 + 0.5 / rows  # 0.75 to 1.33, before the width was rounded
+        assert top + rows < height or rows == height  # never the last row or column of a larger image
+        assert left + columns < width or columns == width
+
+
+def test_tensorflows_heights_are_uniform():
+    draws = np.random.default_rng(0).random((20_000, 1, 4))
+    top, left, height, width = np.array([draw_tensorflow_window(10_000, 10_000, 0.05, one) for one in draws]).T
+    ratio = width / height
+    lowest, highest = np.sqrt(0.05 / ratio), np.minimum(1, 1 / ratio)  # shares of the side
+    for values, low, high in (
+        ((height / 10_000 - lowest) / (highest - lowest), 0, 1),
+        (ratio, 0.75, 1.33),
+        ((top + 0.5) / (10_000 - height + 1), 0, 1),
+        ((left + 0.5) / (10_000 - width + 1), 0, 1),
+    ):
+        counts, _ = np.histogram(np.clip(values, low, high), 10, (low, high))  # whole pixels lie a little outside
+        assert (np.abs(counts - counts.mean()) < 5 * np.sqrt(counts.mean())).all()
+
+
+def test_windows_are_those_of_tensorflow():
+    """Shares in 100,000 windows of TensorFlow 2.21's `sample_distorted_bounding_box` in an image of 500 × 375."""
+    draws = np.random.default_rng(1).random((20_000, 100, 4))
+    _, _, height, width = np.array([draw_tensorflow_window(500, 375, 0.05, one) for one in draws]).T
+    area = height * width / (500 * 375)
+    shares = {0.399: height <= 200, 0.771: height <= 300, 0.355: area < 0.2, 0.0225: area > 0.8}
+    for share, found in shares.items():
+        assert found.mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) * (1 / 20_000 + 1 / 100_000)))
+    assert area.mean() == pytest.approx(0.3287, abs=4 * 0.211 * np.sqrt(1 / 20_000 + 1 / 100_000))
+
+
+def test_an_image_too_long_for_tensorflows_ratios_is_taken_whole():
+    draws = np.random.default_rng(2).random((100, 4))
+    assert draw_tensorflow_window(30, 1000, 0.05, draws) == (0, 0, 30, 1000)
+
+
+@pytest.mark.parametrize(("kind", "side"), [("PNG", 640), ("JPEG", 640), ("JPEG", 2000)])
+def test_crops_like_tensorflows_are_interpolated_from_the_full_image(kind, side):
+    """Between the four pixels around each place, at full size and whatever lies between those places; rounded down."""
+    data = encoded(PHOTOGRAPH.resize((side, side * 2 // 3)), kind)
+    image = decode(data).astype(np.float64)
+    for seed in range(4):
+        draws = np.random.default_rng(seed).random((100, 4))
+        top, left, height, width = draw_tensorflow_window(*image.shape[:2], 0.05, draws)
+        y, x = ((np.arange(96) + 0.5) * length / 96 - 0.5 for length in (height, width))
+        part = np.moveaxis(image[top : top + height, left : left + width], -1, 0)
+        places = np.meshgrid(y, x, indexing="ij")
+        exact = [scipy.ndimage.map_coordinates(plane, places, order=1, mode="nearest") for plane in part]
+        crop = crop_for_training(data, 96, 0.05, np.random.default_rng(seed), like_tensorflow=True)
+        assert crop.dtype == np.uint8
+        expected = np.floor(np.moveaxis(np.array(exact), 0, -1) + 1e-6)
+        assert np.abs(crop - expected).max() <= 1
+        assert np.mean(crop != expected) < 0.01  # where the exact value is all but whole
 
 
 @pytest.mark.parametrize("side", [86, 640, 1500, 3000])

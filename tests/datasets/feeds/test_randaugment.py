@@ -61,6 +61,23 @@ def test_operations_on_single_values(name, magnitude, expected):
     assert apply(name, magnitude, EVERY_BYTE).ravel().tolist() == [expected(v) for v in range(256)]
 
 
+@pytest.mark.parametrize(("magnitude", "threshold"), [(0, 0), (1, 25), (9.99, 255), (10, 0)])
+def test_a_threshold_that_is_a_byte(magnitude, threshold):
+    """25.6 times the magnitude, rounded down: 256 does not fit into a byte and becomes 0."""
+    solarize = build_operations(magnitude, solarize_wraps=True)["solarize"]
+    result = np.asarray(solarize(jnp.asarray(EVERY_BYTE), jax.random.key(0))).ravel().tolist()
+    assert result == [v if v < threshold else 255 - v for v in range(256)]
+
+
+def test_the_wrapped_threshold_hits_the_images_that_solarize_is_drawn_for():
+    keys = jax.random.split(jax.random.key(3), 2000)
+    images = jnp.tile(jnp.asarray(random_image(6, 5, 1)), (2000, 1, 1, 1))
+    run = jax.jit(randaugment, static_argnums=(2, 3, 4))
+    differs = np.any(run(images, keys, 2, 10.0, False) != run(images, keys, 2, 10.0, True), axis=(1, 2, 3))
+    # In 33 of 289 pairs (11.4 %) it is drawn at least once; drawn twice, it inverts twice, which changes nothing.
+    assert scipy.stats.binomtest(int(differs.sum()), 2000, 32 / 289).pvalue > 1e-3
+
+
 def test_auto_contrast_is_a_min_max_normalisation_of_each_channel():
     image = random_image()
     image[..., 0] = image[..., 0] // 3 + 50

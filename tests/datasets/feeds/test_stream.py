@@ -67,6 +67,18 @@ def test_every_row_comes_once_with_its_label_and_its_crop(examples):
     assert stream.skipped == set()
 
 
+def test_crops_like_tensorflows(examples):
+    config = config_of()
+    config.augment.crop_like_tensorflow = True
+    order = BatchOrder(len(examples), 20, 2, 3)
+    with contextlib.closing(Stream(examples, config).read(order, np.arange(20), 2, 0)) as reading:
+        block = next(reading)
+    row = int(block["index"][0, 0])
+    rng = np.random.default_rng([3, 2, row])
+    expected = decoding.crop_for_training(examples.encoded.read(row), 24, 0.05, rng, like_tensorflow=True)
+    assert np.array_equal(block["image"][0, 0], expected)
+
+
 def test_one_thread_four_threads_and_two_processes_read_the_same(examples):
     one, _ = read(examples, threads=1)
     for fields in ({"threads": 4}, {"workers": 2}):

@@ -1,0 +1,93 @@
+"""What ran: the command, what the config changes, versions, hardware, and what took how long."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from configs import base
+from reports.run_page.recorded import RecordedRun
+
+NOT_MEASURED = "not measured"
+
+
+def list_changes(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The fields in which a config differs from configs/base.py: name, value, default."""
+    defaults = dict(flatten(json.loads(base.get_config().to_json_best_effort())))
+    return [
+        (name, format_value(value), format_value(defaults[name]) if name in defaults else "no such field")
+        for name, value in flatten(config)
+        if name not in defaults or value != defaults[name]
+    ]
+
+
+def format_value(value: Any) -> str:
+    """A value of the config, as a reader knows it from the command line."""
+    return "not set" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def describe_environment(recorded: RecordedRun) -> list[tuple[str, str]]:
+    """Code, versions and hardware, as pairs of a name and a text."""
+    environment = recorded.run.environment
+    packages = environment.get("packages") or {}
+    devices = environment["devices"]
+    resumed = [start["started"] for start in environment.get("resumed", [])]
+    facts = {
+        "started": environment.get("started"),
+        "continued": ", ".join(resumed),
+        "commit": environment.get("commit"),
+        "Python": environment.get("python"),
+        "packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
+        "system": environment.get("platform"),
+        "devices": f"{len(devices)} × {devices[0]}" if devices else None,
+        "CPU cores": environment["cpu_count"],
+        "processes": environment.get("processes"),
+    }
+    return [(name, str(value)) for name, value in facts.items() if value]
+
+
+def describe_time(recorded: RecordedRun) -> list[tuple[str, str]]:
+    """Seconds of the run and of its parts, and of what the rules and estimators measured besides."""
+    total = _add_up(recorded, "seconds")
+    parts = {
+        "in all epochs": total,
+        "of these, training": _add_up(recorded, "train_seconds"),
+        "of these, waiting for images": _add_up(recorded, "feed_seconds"),
+        "the score, from the forward pass of training": None,
+    }
+    extra = sorted({name for record in recorded.run.history for name in record if name.endswith("_seconds")})
+    parts |= {
+        f"the signal {name.removesuffix('_seconds').replace('_', ' ')}": _add_up(recorded, name)
+        for name in extra
+        if name not in ("train_seconds", "feed_seconds")
+    }
+    parts |= _add_up_estimates(recorded)
+    return [(name, NOT_MEASURED if value is None else f"{value:,.1f} s") for name, value in parts.items()]
+
+
+def _add_up(recorded: RecordedRun, field: str) -> float | None:
+    values = [value for record in recorded.run.history if (value := record.get(field)) is not None]
+    return sum(values) if values else None
+
+
+def _add_up_estimates(recorded: RecordedRun) -> dict[str, float | None]:
+    """Seconds by further estimator."""
+    seconds: dict[str, float | None] = {}
+    for record in recorded.run.history:
+        for name, estimate in (record.get("estimates") or {}).items():
+            spent = [value for field, value in estimate.items() if field.endswith("_seconds") and value is not None]
+            key = f"the estimator {name}"
+            seconds[key] = (seconds.get(key) or 0) + sum(spent) if spent else seconds.get(key)
+    return seconds
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Every field that is no section, by its name with dots."""
+    fields = []
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            fields += flatten(value, f"{prefix}{name}.")
+        else:
+            fields.append((f"{prefix}{name}", value))
+    return fields
