@@ -1,13 +1,16 @@
 """Checkpoints: the whole state of training to resume from, and the parameters of each rule's best epoch.
 
 They lie under `checkpoints/resume/<step>` and `checkpoints/<rule>/<epoch>`, written by Orbax. Orbax does not notice a
-flipped bit, so each one carries a hash of its content.
+flipped bit, so each one carries a hash of its content, and beside its files lie their checksums: a damaged file is
+named before Orbax reads it, which would leave reads pending that fail whenever they like.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import json
 import logging
 import math
 import os
@@ -23,7 +26,8 @@ import numpy as np
 
 from errors import UserError, one_line
 from parallel import devices
-from parallel.processes import gather_from_all, is_main
+from parallel.processes import gather_from_all, is_main, run_on_main
+from training.run.records import write_json
 
 if TYPE_CHECKING:
     from training.state import TrainState
@@ -35,6 +39,7 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 RESUME = "resume"
 _OLD_RESUME = "latest"  # as the first version called it
 EPOCHS = "epochs"  # the latest epoch that any rule kept; the directories of the rules link to its files
+CHECKSUMS = "checksums.json"
 _DAMAGED = "damaged"  # checkpoints to resume from that could not be restored
 _OTHER_CONTENT = "its content is not what was saved"
 
@@ -132,16 +137,19 @@ class Checkpoints:
         args = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}
         if not manager.save(step, args=self._ocp.args.Composite(**args)):
             raise RuntimeError(f"the checkpoint {manager.directory / str(step)} was not written")
+        if is_main():
+            directory = pathlib.Path(manager.directory) / str(step)
+            files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+            write_json(directory / CHECKSUMS, {str(path.relative_to(directory)): _hash(path) for path in files})
 
     def _restore_latest(self, template: TrainState, last: float) -> tuple[int, dict[str, Any]]:
         """The latest step up to `last` that can be restored, and what it holds; 0 and the template if there is none."""
         failures: dict[int, str] = {}
         for step in sorted(self._resume.all_steps(), reverse=True):
-            cause, saved = None, {}
+            cause, saved = run_on_main(functools.partial(_find_damage, self._folder / RESUME / str(step))), {}
+            cause = "the records of its epoch are cut off" if step > last else cause
             try:
-                if step > last:
-                    raise ValueError("the records of its epoch are cut off")
-                saved = self._restore(step, template)
+                saved = {} if cause else self._restore(step, template)
             except Exception as error:  # Orbax raises a bare Exception for a file that is cut off
                 cause = _explain(error)
             causes = [cause for cause in gather_from_all(cause) if cause is not None]
@@ -240,6 +248,8 @@ def load_params(directory: str | pathlib.Path) -> Any:
     path = path if path.name == "ema" else path / "default"
     if not path.exists():
         raise UserError(f"there is no checkpoint {directory}")
+    if damage := _find_damage(path.parent):
+        raise UserError(f"checkpoint {directory} is damaged ({damage})")
     with contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as checkpointer:
         as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
         try:
@@ -251,6 +261,27 @@ def load_params(directory: str | pathlib.Path) -> Any:
     if not np.array_equal(restored["digest"], _digest(tree)):
         raise UserError(f"checkpoint {directory} is damaged ({_OTHER_CONTENT})")
     return tree
+
+
+def _find_damage(directory: pathlib.Path) -> str | None:
+    """Which file of a checkpoint is not what was saved; None also where there are no checksums, as in version 0.1.0."""
+    if not (directory / CHECKSUMS).exists():
+        return None
+    try:
+        checksums = json.loads((directory / CHECKSUMS).read_text())
+    except ValueError:
+        return f"{CHECKSUMS} is not what was saved"
+    for name, checksum in checksums.items():
+        if not (directory / name).is_file():
+            return f"{name} is missing"
+        if _hash(directory / name) != checksum:
+            return f"{name} is not what was saved"
+    return None
+
+
+def _hash(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _explain(error: Exception) -> str:
