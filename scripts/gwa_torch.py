@@ -35,6 +35,7 @@ import datasets
 from configs import base
 from datasets.feeds.order import shuffle_rows
 from errors import UserError
+from training.run.identity import describe_data
 from training.run.records import Records, write_json
 from training.run.workdir import claim, find_summary
 from training.selection import Selection, summarize
@@ -122,7 +123,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
         add_to_environment(workdir / "environment.json")
         records = Records(workdir)
         records.truncate(0)  # a run that was interrupted starts again
-        records.write_labels(splits)
+        records.write_labels(describe_data(splits), splits.cleaning)
         for epoch in range(1, config.epochs + 1):
             started, losses = time.perf_counter(), []
             order = torch.from_numpy(shuffle_rows(len(labels), config.seed, epoch)).to(DEVICE)

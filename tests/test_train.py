@@ -13,9 +13,13 @@ import subprocess
 import sys
 import termios
 
+import numpy as np
 import pytest
+from small_runs import UNTIMED, files
 
 from repository import ROOT
+
+from training.run import checkpoints
 
 SMALL = [
     "--config=configs/digits.py",
@@ -123,6 +127,7 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, message):
         ("--config.dataset.name=cifar11", "prepared no 'cifar11'"),
         ("--config.batch_size=0", "batch_size is 0"),
         ("--config.wandb.mode=on", "wandb.mode is 'on'"),
+        ("--config.optimizer.learning_rate=1e38", "training diverged"),
     ],
 )
 def test_a_mistake_in_the_config_costs_nothing_that_is_saved(finished_run, override, message):
@@ -136,27 +141,75 @@ def test_a_mistake_in_the_config_costs_nothing_that_is_saved(finished_run, overr
 
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "a cut"])
-def test_a_damaged_checkpoint_is_refused(finished_run, tmp_path, damage):
-    workdir = tmp_path / "run"
-    shutil.copytree(finished_run[0], workdir)
-    (workdir / "summary.json").unlink()  # as if it had been cut off just before its end
-    for path in (workdir / "checkpoints" / "resume").rglob("d/*"):  # Orbax does not read all of them
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data if damage == "a flipped bit" else data[: len(data) // 2])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_is_used(finished_run, tmp_path, damage):
+    workdir = cut_off_at_its_end(finished_run[0], tmp_path)
+    damage_arrays(workdir / "checkpoints" / "resume" / "8", damage)
+    result = train(*SMALL, f"--workdir={workdir}")
+    line, *_ = result.stderr.splitlines()  # the network of these tests makes two peaks in epoch 2
+    resume = workdir / "checkpoints" / "resume"
+    assert line.startswith(f"{resume / '8'} cannot be restored (default/d/")
+    assert line.endswith(f"it is now {workdir}/checkpoints/damaged/resume-8, and training continues after step 4")
+    assert "continues after step 4" in result.stdout.splitlines()[0]
+    assert {path.name for path in resume.iterdir()} == {"4", "8"}
+    (history, *arrays), (expected, *same) = files(workdir), files(finished_run[0])
+    assert [record | UNTIMED for record in history] == [record | UNTIMED for record in expected]
+    assert all(np.array_equal(one, other) for one, other in zip(arrays, same, strict=True))
+
+
+def test_without_a_checkpoint_that_can_be_restored_the_run_is_refused(finished_run, tmp_path):
+    workdir = cut_off_at_its_end(finished_run[0], tmp_path)
+    for step in ("4", "8"):
+        damage_arrays(workdir / "checkpoints" / "resume" / step, "a flipped bit")
+    history = (workdir / "history.jsonl").read_bytes()
     result = train(*SMALL, f"--workdir={workdir}", check=False)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert "checkpoints/resume/8 is damaged; --overwrite starts the run anew" in line
-    assert len((workdir / "history.jsonl").read_text().splitlines()) == 2
+    assert "checkpoints/resume can be restored (8: default/d/" in line
+    kept = re.search(r"--config.pretrained=(\S+) starts from the parameters of epoch \d", line)[1]
+    assert checkpoints.load_params(kept)
+    assert "overwrite" not in line
+    assert (workdir / "history.jsonl").read_bytes() == history
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
-    (tmp_path / "thesis.tex").write_text("...")
+def cut_off_at_its_end(run, tmp_path):
+    """A copy of the run as if it had been cut off just before its end."""
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    return tmp_path / "run"
+
+
+def damage_arrays(checkpoint, damage):
+    for path in checkpoint.rglob("d/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data if damage == "a flipped bit" else data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "config.json"])
+def test_a_folder_of_something_else_is_left_alone(tmp_path, name):
+    """Hugging Face's folders have a config.json too."""
+    for file in ("history.jsonl", name):
+        (tmp_path / file).write_text('{"architectures": ["ViTModel"], "seed": 0}')
     result = train(*SMALL, f"--workdir={tmp_path}", "--overwrite", check=False)
     assert result.returncode == 2
     assert "holds no run" in result.stderr
-    assert (tmp_path / "thesis.tex").exists()
+    assert (tmp_path / name).exists()
+    assert (tmp_path / "history.jsonl").exists()
+
+
+def test_overwrite_deletes_what_the_run_and_the_scripts_have_written_and_no_more(finished_run, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished_run[0], workdir)
+    (workdir / "figures").mkdir()
+    for name in ("label_issues.csv", "figures/run.png", "notes.txt", "mine.npy", "scores.txt"):
+        (workdir / name).write_text(name)
+    result = train(*SMALL, "--config.seed=1", f"--workdir={workdir}", "--overwrite")
+    assert result.stderr == f"{workdir} keeps what the run has not written: mine.npy, notes.txt, scores.txt\n"
+    assert (workdir / "mine.npy").read_text() == "mine.npy"
+    names = {path.name for path in finished_run[0].iterdir()}
+    assert {path.name for path in workdir.iterdir()} == {*names, "mine.npy", "notes.txt", "scores.txt"}
+    assert json.loads((workdir / "config.json").read_text())["seed"] == 1
+    assert "resumed" not in json.loads((workdir / "environment.json").read_text())
 
 
 def test_a_terminal_gets_a_bar(finished_run, tmp_path):

@@ -14,7 +14,7 @@ from parallel.processes import is_main, run_on_main
 from training.collector import Collector, EpochResult
 from training.epoch_record import describe_run, evaluate_epoch
 from training.prepare import Setup, initialize, prepare
-from training.run.checkpoints import has_checkpoint
+from training.run.checkpoints import check_finite, has_checkpoint
 from training.run.session import Session, open_run
 from training.selection import summarize
 from training.state import TrainState
@@ -39,6 +39,8 @@ def train(
     """
     with prepare(config) as setup:
         fresh = run_on_main(lambda: overwrite or not has_checkpoint(workdir))
+        if run_on_main(lambda: overwrite and (workdir / "config.json").exists()):
+            rehearse(setup)
         initial_state = initialize(setup, fresh)  # the last thing that a mistake in the config can make fail
         with open_run(setup, workdir, overwrite) as run:
             finished_epochs, state, collector = run.resume(initial_state)
@@ -60,6 +62,23 @@ def train(
         if at_end and is_main():
             at_end(workdir, setup.splits)
     return summary
+
+
+def rehearse(setup: Setup) -> None:
+    """Makes the first updates and forgets them: what makes training impossible shows before a run is overwritten.
+
+    Raises:
+      UserError: when the parameters are not finite after them.
+    """
+    state, feed = initialize(setup, fresh=True), setup.feeds["train"]
+    everywhere, labels = devices.replicated_sharding(setup.mesh), setup.splits.train.labels
+    running = devices.place(Collector().running(labels), everywhere)
+    votes = (devices.place(np.full(len(labels), -1, np.int32), everywhere),) if setup.needs_past else ()
+    steps = min(setup.config.steps_per_dispatch, setup.steps_per_epoch)
+    batches, count = next(feed.read_epoch(1, setup.config.batch_size, steps))
+    numbers = devices.place((np.int32(count), np.int32(1)), everywhere)
+    state, *_ = setup.train_block(state, running, batches, *numbers, *votes)
+    check_finite(state.params)
 
 
 def train_epoch(

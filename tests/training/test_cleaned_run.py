@@ -67,6 +67,6 @@ def test_a_run_continues_with_the_same_file_alone(config, tmp_path):
 
 
 def test_the_run_that_the_file_lies_in_is_not_emptied(config, tmp_path):
-    with pytest.raises(UserError, match=r"--overwrite would empty .*first, in which dataset.labels lies"):
+    with pytest.raises(UserError, match=r"--overwrite would delete what dataset.labels names in .*first"):
         loop.train(config, tmp_path / "first", overwrite=True)
     assert (tmp_path / "first" / "label_issues.csv").exists()

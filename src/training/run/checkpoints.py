@@ -1,14 +1,18 @@
 """Checkpoints: the whole state of training to resume from, and the parameters of each rule's best epoch.
 
 They lie under `checkpoints/resume/<step>` and `checkpoints/<rule>/<epoch>`, written by Orbax. Orbax does not notice a
-flipped bit, so each one carries a hash of its content.
+flipped bit, so each one carries a hash of its content, and beside its files lie their checksums: a damaged file is
+named before Orbax reads it, which would leave reads pending that fail whenever they like.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import json
 import logging
+import math
 import os
 import pathlib
 import shutil
@@ -17,21 +21,27 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from errors import UserError
+from errors import UserError, one_line
 from parallel import devices
-from parallel.processes import is_main
+from parallel.processes import gather_from_all, is_main, run_on_main
+from training.run.records import write_json
 
 if TYPE_CHECKING:
     from training.state import TrainState
 
-# Orbax reports every step of every save, and asyncio each of Orbax's tasks that a damaged checkpoint makes fail.
-logging.getLogger("absl").setLevel(logging.ERROR)
+# Orbax reports every step of every save and what it goes on without, and asyncio each of Orbax's tasks that a damaged
+# checkpoint makes fail.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 RESUME = "resume"
 _OLD_RESUME = "latest"  # as the first version called it
 EPOCHS = "epochs"  # the latest epoch that any rule kept; the directories of the rules link to its files
+CHECKSUMS = "checksums.json"
+_DAMAGED = "damaged"  # checkpoints to resume from that could not be restored
+_OTHER_CONTENT = "its content is not what was saved"
 
 
 class Checkpoints:
@@ -48,14 +58,13 @@ class Checkpoints:
         if is_main() and (self._folder / _OLD_RESUME).is_dir():
             (self._folder / _OLD_RESUME).rename(self._folder / RESUME)
         # Synchronous: an asynchronous save that is pending when the process ends is lost.
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
         self._resume, self._epochs = (
             ocp.CheckpointManager(
                 self._folder / name,
-                options=options,
+                options=ocp.CheckpointManagerOptions(max_to_keep=kept, enable_async_checkpointing=False),
                 item_handlers={item: ocp.StandardCheckpointHandler() for item in ("default", *more)},
             )
-            for name, more in ((RESUME, ()), (EPOCHS, ("ema",)))
+            for name, kept, more in ((RESUME, 2, ()), (EPOCHS, 1, ("ema",)))
         )
 
     def __enter__(self) -> Checkpoints:
@@ -66,41 +75,55 @@ class Checkpoints:
         self._epochs.close()
 
     def save_resume(self, step: int, state: TrainState, started: Mapping[str, Any] | None = None) -> None:
-        """Saves the state after a step, and removes the one before when this one is complete.
+        """Saves the state after a step. The one before stays, in case that this one is damaged; older ones go.
 
         Args:
           step: of the run, from 1.
           state: after it.
           started: within an epoch, what its steps have shown, as `Collector.fetch` returns it.
+
+        Raises:
+          UserError: when parameters are not finite.
         """
+        check_finite((state.params, state.ema))
         more = {"begun": started} if started else {}
         self._save(self._resume, step, default=_seal({"state": _to_dict(state)} | more, {"state": state} | more))
 
     def save_best(self, rules: Sequence[str], epoch: int, params: Any, ema: Any = None) -> None:
-        """Saves the parameters after an epoch, and their average if there is one, for the rules that would keep it."""
+        """Saves the parameters after an epoch, and their average if there is one, for the rules that would keep it.
+
+        Raises:
+          UserError: when parameters are not finite, whether or not a rule would keep them.
+        """
+        check_finite((params, ema))
         if rules:
             self._save(self._epochs, epoch, default=_seal(params), **({} if ema is None else {"ema": _seal(ema)}))
         if is_main():
             for rule in rules:
                 _link(self._folder / EPOCHS / str(epoch), self._folder / rule / str(epoch))
 
-    def resume(self, template: TrainState, steps_per_epoch: int) -> tuple[int, TrainState, Mapping[str, Any] | None]:
-        """Restores where training continues.
+    def resume(
+        self, template: TrainState, steps_per_epoch: int, recorded: int | None = None
+    ) -> tuple[int, TrainState, Mapping[str, Any] | None]:
+        """Restores where training continues: the latest state, or the one before if that one is damaged.
 
-        A rule's checkpoint of an epoch that is not finished there is deleted, because that epoch is trained again.
+        A damaged one is set aside with a message on stderr. A rule's checkpoint of an epoch that is not finished there
+        is deleted, because that epoch is trained again.
 
         Args:
           template: the initial state; the saved one is put on the same devices with the same shardings.
           steps_per_epoch: of the run.
+          recorded: epochs; a checkpoint after more is set aside too. None: any number.
 
         Returns:
           The number of finished epochs, the state, and what `save_resume` was given for an epoch that had started, or
           None. Without a checkpoint it is (0, template, None).
 
         Raises:
-          UserError: when the checkpoint is damaged.
+          UserError: when there are checkpoints, but none can be restored; with the cause.
         """
-        step = self._resume.latest_step() or 0
+        last = math.inf if recorded is None else (recorded + 1) * steps_per_epoch - 1
+        step, saved = self._restore_latest(template, last)
         epoch = step // steps_per_epoch
         for later in [saved for saved in self._epochs.all_steps() if saved > epoch]:
             self._epochs.delete(later)
@@ -108,35 +131,102 @@ class Checkpoints:
             for path in self._folder.glob("*/*"):
                 if path.parent.name not in (RESUME, EPOCHS) and path.name.isdigit() and int(path.name) > epoch:
                     shutil.rmtree(path)
-        if not step:
-            return 0, template, None
-        saved = self._restore(step, template)
         return epoch, saved["state"], saved.get("begun")
 
     def _save(self, manager: Any, step: int, **items: dict[str, Any]) -> None:
         args = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}
         if not manager.save(step, args=self._ocp.args.Composite(**args)):
             raise RuntimeError(f"the checkpoint {manager.directory / str(step)} was not written")
+        if is_main():
+            directory = pathlib.Path(manager.directory) / str(step)
+            files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+            write_json(directory / CHECKSUMS, {str(path.relative_to(directory)): _hash(path) for path in files})
+
+    def _restore_latest(self, template: TrainState, last: float) -> tuple[int, dict[str, Any]]:
+        """The latest step up to `last` that can be restored, and what it holds; 0 and the template if there is none."""
+        failures: dict[int, str] = {}
+        for step in sorted(self._resume.all_steps(), reverse=True):
+            cause, saved = run_on_main(functools.partial(_find_damage, self._folder / RESUME / str(step))), {}
+            cause = "the records of its epoch are cut off" if step > last else cause
+            try:
+                saved = {} if cause else self._restore(step, template)
+            except Exception as error:  # Orbax raises a bare Exception for a file that is cut off
+                cause = _explain(error)
+            causes = [cause for cause in gather_from_all(cause) if cause is not None]
+            if not causes:
+                self._set_aside(failures, step)
+                return step, saved
+            failures[step] = causes[0]
+        if failures:
+            listed = "; ".join(f"{step}: {cause}" for step, cause in failures.items())
+            raise UserError(
+                f"no checkpoint in {self._resume.directory} can be restored ({listed}); put a copy of one back, or "
+                f"choose another --workdir{self._suggest_start()}"
+            )
+        return 0, {"state": template}
 
     def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
-        manager = self._resume
-        damaged = UserError(f"checkpoint {manager.directory / str(step)} is damaged; --overwrite starts the run anew")
-        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-        try:
-            # Only the checkpoint knows how much an epoch had shown.
-            saved = manager.item_metadata(step)["default"].tree["tree"]
-            begun = {"begun": saved["begun"]} if "begun" in saved else {}
-            template = {"state": _to_dict(state)} | jax.tree.map(_zeros, begun)
-            args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
-            restored = manager.restore(step, args=self._ocp.args.Composite(default=args))["default"]
-        except Exception as error:  # Orbax raises a bare Exception for a file that is cut off
-            # Reads that are still pending then call back into Orbax's closed event loop, so the hook stays silent.
-            raise damaged from error
+        manager, hook = self._resume, sys.unraisablehook
+        metadata = manager.item_metadata(step)["default"]
+        if metadata is None:
+            raise ValueError("its metadata are missing")
+        # Only the checkpoint knows how much an epoch had shown.
+        saved = metadata.tree["tree"]
+        begun = {"begun": saved["begun"]} if "begun" in saved else {}
+        template = {"state": _to_dict(state)} | jax.tree.map(_zeros, begun)
+        _check_same_arrays(saved, template)
+        args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
+        # When a read fails, those still pending do so too at any later time, where no program can catch it.
+        sys.unraisablehook = lambda _: None
+        restored = manager.restore(step, args=self._ocp.args.Composite(default=args))["default"]
         sys.unraisablehook = hook
         tree = restored["tree"] | {"state": type(state)(**restored["tree"]["state"])}
         if not np.array_equal(restored["digest"], _digest(tree)):
-            raise damaged
+            raise ValueError(_OTHER_CONTENT)
         return tree
+
+    def _set_aside(self, failures: Mapping[int, str], step: int) -> None:
+        """Moves checkpoints that could not be restored out of the way of those that training will save."""
+        for failed, cause in failures.items():
+            source, target = self._folder / RESUME / str(failed), self._folder / _DAMAGED / f"{RESUME}-{failed}"
+            if is_main():
+                target.parent.mkdir(exist_ok=True)
+                shutil.rmtree(target, ignore_errors=True)
+                source.rename(target)
+                print(
+                    f"{source} cannot be restored ({cause}); it is now {target}, and training continues after step "
+                    f"{step}",
+                    file=sys.stderr,
+                )
+        gather_from_all(None)  # the others wait for the renaming
+        self._resume.reload()
+
+    def _suggest_start(self) -> str:
+        """What is left of a run that cannot continue: the latest epoch that a rule kept."""
+        kept = (path for path in self._folder.glob("*/*") if path.parent.name not in (RESUME, EPOCHS, _DAMAGED))
+        for path in sorted(kept, key=lambda path: path.name.zfill(9), reverse=True):
+            with contextlib.suppress(UserError):
+                load_params(path)
+                return f" (--config.pretrained={path} starts from the parameters of epoch {path.name})"
+        return ""
+
+
+def check_finite(params: Any) -> None:
+    """Refuses parameters that are not finite, which no checkpoint should hold.
+
+    Raises:
+      UserError: with what would help.
+    """
+    if not _are_finite(params):
+        raise UserError(
+            "training diverged: the parameters are no longer finite; lower optimizer.learning_rate or set "
+            "optimizer.clip_norm (what was saved before is kept)"
+        )
+
+
+@jax.jit
+def _are_finite(tree: Any) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
@@ -158,18 +248,45 @@ def load_params(directory: str | pathlib.Path) -> Any:
     path = path if path.name == "ema" else path / "default"
     if not path.exists():
         raise UserError(f"there is no checkpoint {directory}")
-    damaged = UserError(f"checkpoint {directory} is damaged")
+    if damage := _find_damage(path.parent):
+        raise UserError(f"checkpoint {directory} is damaged ({damage})")
     with contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as checkpointer:
         as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
         try:
             metadata = checkpointer.metadata(path).item_metadata.tree
             restored = checkpointer.restore(path, restore_args=jax.tree.map(lambda _: as_numpy, metadata))
         except Exception as error:  # Orbax raises many kinds for a file that is cut off
-            raise damaged from error
+            raise UserError(f"checkpoint {directory} is damaged ({_explain(error)})") from error
     tree = restored["tree"]
     if not np.array_equal(restored["digest"], _digest(tree)):
-        raise damaged
+        raise UserError(f"checkpoint {directory} is damaged ({_OTHER_CONTENT})")
     return tree
+
+
+def _find_damage(directory: pathlib.Path) -> str | None:
+    """Which file of a checkpoint is not what was saved; None also where there are no checksums, as in version 0.1.0."""
+    if not (directory / CHECKSUMS).exists():
+        return None
+    try:
+        checksums = json.loads((directory / CHECKSUMS).read_text())
+    except ValueError:
+        return f"{CHECKSUMS} is not what was saved"
+    for name, checksum in checksums.items():
+        if not (directory / name).is_file():
+            return f"{name} is missing"
+        if _hash(directory / name) != checksum:
+            return f"{name} is not what was saved"
+    return None
+
+
+def _hash(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _explain(error: Exception) -> str:
+    """The cause of a restore that failed, without TensorStore's account of itself."""
+    return one_line(error.__cause__ or error).partition(" [tensorstore_spec")[0]
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:
@@ -193,6 +310,21 @@ def _link_file(source: str, target: str) -> None:
 def _to_dict(state: TrainState) -> dict[str, Any]:
     """The fields of a state that hold arrays; an average that the run does not keep leaves no trace on disk."""
     return {name: value for name, value in vars(state).items() if value is not None}
+
+
+def _check_same_arrays(saved: Any, template: Any) -> None:
+    """Says in which array a checkpoint differs from what the program of today would restore."""
+    there, here = (
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype} {leaf.shape}"
+            for path, leaf in jax.tree.leaves_with_path(tree)
+            if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        }
+        for tree in (saved, template)
+    )
+    for name in {**here, **there}:
+        if there.get(name, "absent") != here.get(name, "absent") and name != "state/rng":
+            raise ValueError(f"{name} is {there.get(name, 'absent')} there and {here.get(name, 'absent')} here")
 
 
 def _zeros(array: Any) -> np.ndarray:

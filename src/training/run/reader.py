@@ -161,10 +161,10 @@ def read_history(workdir: pathlib.Path, interrupted: bool = False) -> list[Recor
     """
     path = workdir / "history.jsonl"
     records: list[Record] = []
-    text = _read_text(path)
-    if interrupted:
-        text = text[: text.rfind("\n") + 1]
-    for number, line in enumerate(text.splitlines(), start=1):
+    lines = _read_text(path).splitlines()
+    if interrupted and lines and not _is_json(lines[-1]):
+        lines.pop()
+    for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number},"
         record = _parse_object(line, _RECORD_FIELDS, where)
         if record["epoch"] != number:
@@ -248,7 +248,18 @@ def _read_object(path: pathlib.Path, fields: Sequence[str] = ()) -> dict[str, An
 def _read_text(path: pathlib.Path) -> str:
     if not path.is_file():
         raise UserError(f"{path} is missing")
-    return path.read_text()
+    try:
+        return path.read_text()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged ({error})") from None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return True
 
 
 def _parse_object(text: str, fields: Sequence[str], where: str) -> dict[str, Any]:

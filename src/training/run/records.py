@@ -5,8 +5,8 @@ scores.npy          float32 [epochs, N], the alignment of every training sample,
 scores.*.npy        the same by another estimator that config.estimators names
 samples.*.npy       float32 [epochs, N], a further value of every training sample that config.record names
 predictions.npy     integer [epochs, N], the class predicted in the same forward pass
-labels.npz          observed labels, clean labels if known, class names, the row numbers in the source, and of image
-                    folders the paths
+labels.npz          observed labels, clean labels if known, class names, the row numbers in the source, checksums of the
+                    images and, of image folders, the paths; see `identity.describe_data`
 cleaning.json       what a file of label issues has changed, if the config names one
 summary.json        what each rule chose; written when training has ended
 """
@@ -18,18 +18,20 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from datasets import Examples, Splits, StreamedExamples
+from datasets import Cleaning
 from errors import UserError
 from gwa.rules import Record
 from parallel.processes import is_main, run_on_main
-from training.run.reader import read_history, scores_file
+from training.run import identity
+from training.run.reader import load_array, read_history, scores_file
 from training.sample_values import PREFIX
 
+SAMPLES = ("alignment", "prediction")
 _FILES = {"alignment": "scores.npy", "prediction": "predictions.npy"}
 
 
@@ -37,11 +39,23 @@ class Records:
     """The records of a work directory. Each epoch is appended; nothing is written twice.
 
     Process 0 writes; all processes know the history.
+
+    Attributes:
+      history: the records of all finished epochs.
+      cut_off: whether half a line more was found.
     """
 
-    def __init__(self, workdir: pathlib.Path):
+    def __init__(self, workdir: pathlib.Path, samples: Sequence[str] = SAMPLES):
+        """Reads the history.
+
+        Args:
+          workdir: the work directory.
+          samples: names of what each epoch has of every training sample; other arrays there are not the run's.
+        """
         self.workdir = workdir
-        self.history: list[Record] = run_on_main(self._read_history)
+        self._samples = samples
+        self.history: list[Record]
+        self.history, self.cut_off = run_on_main(self._read_history)
 
     def append(self, record: Record, samples: Mapping[str, np.ndarray]) -> None:
         """Adds an epoch; its line in the history comes last, when everything else of the epoch is there."""
@@ -52,15 +66,25 @@ class Records:
             append_row(self._path(_file(name)), row)
         with self._path("history.jsonl").open("a") as file:
             file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
+            _flush(file)
 
     def truncate(self, epochs: int) -> None:
-        """Removes what came after `epochs`, because an interrupted run continues from its latest checkpoint."""
+        """Removes what came after `epochs`, because an interrupted run continues from its latest checkpoint.
+
+        Raises:
+          UserError: when there is less; then nothing is removed.
+        """
+        run_on_main(lambda: self._check_epochs(epochs))
         self.history = self.history[:epochs]
         if not is_main():
             return
         write_text(self._path("history.jsonl"), "".join(json.dumps(record) + "\n" for record in self.history))
-        for path in self.workdir.glob("*.npy"):
-            truncate_rows(path, epochs)
+        for name in self._samples:
+            path = self._path(_file(name))
+            if epochs:
+                truncate_rows(path, epochs)
+            else:
+                path.unlink(missing_ok=True)  # what was cut off while it was created cannot be read
 
     def last_predictions(self) -> np.ndarray | None:
         """The predictions of the latest epoch, `[N]`; None before the first epoch, and on processes other than 0."""
@@ -70,47 +94,45 @@ class Records:
         """The predictions of all finished epochs, `[epochs, N]`, memory-mapped; there is at least one epoch."""
         return np.load(self._path("predictions.npy"), mmap_mode="r")
 
-    def check_labels(self, train: Examples | StreamedExamples) -> None:
-        """Refuses training data that are not those of the finished epochs, whose scores would not belong to them.
+    def write_labels(self, data: Mapping[str, Any], cleaning: Cleaning | None = None) -> None:
+        """Writes the labels that belong to the rows of scores and predictions, and what has cleaned them.
 
-        Raises:
-          UserError: rows, labels or files differ.
+        Args:
+          data: see `identity.describe_data`.
+          cleaning: of the splits.
         """
-        path = self._path("labels.npz")
-        before = np.load(path) if self.history and path.exists() else {}
-        for name in ("rows", "labels", "paths"):
-            now = getattr(train, name)
-            if name in before and now is not None and not np.array_equal(before[name], now):
-                raise UserError(
-                    f"{self.workdir} was begun with other training data (their {name} differ): put those back, choose "
-                    "another --workdir, or --overwrite this one"
-                )
-
-    def write_labels(self, splits: Splits) -> None:
-        """Writes the labels that belong to the rows of scores and predictions, and what has cleaned them."""
-        train = splits.train
-        arrays: dict[str, Any] = {
-            "labels": train.labels,
-            "rows": train.rows,
-            "class_names": np.array(splits.class_names),
-        }
-        if train.clean_labels is not None:
-            arrays["clean_labels"] = train.clean_labels
         if not is_main():
             return
-        if train.paths is not None:
-            arrays["paths"] = train.paths
-        np.savez_compressed(self._path("labels.npz"), **arrays)  # paths are long and alike
-        if splits.cleaning is not None:
-            write_json(self._path("cleaning.json"), dataclasses.asdict(splits.cleaning))
+        path = self._path(identity.FILE)
+        scratch = path.with_name(path.name + ".tmp")
+        with scratch.open("wb") as file:
+            np.savez_compressed(file, **data)  # paths are long and alike
+            _flush(file)
+        scratch.replace(path)
+        if cleaning is not None:
+            write_json(self._path("cleaning.json"), dataclasses.asdict(cleaning))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes the summary, which marks the run as finished."""
         if is_main():
             write_json(self._path("summary.json"), summary)
 
-    def _read_history(self) -> list[Record]:
-        return read_history(self.workdir, interrupted=True) if self._path("history.jsonl").exists() else []
+    def _read_history(self) -> tuple[list[Record], bool]:
+        path = self._path("history.jsonl")
+        history = read_history(self.workdir, interrupted=True) if path.exists() else []
+        return history, path.exists() and len(path.read_text().splitlines()) > len(history)
+
+    def _check_epochs(self, epochs: int) -> None:
+        """Refuses records that end before the checkpoint that training continues from."""
+        counts = {"history.jsonl": len(self.history)}
+        if epochs:
+            counts |= {_file(name): len(load_array(self.workdir, _file(name))) for name in self._samples}
+        for name, count in counts.items():
+            if count < epochs:
+                raise UserError(
+                    f"{self._path(name)} holds {count} epochs, but the checkpoint is of epoch {epochs}; put back what "
+                    "it has lost, or choose another --workdir"
+                )
 
     def _path(self, name: str) -> pathlib.Path:
         return self.workdir / name
@@ -131,9 +153,14 @@ def write_text(path: pathlib.Path, text: str) -> None:
     scratch = path.with_name(path.name + ".tmp")
     with scratch.open("w") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        _flush(file)
     scratch.replace(path)
+
+
+def _flush(file: Any) -> None:
+    """Waits until a file is on the disk, so that a checkpoint is never ahead of the records, whatever stops now."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def append_row(path: pathlib.Path, row: np.ndarray) -> None:
@@ -150,6 +177,7 @@ def append_row(path: pathlib.Path, row: np.ndarray) -> None:
         file.flush()
         # Only now does the row count. NumPy pads headers so that the first axis can grow in place.
         _write_header(file, start, rows.dtype, (len(rows) + 1, *rows.shape[1:]))
+        _flush(file)
 
 
 def truncate_rows(path: pathlib.Path, count: int) -> None:
@@ -163,7 +191,7 @@ def truncate_rows(path: pathlib.Path, count: int) -> None:
 
 def _check_row(path: pathlib.Path, rows: np.ndarray, row: np.ndarray) -> None:
     if rows.shape[1:] != row.shape:
-        raise ValueError(f"{path} holds rows of shape {rows.shape[1:]}, not {row.shape}")
+        raise UserError(f"{path} holds rows of shape {rows.shape[1:]}, not {row.shape}; choose another --workdir")
 
 
 def _read_header(file: Any) -> int:

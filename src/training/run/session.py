@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from errors import UserError
 from gwa.rules import Record
 from gwa.rules.dissent import vote
 from parallel import devices
 from parallel.processes import broadcast, is_main, run_on_main
 from training.collector import Collector
-from training.run.checkpoints import Checkpoints
+from training.run.checkpoints import Checkpoints, has_checkpoint
+from training.run.identity import check_data, describe_data
 from training.run.progress import Progress
-from training.run.records import Records
+from training.run.records import SAMPLES, Records
 from training.run.tracking import Tracking
-from training.run.workdir import check_cleaning, claim
+from training.run.workdir import check_cleaning, check_overwrite, claim
+from training.sample_values import PREFIX
 from training.signals import first_pronounced
 
 if TYPE_CHECKING:
@@ -28,18 +31,30 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[Session]:
-    """Opens a work directory for this process alone; it is emptied first if the user says so.
+    """Opens a work directory for this process alone; the run in it is deleted first if the user says so.
 
     Raises:
-      UserError: when another process is training in it, or the file that cleans the labels is another one than before.
+      UserError: when another process is training in it, or the data, or the file that cleans the labels, are others
+        than before.
     """
-    run_on_main(lambda: check_cleaning(workdir, setup.splits.cleaning, overwrite))
+    config = setup.config
+    samples = (*SAMPLES, *config.estimators, *(PREFIX + name for name in config.record))
+    data = describe_data(setup.splits) if is_main() else {}
+
+    def check() -> None:
+        if overwrite:
+            check_overwrite(workdir, config)
+        elif has_checkpoint(workdir):
+            check_cleaning(workdir, setup.splits.cleaning)
+            check_data(workdir, data)
+
+    run_on_main(check)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(claim(workdir, setup.config, overwrite))
+        stack.enter_context(claim(workdir, config, overwrite))
         checkpoints = stack.enter_context(Checkpoints(workdir))
-        tracking = stack.enter_context(Tracking(setup.config, workdir))
-        progress = stack.enter_context(Progress(setup.config.epochs, setup.steps_per_epoch))
-        yield Session(setup, Records(workdir), checkpoints, tracking, progress)
+        tracking = stack.enter_context(Tracking(config, workdir))
+        progress = stack.enter_context(Progress(config.epochs, setup.steps_per_epoch))
+        yield Session(setup, data, Records(workdir, samples), checkpoints, tracking, progress)
 
 
 class Session:
@@ -51,10 +66,16 @@ class Session:
     """
 
     def __init__(
-        self, setup: Setup, records: Records, checkpoints: Checkpoints, tracking: Tracking, progress: Progress
+        self,
+        setup: Setup,
+        data: Mapping[str, Any],
+        records: Records,
+        checkpoints: Checkpoints,
+        tracking: Tracking,
+        progress: Progress,
     ):
         self.checkpoints, self.progress = checkpoints, progress
-        self._setup, self._records, self._tracking = setup, records, tracking
+        self._setup, self._data, self._records, self._tracking = setup, data, records, tracking
 
     @property
     def history(self) -> list[Record]:
@@ -67,14 +88,19 @@ class Session:
         Records of an epoch that has no checkpoint are dropped, as that epoch is trained again.
 
         Raises:
-          UserError: when the checkpoint is damaged, or the training data are others than before.
+          UserError: when no checkpoint can be restored, or the records do not go with it.
         """
         setup = self._setup
-        epoch, state, started = self.checkpoints.resume(initial_state, setup.steps_per_epoch)
+        if len(self.history) > 1 and not run_on_main(lambda: has_checkpoint(self._records.workdir)):
+            raise UserError(  # one epoch may have been cut off before its checkpoint
+                f"{self._records.workdir} holds {len(self.history)} epochs in history.jsonl, but no checkpoint to "
+                "continue from; put checkpoints/resume back, or choose another --workdir"
+            )
+        recorded = len(self.history) if self._records.cut_off else None
+        epoch, state, started = self.checkpoints.resume(initial_state, setup.steps_per_epoch, recorded)
         collector = Collector(started)
-        run_on_main(lambda: self._records.check_labels(setup.splits.train))
         self._records.truncate(epoch)
-        self._records.write_labels(setup.splits)
+        self._records.write_labels(self._data, setup.splits.cleaning)
         steps = epoch * setup.steps_per_epoch + collector.steps
         self.progress.start(steps)
         if is_main():

@@ -35,6 +35,18 @@ _PACKAGES = (
 )
 
 
+_SECTIONS = ("dataset", "network", "optimizer", "stopping")  # of the config, in every version
+# config.json is replaced by the one of the new run, and not deleted.
+_WRITTEN = (
+    *("summary.json", "history.jsonl", "checkpoints", "scores.npy", "scores.*.npy", "samples.*.npy", "predictions.npy"),
+    *("labels.npz", "cleaning.json", "environment.json", "config.json.tmp", "wandb", "wandb_id"),
+    *("label_issues.csv", "label_issues.parquet", "report.html", "figures/*.png", "figures/*.svg", "figures/*.pdf"),
+    *("ablation.json", "bias.json", "estimates.json", "detection.json", "flagged/*.csv"),
+    *("evaluations.json", "robustness.json", "external.json"),
+    *("exported/model.safetensors", "exported/config.json", "exported/model.stablehlo"),
+)
+
+
 def find_summary(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[str, Any] | None:
     """The summary of the run in a work directory if it is finished; None if it must be started or continued.
 
@@ -43,24 +55,26 @@ def find_summary(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[st
     Raises:
       UserError: when the directory holds a run with another config, or something that is no run.
     """
-    if not workdir.exists() or not any(workdir.iterdir()):
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir: {workdir} is a file; choose another directory")
+    if not workdir.exists() or {path.name for path in workdir.iterdir()} <= {"config.json.tmp"}:  # a start cut off
         return None
-    if not (workdir / "config.json").exists():
+    if not _holds_run(workdir):
         raise UserError(f"--workdir: {workdir} is not empty and holds no run; choose another directory")
     if overwrite:
         return None
     different = _differences(read_config(workdir).to_dict(), _settings(config))
     if different:
         raise UserError(
-            f"--workdir: {workdir} holds a run with another config ({', '.join(different)}); "
-            "choose another --workdir, or --overwrite it"
+            f"--workdir: {workdir} holds a run with another config ({', '.join(different)}); choose another "
+            "--workdir, or set what is there to continue it"
         )
     return read_summary(workdir) if (workdir / "summary.json").exists() else None
 
 
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> Iterator[None]:
-    """Locks the work directory for this job, and empties it first if the user says so.
+    """Locks the work directory for this job, and deletes the run in it first if the user says so.
 
     Enter it after everything in the config has been checked, so that no mistake costs what another run has saved.
 
@@ -72,21 +86,31 @@ def claim(workdir: pathlib.Path, config: Any, overwrite: bool) -> Iterator[None]
         yield
 
 
-def check_cleaning(workdir: pathlib.Path, cleaning: Cleaning | None, overwrite: bool) -> None:
-    """Refuses a file of label issues that has changed since the run began, or that lies where the run starts anew.
+def check_overwrite(workdir: pathlib.Path, config: Any) -> None:
+    """Refuses to overwrite the run whose label issues, or whose weights, the new one starts from.
+
+    Raises:
+      UserError: with what would be right.
+    """
+    for field, name in (("dataset.labels", config.dataset.labels), ("pretrained", config.pretrained)):
+        path = pathlib.Path(name).resolve() if name else None
+        if path and workdir.resolve() in (path, *path.parents):
+            raise UserError(f"--overwrite would delete what {field} names in {workdir}; choose another --workdir")
+
+
+def check_cleaning(workdir: pathlib.Path, cleaning: Cleaning | None) -> None:
+    """Refuses a file of label issues that has changed since the run began.
 
     Raises:
       UserError: with what would be right.
     """
     if cleaning is None:
         return
-    if overwrite and workdir.resolve() in pathlib.Path(cleaning.file).resolve().parents:
-        raise UserError(f"--overwrite would empty {workdir}, in which dataset.labels lies; choose another --workdir")
-    before = None if overwrite else read_derived(workdir, "cleaning.json")
+    before = read_derived(workdir, "cleaning.json")
     if before is not None and before.get("sha256") != cleaning.sha256:
         raise UserError(
             f"dataset.labels: {cleaning.file} has changed since the run in {workdir} began; put the file of that time "
-            "back, choose another --workdir, or --overwrite this one"
+            "back, or choose another --workdir"
         )
 
 
@@ -101,10 +125,28 @@ def _take(workdir: pathlib.Path, config: Any, overwrite: bool, held: contextlib.
     except OSError as error:
         logging.warning("%s: the file system has no locks (%s), so nothing keeps a second job out", workdir, error)
     if overwrite:
-        for path in workdir.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _delete_run(workdir)
     write_json(workdir / "config.json", _settings(config))
     _write_environment(workdir / "environment.json")
+
+
+def _holds_run(workdir: pathlib.Path) -> bool:
+    """Whether the config.json there is a run's: other programs have files of this name too."""
+    config = read_derived(workdir, "config.json")
+    return config is not None and all(isinstance(config.get(name), dict) for name in _SECTIONS)
+
+
+def _delete_run(workdir: pathlib.Path) -> None:
+    """Deletes what a run and the scripts have written, in an order that leaves no run that only looks complete."""
+    patterns = [written for pattern in _WRITTEN for written in (pattern, f"{pattern}.tmp")]
+    for path in [path for pattern in patterns for path in sorted(workdir.glob(pattern))]:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for name in ("figures", "flagged", "exported"):
+        with contextlib.suppress(OSError):  # it does not exist, or holds something else
+            (workdir / name).rmdir()
+    kept = sorted(path.name for path in workdir.iterdir() if path.name != "config.json")
+    if kept:
+        print(f"{workdir} keeps what the run has not written: {', '.join(kept)}", file=sys.stderr)
 
 
 def _write_environment(file: pathlib.Path) -> None:

@@ -1,0 +1,139 @@
+"""Which data a run is trained on: it continues on those alone, because its records belong to their rows."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from datasets import Splits
+from errors import UserError
+from training.run.reader import load_array
+
+FILE = "labels.npz"
+_TRAINING, _TEST = ("", "val_"), ("test_",)  # prefixes of the splits that are drawn from one source
+_CONTENT = {"checksums": "image", "labels": "label", "clean_labels": "clean label"}
+_STATED = 100_000  # files; asking a file system across the network for the sizes of many more takes minutes
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def describe_data(splits: Splits) -> dict[str, np.ndarray]:
+    """The arrays of labels.npz, `[N]` each: labels, rows in the source, checksums and, of image folders, paths.
+
+    Those of the validation and the test data have the prefixes `val_` and `test_`. A checksum, uint32, is the CRC-32 of
+    an image's pixels or, of a file that is read while training, its size; of more than 100,000 files only every k-th
+    is looked at, and the others have 0.
+    """
+    arrays = {"class_names": np.array(splits.class_names)}
+    for prefix, examples in (("", splits.train), ("val_", splits.val), ("test_", splits.test)):
+        if examples is not None:
+            columns = {name: getattr(examples, name) for name in ("labels", "clean_labels", "rows", "paths")}
+            if examples is splits.test:
+                del columns["clean_labels"]  # the labels are clean
+            columns["checksums"] = _compute_checksums(examples)
+            arrays |= {prefix + name: column for name, column in columns.items() if column is not None}
+    return arrays
+
+
+def check_data(workdir: pathlib.Path, now: Arrays) -> None:
+    """Refuses to continue a run on other data than those it was begun with. What older versions kept is compared.
+
+    Raises:
+      UserError: what differs, or labels.npz is damaged.
+    """
+    if not (workdir / FILE).exists():
+        print(f"{workdir / FILE} is missing: nothing shows whether the data are those of the run", file=sys.stderr)
+        return
+    difference = find_difference(load_array(workdir, FILE), now)
+    if difference:
+        raise UserError(
+            f"dataset: the data have changed since the run in {workdir} began: {difference}; put them back as they "
+            "were, or choose another --workdir"
+        )
+
+
+def find_difference(before: Arrays, now: Arrays) -> str | None:
+    """What differs between the data of a run and those of today; None if nothing does, in what both describe."""
+    names = [data["class_names"].tolist() for data in (before, now)]
+    if names[0] != names[1]:
+        different = [pair for pair in zip(*names, strict=False) if pair[0] != pair[1]]
+        example = f", such as {different[0][0]}, now {different[0][1]}" if different else ""
+        return f"{len(names[1])} classes instead of {len(names[0])}{example}"
+    for prefixes, kind in ((_TRAINING, ""), (_TEST, "test ")):
+        common = [prefix for prefix in prefixes if f"{prefix}rows" in before and f"{prefix}rows" in now]
+        if not common:
+            continue
+        difference = _compare_sources(_join(before, common), _join(now, common), kind)
+        if difference:
+            return difference
+        if any(not np.array_equal(before[f"{prefix}rows"], now[f"{prefix}rows"]) for prefix in common):
+            return f"other {kind}rows of the source are drawn"
+    return None
+
+
+def _compare_sources(before: Arrays, now: Arrays, kind: str) -> str | None:
+    """The difference between two states of a source, whose arrays are in the order of its rows."""
+    both = [name for name in before if name in now]
+    if all(np.array_equal(before[name], now[name]) for name in both):
+        return None
+    if "paths" in both:
+        gone, come = (np.setdiff1d(a["paths"], b["paths"]) for a, b in ((before, now), (now, before)))
+        listed = [
+            f"{_count(files, f'{kind}image')} {what}, such as {os.fsdecode(files[0])}"
+            for files, what in ((gone, "missing"), (come, "added"))
+            if len(files)
+        ]
+        if listed:
+            return " and ".join(listed)
+    if len(before["rows"]) != len(now["rows"]):
+        return f"{len(now['rows'])} {kind}images instead of {len(before['rows'])}"
+    rows, old, new = np.intersect1d(before["rows"], now["rows"], assume_unique=True, return_indices=True)
+    changed = {name: np.flatnonzero(before[name][old] != now[name][new]) for name in _CONTENT if name in both}
+    moved = len(changed.get("checksums", ())) > 0
+    if moved and np.array_equal(np.sort(before["checksums"]), np.sort(now["checksums"])):
+        return f"the same {kind}images in another order of rows"
+    where = [os.fsdecode(path) for path in before["paths"][old]] if "paths" in both else [f"row {row}" for row in rows]
+    found = [
+        f"{_count(places, kind + _CONTENT[name])} changed, such as of {where[places[0]]}"
+        for name, places in changed.items()
+        if len(places)
+    ]
+    return " and ".join(found) or None
+
+
+def _join(data: Arrays, prefixes: list[str]) -> dict[str, np.ndarray]:
+    """The arrays of splits that are drawn from one source together, in the order of its rows."""
+    names = [name for name in ("rows", "paths", *_CONTENT) if all(prefix + name in data for prefix in prefixes)]
+    joined = {name: np.concatenate([data[prefix + name] for prefix in prefixes]) for name in names}
+    order = np.argsort(joined["rows"])
+    return {name: array[order] for name, array in joined.items()}
+
+
+def _compute_checksums(examples: Any) -> np.ndarray | None:
+    """One number per image; None for images inside a data set's own files, whose labels must do."""
+    if hasattr(examples, "images"):
+        return np.array([zlib.crc32(image.tobytes()) for image in examples.images], np.uint32)
+    if examples.paths is None:
+        return None
+    sizes = np.zeros(len(examples), np.uint32)
+    for i in range(0, len(sizes), 1 + len(sizes) // _STATED):
+        sizes[i] = _find_size(examples.encoded.name(examples.rows[i]))
+    return sizes
+
+
+def _find_size(file: str) -> int:
+    """In bytes, modulo 2³²; 0 for what cannot be looked at, which reading it will say."""
+    try:
+        return os.stat(file).st_size % 2**32
+    except OSError:
+        return 0
+
+
+def _count(items: np.ndarray, noun: str) -> str:
+    return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
