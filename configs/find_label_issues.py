@@ -2,7 +2,7 @@
 
 uv run scripts/find_label_issues.py pictures
 
-This takes about 8 minutes for 5,000 pictures on 2 CPU cores. With src/train.py, the variant is the number of pictures:
+5,000 pictures take 4 minutes of CPU time. With src/train.py, the variant is the number of pictures:
 
 uv run src/train.py --config=configs/find_label_issues.py:5000 --config.dataset.path=pictures
 
