@@ -153,7 +153,7 @@ def _soft_terms(
     all_targets = own_target + other_target
     excess = log_missing - jnp.log(other_target / all_targets)
     share, target_share = jax.nn.sigmoid(excess), jax.nn.sigmoid(-excess)
-    others = share * (wrong / total) - target_share * (other_targets / jnp.where(other_target == 0, 1, other_target))
+    others = (share / total) * wrong - target_share * (other_targets / jnp.where(other_target == 0, 1, other_target))
     residual = jnp.where(largest, target_share - share, others)
     scale = all_targets * jnp.exp(log_missing) + other_target
     return jnp.sum(others * (own_product - products), axis=-1), _norm(residual, axis=-1), jnp.squeeze(scale, -1)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 BETA = 1.2  # the offset β of the paper: minus the excess kurtosis of the uniform distribution
+SMALLEST = 2.0**-126  # of the normal numbers of float32
 _OF_SAMPLES = ("alignment_mean", "alignment_variance", "excess_kurtosis", "gwa", "two_peakedness", "dissent")
 
 
@@ -93,9 +94,14 @@ class Moments:
 
     @property
     def excess_kurtosis(self) -> jax.Array:
-        """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN where the variance is 0."""
+        """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN where the variance is 0.
+
+        NaN, too, where the variance is so small, below about 1e-19, that its square leaves the range of float32.
+        """
         second, _, fourth = self.sums
-        return self.count * fourth / jnp.square(second) - 3
+        squared = jnp.square(second)
+        # The fourth sum is at least squared / count.
+        return jnp.where(squared > SMALLEST * self.count, self.count * fourth / squared, jnp.nan) - 3
 
 
 def gwa_score(moments: Moments, beta: float = BETA) -> jax.Array:

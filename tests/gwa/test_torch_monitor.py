@@ -268,7 +268,7 @@ HEADS = {
     "no such name": (Network(), "head", r"no module 'head'; its last nn.Linear: hidden, fc"),
     "a module of another model": (Network(), Network().fc, "is no part of the Network"),
     "none at all": (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "has no nn.Linear"),
-    "no linear layer": (nn.Sequential(nn.Conv2d(1, 2, 3)), "0", "'0' is a Conv2d"),
+    "no linear layer": (nn.Sequential(nn.Conv2d(1, 2, 3)), "0", r"'0' is a torch\..*\.Conv2d"),
     "a cosine head": (nn.Sequential(CosineHead(8, 4)), None, "a CosineHead, does not return x @ weight.T"),
     "a margin head": (nn.Sequential(MarginHead(8, 4)), None, "a MarginHead, does not return x @ weight.T"),
     "tied weights": (Tied(), "lm_head", "weight of 'lm_head' is tied to that of 'embed'"),

@@ -101,8 +101,9 @@ def norm(x: Tensor, dim: int | None = None) -> Tensor:
 
 def _own_classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The labels as int64 `[..., 1]`, with 0 for those that are no class; and which are one, `[...]`."""
+    labels = labels.long()  # an integer dtype of 8 bits could not be compared with the number of the 256th class
     is_class = (labels >= 0) & (labels < logits.shape[-1])
-    return torch.where(is_class, labels, 0).long()[..., None], is_class
+    return torch.where(is_class, labels, 0)[..., None], is_class
 
 
 def _hard_terms(logits: Tensor, labels: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +133,7 @@ def _soft_terms(logits: Tensor, targets: Tensor, products: Tensor) -> tuple[Tens
     excess = log_missing - (other_target / all_targets).log()
     share, target_share = excess.sigmoid(), (-excess).sigmoid()
     filled = torch.where(other_target == 0, 1, other_target)
-    others = share * (wrong / total) - target_share * (other_targets / filled)
+    others = (share / total) * wrong - target_share * (other_targets / filled)
     return (
         (others * (products.gather(-1, own) - products)).sum(-1),
         norm(others.scatter(-1, own, target_share - share), dim=-1),

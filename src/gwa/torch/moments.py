@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from gwa.moments import shift, two_sum
+from gwa.moments import SMALLEST, shift, two_sum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +82,10 @@ class Moments:
 
     @property
     def excess_kurtosis(self) -> Tensor:
-        """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN where the variance is 0."""
+        """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN as in `gwa.Moments`."""
         second, _, fourth = self.sums
-        return self.count * fourth / second.square() - 3
+        squared = second.square()
+        return torch.where(squared > SMALLEST * self.count, self.count * fourth / squared, torch.nan) - 3
 
     def to_vector(self) -> Tensor:
         """All of it as float32 `[10]`, to send to another process."""

@@ -1,0 +1,164 @@
+"""Scores that are not defined are NaN, are counted, and keep an epoch from having a GWA: the same in JAX and PyTorch."""
+
+import math
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from test_alignment import example
+
+import gwa
+from gwa.moments import reasons_of_nan
+from gwa.rules import dissent
+
+CLASSES, BATCH = 10, 50
+
+
+def on_tensors(function):
+    """The PyTorch function on NumPy arrays."""
+    torch = pytest.importorskip("torch")
+    return lambda *arrays: function(*(None if a is None else torch.from_numpy(np.asarray(a)) for a in arrays)).numpy()
+
+
+@pytest.fixture(params=["jax", "jit", pytest.param("torch", marks=pytest.mark.torch)])
+def library(request):
+    if request.param == "torch":
+        ours = pytest.importorskip("gwa.torch")
+        torch = pytest.importorskip("torch")
+        return SimpleNamespace(
+            alignment=on_tensors(ours.head_alignment),
+            gradient_norm=on_tensors(ours.head_gradient_norm),
+            dissent=on_tensors(ours.sample_dissent),
+            moments=lambda scores: ours.Moments.of(torch.tensor(scores)),
+            score=ours.gwa_score,
+        )
+    compile_or_not = jax.jit if request.param == "jit" else lambda function: function
+    return SimpleNamespace(
+        alignment=compile_or_not(gwa.head_alignment),
+        gradient_norm=compile_or_not(gwa.head_gradient_norm),
+        dissent=compile_or_not(dissent.sample_dissent),
+        moments=compile_or_not(gwa.Moments.of),
+        score=gwa.gwa_score,
+    )
+
+
+def summarize(library, moments):
+    return {
+        "gwa": float(library.score(moments)),
+        "alignment_mean": float(moments.mean),
+        "alignment_variance": float(moments.variance),
+        "excess_kurtosis": float(moments.excess_kurtosis),
+        "non_finite_alignments": int(moments.non_finite),
+    }
+
+
+ROWS = np.arange(BATCH) < 10
+
+
+def break_rows(x, value):
+    x = x.copy()
+    x[ROWS] = value
+    return x
+
+
+def first_of_each(x, value):
+    x = x.copy()
+    x[..., 0] = value
+    return x
+
+
+FAULTS = {
+    "NaN logits": (ROWS, lambda l, z, w, b: (break_rows(l, np.nan), z, w, b)),
+    "NaN logits of zeros": (ROWS, lambda l, z, w, b: (break_rows(l, np.nan), break_rows(z, 0), w, b)),
+    "one infinite logit": (ROWS, lambda l, z, w, b: (np.where(ROWS[:, None], first_of_each(l, np.inf), l), z, w, b)),
+    "one logit of minus infinity": (
+        ROWS,
+        lambda l, z, w, b: (np.where(ROWS[:, None], first_of_each(l, -np.inf), l), z, w, b),
+    ),
+    "infinite embeddings": (ROWS, lambda l, z, w, b: (l, break_rows(z, np.inf), w, b)),
+    "NaN embeddings": (ROWS, lambda l, z, w, b: (l, break_rows(z, np.nan), w, b)),
+    "an infinite bias": (
+        np.ones(BATCH, bool),
+        lambda l, z, w, b: (first_of_each(l, np.inf), z, w, first_of_each(b, np.inf)),
+    ),
+    "an infinite weight": (np.ones(BATCH, bool), lambda l, z, w, b: (l, z, first_of_each(w, np.inf), b)),
+    "logits that overflow": (ROWS, lambda l, z, w, b: (break_rows(l, np.float32([3e38, -3e38] * 5)), z, w, b)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("soft", [False, True])
+def test_what_is_not_finite_has_no_score(library, fault, soft):
+    logits, labels, *rest = example(5, CLASSES, True, batch=BATCH)
+    targets = 0.9 * np.eye(CLASSES, dtype=np.float32)[labels] + np.float32(0.01) if soft else labels
+    before = np.asarray(library.alignment(logits, targets, *rest))
+    broken, change = FAULTS[fault]
+    logits, *rest = change(logits, *rest)
+    alignment = np.asarray(library.alignment(logits, targets, *rest))
+    assert np.isnan(alignment[broken]).all()
+    np.testing.assert_allclose(alignment[~broken], before[~broken], rtol=1e-6)
+    moments = library.moments(alignment) + library.moments(before)
+    assert (int(moments.count), int(moments.non_finite)) == (2 * BATCH, broken.sum())
+    record = summarize(library, moments)
+    assert math.isnan(record["gwa"])
+    assert reasons_of_nan(record)["gwa"] == f"{broken.sum()} of the alignments are not finite"
+    history = [{"epoch": 1, "progress": 1.0, **record}]
+    for rule in (gwa.MaxGWA(), gwa.MinThenMaxGWA(), gwa.RULES["max_bounded_gwa"]()):
+        assert rule.select(history) is None
+
+
+@pytest.mark.parametrize("label", [-100, -1, CLASSES, 255])
+def test_labels_that_are_no_class(library, label):
+    logits, labels, *rest = example(5, CLASSES, True, batch=BATCH)
+    before = np.asarray(library.alignment(logits, labels, *rest))
+    norms = np.asarray(library.gradient_norm(logits, labels, rest[0]))
+    labels = np.where(ROWS, label, labels)
+    for function, arguments, expected in (
+        (library.alignment, rest, before),
+        (library.gradient_norm, rest[:1], norms),
+    ):
+        values = np.asarray(function(logits, labels, *arguments))
+        assert np.isnan(values[ROWS]).all()
+        np.testing.assert_array_equal(values[~ROWS], expected[~ROWS])
+    past = np.full(BATCH, 3)
+    np.testing.assert_array_equal(np.isnan(library.dissent(logits, past, labels)), ROWS)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int64])
+def test_labels_of_any_integer_dtype(library, dtype):
+    """300 classes have numbers beyond 8 bits."""
+    logits, _, *rest = example(5, 300, True)
+    labels = np.array([0, 1, 43, 44, 45, 100])
+    expected = library.alignment(logits, labels.astype(np.int32), *rest)
+    np.testing.assert_array_equal(library.alignment(logits, labels.astype(dtype), *rest), expected)
+    assert len(set(np.asarray(expected).tolist())) == 6
+
+
+def test_masked_scores_do_not_count():
+    scores = np.array([0.1, np.nan, 0.4, 0.2, 0.9], np.float32)
+    moments = gwa.Moments.of(scores, where=np.isfinite(scores))
+    assert (int(moments.count), int(moments.non_finite)) == (4, 0)
+    assert math.isfinite(gwa.gwa_score(moments))
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        ([], "there are no alignments"),
+        ([0.25] * 8, "the variance of the alignments is 0"),
+        ([0.0] * 8, "the variance of the alignments is 0"),
+        ([1e-12, -2e-12] * 8, "is too small to be squared"),
+        ([-0.5, 0.5] * 8, "excess kurtosis -2.000 + 1.2 is not positive"),
+        ([0.1, np.inf] * 8, "8 of the alignments are not finite"),
+    ],
+)
+def test_reasons_are_what_the_numbers_show(library, scores, reason):
+    record = summarize(library, library.moments(np.array(scores, np.float32)))
+    assert math.isnan(record["gwa"])
+    assert reason in reasons_of_nan(record)["gwa"]
+
+
+def test_a_defined_score_has_no_reason(library):
+    record = summarize(library, library.moments(np.array([0.1, 0.2, 0.2, 0.3], np.float32)))
+    assert reasons_of_nan(record) == {}
