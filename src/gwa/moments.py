@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 BETA = 1.2  # the offset β of the paper: minus the excess kurtosis of the uniform distribution
-SMALLEST = 2.0**-126  # of the normal numbers of float32
+ROUNDING, LEAST_VARIANCE = 2.0**-23, 2.0**-63  # of float32, see Moments.excess_kurtosis
 _OF_SAMPLES = ("alignment_mean", "alignment_variance", "excess_kurtosis", "gwa", "two_peakedness", "dissent")
 
 
@@ -94,14 +94,14 @@ class Moments:
 
     @property
     def excess_kurtosis(self) -> jax.Array:
-        """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN where the variance is 0.
+        """Population excess kurtosis (biased, Fisher), float32, at least −2.
 
-        NaN, too, where the variance is so small, below about 1e-19, that its square leaves the range of float32.
+        NaN where the variance is 0, or so small that it may be rounding: up to (2⁻²³ mean)², and up to 2⁻⁶³, below which
+        its square leaves the range of float32.
         """
         second, _, fourth = self.sums
-        squared = jnp.square(second)
-        # The fourth sum is at least squared / count.
-        return jnp.where(squared > SMALLEST * self.count, self.count * fourth / squared, jnp.nan) - 3
+        measurable = self.variance > jnp.maximum(jnp.square(ROUNDING * self.mean), LEAST_VARIANCE)
+        return jnp.where(measurable, self.count * fourth / jnp.square(second), jnp.nan) - 3
 
 
 def gwa_score(moments: Moments, beta: float = BETA) -> jax.Array:
@@ -140,7 +140,7 @@ def reasons_of_nan(record: Mapping[str, Any]) -> dict[str, str]:
     elif variance == 0:
         reason = "the variance of the alignments is 0"
     elif math.isnan(kurtosis):
-        reason = f"the variance of the alignments, {variance:.1e}, is too small to be squared"
+        reason = f"the variance of the alignments, {variance:.1e}, is too small to measure a kurtosis"
     else:
         reason = f"excess kurtosis {kurtosis:.3f} + {BETA} is not positive"
     reasons = {field: reason for field in _OF_SAMPLES if field in undefined}

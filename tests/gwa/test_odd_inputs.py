@@ -31,6 +31,7 @@ def library(request):
             gradient_norm=on_tensors(ours.head_gradient_norm),
             dissent=on_tensors(ours.sample_dissent),
             moments=lambda scores: ours.Moments.of(torch.tensor(scores)),
+            join=lambda moments, scores: moments + ours.Moments.of(torch.tensor(scores)),
             score=ours.gwa_score,
         )
     compile_or_not = jax.jit if request.param == "jit" else lambda function: function
@@ -39,6 +40,7 @@ def library(request):
         gradient_norm=compile_or_not(gwa.head_gradient_norm),
         dissent=compile_or_not(dissent.sample_dissent),
         moments=compile_or_not(gwa.Moments.of),
+        join=compile_or_not(lambda moments, scores: moments + gwa.Moments.of(scores)),
         score=gwa.gwa_score,
     )
 
@@ -148,7 +150,7 @@ def test_masked_scores_do_not_count():
         ([], "there are no alignments"),
         ([0.25] * 8, "the variance of the alignments is 0"),
         ([0.0] * 8, "the variance of the alignments is 0"),
-        ([1e-12, -2e-12] * 8, "is too small to be squared"),
+        ([1e-12, -2e-12] * 8, "is too small to measure a kurtosis"),
         ([-0.5, 0.5] * 8, "excess kurtosis -2.000 + 1.2 is not positive"),
         ([0.1, np.inf] * 8, "8 of the alignments are not finite"),
     ],
@@ -157,6 +159,18 @@ def test_reasons_are_what_the_numbers_show(library, scores, reason):
     record = summarize(library, library.moments(np.array(scores, np.float32)))
     assert math.isnan(record["gwa"])
     assert reason in reasons_of_nan(record)["gwa"]
+
+
+@pytest.mark.parametrize("value", [0.3, 0.1, -0.7123, 0.999])
+def test_equal_scores_in_many_batches_have_no_kurtosis(library, value):
+    """Their variance is rounding, and must not become a score."""
+    moments = library.moments(np.zeros(0, np.float32))
+    for size in (7, 64, 64, 3, 64, 64, 17, 64):
+        moments = library.join(moments, np.full(size, value, np.float32))
+    record = summarize(library, moments)
+    assert math.isnan(record["gwa"])
+    assert record["alignment_variance"] < 1e-15
+    assert "variance" in reasons_of_nan(record)["gwa"]
 
 
 def test_a_defined_score_has_no_reason(library):

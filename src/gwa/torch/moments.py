@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from gwa.moments import SMALLEST, shift, two_sum
+from gwa.moments import LEAST_VARIANCE, ROUNDING, shift, two_sum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Moments:
     def excess_kurtosis(self) -> Tensor:
         """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN as in `gwa.Moments`."""
         second, _, fourth = self.sums
-        squared = second.square()
-        return torch.where(squared > SMALLEST * self.count, self.count * fourth / squared, torch.nan) - 3
+        measurable = self.variance > (ROUNDING * self.mean).square().clamp(min=LEAST_VARIANCE)
+        return torch.where(measurable, self.count * fourth / second.square(), torch.nan) - 3
 
     def to_vector(self) -> Tensor:
         """All of it as float32 `[10]`, to send to another process."""
