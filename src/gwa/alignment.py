@@ -132,9 +132,7 @@ def _hard_terms(logits: jax.Array, labels: jax.Array, products: jax.Array) -> tu
     )
 
 
-def _soft_terms(
-    logits: jax.Array, targets: jax.Array, products: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _soft_terms(logits: jax.Array, targets: jax.Array, products: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """−Σ_j δ_j u_j and ‖δ‖ of the residual δ = Σ_j t_j softmax(logits) − t divided by a scale, and that scale.
 
     The scale is what softmax and targets leave to the other classes than that of the largest target, together.

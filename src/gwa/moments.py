@@ -96,8 +96,8 @@ class Moments:
     def excess_kurtosis(self) -> jax.Array:
         """Population excess kurtosis (biased, Fisher), float32, at least −2.
 
-        NaN where the variance is 0, or so small that it may be rounding: up to (2⁻²³ mean)², and up to 2⁻⁶³, below which
-        its square leaves the range of float32.
+        NaN where the variance is 0, or so small that it may be rounding: up to (2⁻²³ mean)², and up to 2⁻⁶³, below
+        which its square leaves the range of float32.
         """
         second, _, fourth = self.sums
         measurable = self.variance > jnp.maximum(jnp.square(ROUNDING * self.mean), LEAST_VARIANCE)

@@ -1,4 +1,4 @@
-"""Scores that are not defined are NaN, are counted, and keep an epoch from having a GWA: the same in JAX and PyTorch."""
+"""What is not defined is NaN, is counted, and leaves an epoch without GWA: the same in JAX and in PyTorch."""
 
 import math
 from types import SimpleNamespace
@@ -58,34 +58,17 @@ def summarize(library, moments):
 ROWS = np.arange(BATCH) < 10
 
 
-def break_rows(x, value):
-    x = x.copy()
-    x[ROWS] = value
-    return x
-
-
-def first_of_each(x, value):
-    x = x.copy()
-    x[..., 0] = value
-    return x
-
-
+# Where which argument has which value: in the first ten rows or in the first column, which is a class.
 FAULTS = {
-    "NaN logits": (ROWS, lambda l, z, w, b: (break_rows(l, np.nan), z, w, b)),
-    "NaN logits of zeros": (ROWS, lambda l, z, w, b: (break_rows(l, np.nan), break_rows(z, 0), w, b)),
-    "one infinite logit": (ROWS, lambda l, z, w, b: (np.where(ROWS[:, None], first_of_each(l, np.inf), l), z, w, b)),
-    "one logit of minus infinity": (
-        ROWS,
-        lambda l, z, w, b: (np.where(ROWS[:, None], first_of_each(l, -np.inf), l), z, w, b),
-    ),
-    "infinite embeddings": (ROWS, lambda l, z, w, b: (l, break_rows(z, np.inf), w, b)),
-    "NaN embeddings": (ROWS, lambda l, z, w, b: (l, break_rows(z, np.nan), w, b)),
-    "an infinite bias": (
-        np.ones(BATCH, bool),
-        lambda l, z, w, b: (first_of_each(l, np.inf), z, w, first_of_each(b, np.inf)),
-    ),
-    "an infinite weight": (np.ones(BATCH, bool), lambda l, z, w, b: (l, z, first_of_each(w, np.inf), b)),
-    "logits that overflow": (ROWS, lambda l, z, w, b: (break_rows(l, np.float32([3e38, -3e38] * 5)), z, w, b)),
+    "NaN logits": {"logits": (ROWS, np.nan)},
+    "NaN logits of zeros": {"logits": (ROWS, np.nan), "embeddings": (ROWS, 0)},
+    "one infinite logit": {"logits": ((ROWS, 0), np.inf)},
+    "one logit of minus infinity": {"logits": ((ROWS, 0), -np.inf)},
+    "logits that overflow": {"logits": (ROWS, [3e38, -3e38] * 5)},
+    "infinite embeddings": {"embeddings": (ROWS, np.inf)},
+    "NaN embeddings": {"embeddings": (ROWS, np.nan)},
+    "an infinite bias": {"logits": (np.s_[:, 0], np.inf), "bias": (0, np.inf)},
+    "an infinite weight": {"kernel": (0, np.inf)},
 }
 
 
@@ -95,8 +78,11 @@ def test_what_is_not_finite_has_no_score(library, fault, soft):
     logits, labels, *rest = example(5, CLASSES, True, batch=BATCH)
     targets = 0.9 * np.eye(CLASSES, dtype=np.float32)[labels] + np.float32(0.01) if soft else labels
     before = np.asarray(library.alignment(logits, targets, *rest))
-    broken, change = FAULTS[fault]
-    logits, *rest = change(logits, *rest)
+    arguments = dict(zip(("logits", "embeddings", "kernel", "bias"), (logits, *rest), strict=True))
+    for name, (where, value) in FAULTS[fault].items():
+        arguments[name][where] = value
+    broken = ROWS | ("bias" in FAULTS[fault] or "kernel" in FAULTS[fault])
+    logits, *rest = arguments.values()
     alignment = np.asarray(library.alignment(logits, targets, *rest))
     assert np.isnan(alignment[broken]).all()
     np.testing.assert_allclose(alignment[~broken], before[~broken], rtol=1e-6)

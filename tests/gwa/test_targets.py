@@ -1,4 +1,4 @@
-"""Alignment and gradient norm for target distributions, against decimal arithmetic of enough digits to just subtract."""
+"""Alignment and gradient norm for target distributions, against decimal arithmetic with digits enough to subtract."""
 
 import decimal
 

@@ -159,7 +159,9 @@ def sample_dissent(logits: Tensor, past: Tensor, labels: Tensor) -> Tensor:
     """
     probabilities = logits.float().softmax(-1)
     own, is_class = _own_classes(logits, labels)
-    of_past, of_label = (probabilities.gather(-1, classes)[..., 0] for classes in (past.clamp(min=0).long()[..., None], own))
+    of_past, of_label = (
+        probabilities.gather(-1, classes)[..., 0] for classes in (past.clamp(min=0).long()[..., None], own)
+    )
     return torch.where(is_class, torch.where((past >= 0) & (past != labels), of_past - of_label, 0), torch.nan)
 
 

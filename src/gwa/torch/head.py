@@ -49,7 +49,7 @@ def _unwrap(model: nn.Module) -> nn.Module:
 
 
 def _find_named(model: nn.Module, name: str) -> nn.Module:
-    """The module of this dotted name, or the only one whose dotted name ends with it, inside a wrapper such as PEFT's."""
+    """The module of this dotted name, or the only one whose name ends with it, inside a wrapper such as PEFT's."""
     modules = dict(model.named_modules(remove_duplicate=False))
     found = [name] if name in modules else [full for full in modules if full.endswith(f".{name}")]
     if len(found) == 1:

@@ -30,7 +30,9 @@ class AlignmentCallback(Callback):
     """Logs `gwa` and `alignment_mean` of each epoch, and stops training when the rule says so.
 
     The labels are those of the batch. A `training_step` that makes other targets, as mixup does, passes these to
-    `monitor.update` itself, and the callback then leaves the batch to it. The weights to keep are those of `verdict.best_epoch`; `ModelCheckpoint(monitor="gwa", mode="max")` keeps them.
+    `monitor.update` itself, and the callback then leaves the batch to it.
+
+    The weights to keep are those of `verdict.best_epoch`; `ModelCheckpoint(monitor="gwa", mode="max")` keeps them.
     The state is part of the Trainer's checkpoint.
 
     Attributes:

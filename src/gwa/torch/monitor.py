@@ -37,8 +37,8 @@ class AlignmentMonitor:
     optimiser's step: the scores are those of the weights that the pass used. With DistributedDataParallel every process
     has its own monitor, and `end_epoch` joins them. Nothing waits for the device until then.
 
-    Samples whose label is below 0 are left out. Every other one counts: if its score is not finite, because something in
-    the forward pass was not, or because its label is `classes` or above, the epoch has no GWA, and the record says so.
+    Samples whose label is below 0 are left out. Every other one counts: if its score is NaN, because the forward pass
+    was not finite or because its label is `classes` or above, the epoch has no GWA, and the record says so.
 
     Attributes:
       head_name: dotted name of the head in the model.
