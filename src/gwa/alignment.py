@@ -83,7 +83,7 @@ def head_gradient_norm(logits: ArrayLike, labels: ArrayLike, embeddings: ArrayLi
     Free of cancellation in the same way, and of the same arguments, as `head_alignment`.
 
     Returns:
-      float32 `[...]`, at least 0; small = well fitted; NaN where the alignment is NaN, too.
+      float32 `[...]`, at least 0; small = well fitted; NaN where the label is no class or something is not finite.
 
     Example:
       The first sample is fitted, the second one is labelled otherwise:

@@ -69,7 +69,7 @@ def head_gradient_norm(logits: Tensor, labels: Tensor, embeddings: Tensor) -> Te
     The same function as `gwa.head_gradient_norm`.
 
     Returns:
-      float32 `[...]`, at least 0; small = well fitted; NaN where the alignment is NaN, too.
+      float32 `[...]`, at least 0; small = well fitted; NaN where the label is no class or something is not finite.
 
     Example:
       The first sample is fitted, the second one is labelled otherwise:
