@@ -43,7 +43,7 @@ def test_summary_judges_the_choice():
     for record in HISTORY:
         selection.update(record)
     config = base.get_config()
-    summary = summarize(config, selection, HISTORY, {"parameters": 7})
+    summary = summarize(config, selection.best_epochs, HISTORY, {"parameters": 7})
     assert summary["rules"]["max_gwa"]["epoch"] == 3
     assert summary["rules"]["max_gwa"]["test_accuracy"] == 0.6
     assert summary["rules"]["max_gwa"]["checkpoint"] == "checkpoints/max_gwa/3"
@@ -56,7 +56,7 @@ def test_nothing_chosen_is_said_so():
     history = records([None, None], [None, None])
     for record in history:
         selection.update(record)
-    summary = summarize(base.get_config(), selection, history, {})
+    summary = summarize(base.get_config(), selection.best_epochs, history, {})
     assert summary["rules"]["max_gwa"] == dict.fromkeys(summary["rules"]["max_gwa"])
     assert summary["best_on_test"]["epoch"] is None
 
