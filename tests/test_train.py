@@ -87,7 +87,7 @@ def test_a_page_that_cannot_be_written_costs_no_run(finished_run, tmp_path):
     (tmp_path / "jinja2.py").write_text("raise ImportError('jinja2 is broken')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     result = train(*SMALL, f"--workdir={tmp_path / 'run'}", environment=environment)
-    (line,) = result.stderr.splitlines()
+    (line,) = (line for line in result.stderr.splitlines() if "two peaks" not in line)
     assert line == f"{tmp_path / 'run' / 'report.html'} was not written: jinja2 is broken"
     assert (tmp_path / "run" / "summary.json").exists()
     assert "page:" not in result.stdout
