@@ -201,13 +201,13 @@ def test_overwrite_deletes_what_the_run_and_the_scripts_have_written_and_no_more
     workdir = tmp_path / "run"
     shutil.copytree(finished_run[0], workdir)
     (workdir / "figures").mkdir()
-    for name in ("label_issues.csv", "figures/run.png", "notes.txt", "mine.npy", "scores.txt"):
+    for name in ("label_issues.csv", "figures/run.png", "notes.txt", "mine.npy", "scores.mine.npy"):
         (workdir / name).write_text(name)
     result = train(*SMALL, "--config.seed=1", f"--workdir={workdir}", "--overwrite")
-    assert result.stderr == f"{workdir} keeps what the run has not written: mine.npy, notes.txt, scores.txt\n"
+    assert result.stderr == f"{workdir} keeps what the run has not written: mine.npy, notes.txt, scores.mine.npy\n"
     assert (workdir / "mine.npy").read_text() == "mine.npy"
     names = {path.name for path in finished_run[0].iterdir()}
-    assert {path.name for path in workdir.iterdir()} == {*names, "mine.npy", "notes.txt", "scores.txt"}
+    assert {path.name for path in workdir.iterdir()} == {*names, "mine.npy", "notes.txt", "scores.mine.npy"}
     assert json.loads((workdir / "config.json").read_text())["seed"] == 1
     assert "resumed" not in json.loads((workdir / "environment.json").read_text())
 

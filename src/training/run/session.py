@@ -18,10 +18,9 @@ from training.collector import Collector
 from training.run.checkpoints import Checkpoints, has_checkpoint
 from training.run.identity import check_data, describe_data
 from training.run.progress import Progress
-from training.run.records import SAMPLES, Records
+from training.run.records import Records, list_samples
 from training.run.tracking import Tracking
 from training.run.workdir import check_cleaning, check_overwrite, claim
-from training.sample_values import PREFIX
 from training.signals import first_pronounced
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[S
         than before.
     """
     config = setup.config
-    samples = (*SAMPLES, *config.estimators, *(PREFIX + name for name in config.record))
     data = describe_data(setup.splits) if is_main() else {}
 
     def check() -> None:
@@ -54,7 +52,7 @@ def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[S
         checkpoints = stack.enter_context(Checkpoints(workdir))
         tracking = stack.enter_context(Tracking(config, workdir))
         progress = stack.enter_context(Progress(config.epochs, setup.steps_per_epoch))
-        yield Session(setup, data, Records(workdir, samples), checkpoints, tracking, progress)
+        yield Session(setup, data, Records(workdir, list_samples(config)), checkpoints, tracking, progress)
 
 
 class Session:
