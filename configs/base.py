@@ -85,7 +85,7 @@ def dataset() -> dict:
             "workers": 0,  # processes that do so instead: where a process needs more than 2,500 images a second
             "buffer": 2,  # batches ready ahead of the device
             "resize": 256,  # pixels; the shorter side of an evaluated image before its central crop
-            "damaged": "fail",  # what an image that cannot be decoded does: fail, or skip (listed in summary.json)
+            "damaged": "fail",  # what a damaged image of any folder does: fail, or skip (listed in summary.json)
         },
         "seed": 0,  # of label noise, subset and validation split: runs that differ in `seed` share their data
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets import arrays, folders, tfds
+from datasets import arrays, folders, resized, tfds
 from datasets.cleaning import HOW, Cleaning, clean_training_set
 from datasets.examples import Examples, Source, StreamedExamples
 from datasets.labels import AnyExamples, corrupt_labels, draw_stratified, keep_classes, map_classes
@@ -102,7 +102,7 @@ def load_source(config: Any) -> Source:
     if config.feed == "stream":
         return _load_streamed(config)
     if config.name == "folder":
-        raise UserError("dataset.feed is 'resident'; for dataset.name=folder it must be stream")
+        return resized.load(config)
     if config.name == "digits":
         return arrays.load_digits()
     if config.name == "arrays":

@@ -32,17 +32,20 @@ class _Labelled:
         clean_labels = None if self.clean_labels is None else self.clean_labels[index]
         return dataclasses.replace(self, labels=self.labels[index], clean_labels=clean_labels, rows=self.rows[index])
 
-    @property
-    def paths(self) -> np.ndarray | None:
-        """Bytes `[N]`, the images' files in the folder of the data set; None where they are no files of their own."""
-        return None
-
 
 @dataclasses.dataclass(frozen=True)
 class Examples(_Labelled):
-    """One split in memory; `images` are uint8 `[N, height, width, channels]`."""
+    """One split in memory.
+
+    Attributes:
+      images: uint8 `[N, height, width, channels]`.
+      paths: bytes `[N]`, the images' files in the folder of the data set; None where they are no files of their own.
+      skipped: names of images of the source that could not be decoded and are left out.
+    """
 
     images: np.ndarray
+    paths: np.ndarray | None = None
+    skipped: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, images: Any, labels: Any, clean_labels: Any = None) -> Examples:
@@ -73,7 +76,8 @@ class Examples(_Labelled):
 
     def take(self, index: np.ndarray) -> Self:
         """See above."""
-        return dataclasses.replace(super().take(index), images=self.images[index])
+        paths = None if self.paths is None else self.paths[index]
+        return dataclasses.replace(super().take(index), images=self.images[index], paths=paths)
 
 
 def _check_labels(labels: Any, count: int, name: str) -> np.ndarray:
@@ -126,7 +130,7 @@ class StreamedExamples(_Labelled):
 
     @property
     def paths(self) -> np.ndarray | None:
-        """See above."""
+        """As `Examples.paths`."""
         return self.encoded.paths(self.rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
@@ -52,6 +53,9 @@ class ImageFiles:
 def load(path: str | None, image_size: int) -> Source:
     """Finds the classes and images of a folder; classes are numbered in the order of their names, as WordNet ids are.
 
+    Nobody knows whether the labels of the training images are right, so they have no clean ones; those of the test
+    images count as clean.
+
     Args:
       path: a folder that holds `train`, and `val`, `validation` or `test` to test on; or one that holds the classes
         themselves, without test data.
@@ -77,7 +81,8 @@ def load(path: str | None, image_size: int) -> Source:
         _check_same_classes(class_names, test)
     test_split = None if test is None else _read_split(test, class_names, image_size)
     inside = "" if train is root else train.name
-    return Source(_read_split(train, class_names, image_size, inside), test_split, tuple(class_names))
+    train_split = _read_split(train, class_names, image_size, inside)
+    return Source(dataclasses.replace(train_split, clean_labels=None), test_split, tuple(class_names))
 
 
 def _list_directories(folder: pathlib.Path) -> list[str]:

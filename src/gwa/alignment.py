@@ -25,18 +25,27 @@ def head_alignment(
 
         γ = Σ_{j≠y} q_j (u_y − u_j) / (‖z‖ ‖W‖ √(1 + Σ_{j≠y} q_j²))
 
+    Target distributions t are treated in the same way: y is the class of the largest target, r the targets of the other
+    classes alone, scaled to sum to 1, and the residual is divided by (1 − p_y) + (1 − t_y)::
+
+        γ = Σ_{j≠y} d_j (u_y − u_j) / (‖z‖ ‖W‖ √((b − a)² + Σ_{j≠y} d_j²))
+        d_j = a q_j − b r_j,   a = (1 − p_y) / ((1 − p_y) + (1 − t_y)),   b = 1 − a
+
     Everything is computed in float32. The score can be no more precise than u: where the bias is far larger than z·W,
-    pass logits without it. An embedding or a kernel of zeros has alignment 0.
+    pass logits without it. An embedding or a kernel of zeros has alignment 0. The score is NaN, never an error or a
+    guess, where logits, embeddings, kernel, bias or targets are not finite, and where the label is no class: below 0
+    (as the −100 that PyTorch's cross-entropy ignores), or `classes` and above. `Moments` counts such scores.
 
     Args:
       logits: `[..., classes]`, the head's output, bias included.
-      labels: integers `[...]`, class indices; or floats `[..., classes]`, target distributions that sum to 1.
+      labels: integers `[...]`, class indices; or floats `[..., classes]`, target distributions. Where these sum to
+        another number T > 0 than 1, the gradient is still that of −Σ_j t_j log p_j.
       embeddings: `[..., features]`, the head's input z.
       kernel: `[features, classes]`, the head's weights W.
       bias: `[classes]`, or None for a head without.
 
     Returns:
-      float32 `[...]`, one alignment per sample.
+      float32 `[...]`, one alignment per sample; NaN where it is not defined.
 
     Raises:
       ValueError: when the shapes do not fit together.
@@ -53,18 +62,19 @@ def head_alignment(
       ['0.50', '-0.50']
     """
     logits, embeddings, kernel = (jnp.asarray(x, jnp.float32) for x in (logits, embeddings, kernel))
-    labels = jnp.asarray(labels)
-    soft = jnp.issubdtype(labels.dtype, jnp.floating)
+    labels, soft = _as_labels(labels)
     _check_shapes(logits, labels if soft else labels[..., None], embeddings, kernel, soft)
     products = logits if bias is None else logits - jnp.broadcast_to(jnp.asarray(bias, jnp.float32), logits.shape)
     if soft:
-        cosine_numerator, residual_norm = _soft_terms(logits, labels.astype(jnp.float32), products)
+        cosine_numerator, residual_norm, _ = _soft_terms(logits, labels, products)
     else:
         cosine_numerator, residual_norm = _hard_terms(logits, labels, products)
+    defined = jnp.isfinite(cosine_numerator)
     # One division at a time: the product of the norms may leave the range of float32 where the quotient does not.
     for norm in (residual_norm, _norm(embeddings, axis=-1), _norm(kernel, axis=None)):
+        defined &= jnp.isfinite(norm)
         cosine_numerator = jnp.where(norm > 0, cosine_numerator / jnp.where(norm > 0, norm, 1), 0)
-    return cosine_numerator
+    return jnp.where(defined, cosine_numerator, jnp.nan)
 
 
 def head_gradient_norm(logits: ArrayLike, labels: ArrayLike, embeddings: ArrayLike) -> jax.Array:
@@ -73,7 +83,7 @@ def head_gradient_norm(logits: ArrayLike, labels: ArrayLike, embeddings: ArrayLi
     Free of cancellation in the same way, and of the same arguments, as `head_alignment`.
 
     Returns:
-      float32 `[...]`, at least 0; small = well fitted.
+      float32 `[...]`, at least 0; small = well fitted; NaN where the label is no class or something is not finite.
 
     Example:
       The first sample is fitted, the second one is labelled otherwise:
@@ -84,17 +94,23 @@ def head_gradient_norm(logits: ArrayLike, labels: ArrayLike, embeddings: ArrayLi
       >>> [f"{norm:.2f}" for norm in head_gradient_norm(logits, jnp.array([0, 1]), embeddings)]
       ['0.34', '2.49']
     """
-    logits, embeddings, labels = (
-        jnp.asarray(logits, jnp.float32),
-        jnp.asarray(embeddings, jnp.float32),
-        jnp.asarray(labels),
-    )
-    if jnp.issubdtype(labels.dtype, jnp.floating):
-        _, residual_norm = _soft_terms(logits, labels.astype(jnp.float32), logits)
+    logits, embeddings = jnp.asarray(logits, jnp.float32), jnp.asarray(embeddings, jnp.float32)
+    labels, soft = _as_labels(labels)
+    if soft:
+        _, residual_norm, scale = _soft_terms(logits, labels, logits)
+        residual_norm *= scale
     else:
         _, residual_norm = _hard_terms(logits, labels, logits)
         residual_norm *= _missing_probability(logits, labels)
     return _norm(embeddings, axis=-1) * residual_norm
+
+
+def _as_labels(labels: ArrayLike) -> tuple[jax.Array, bool]:
+    """Class indices as int32 or targets as float32, and whether it is the latter."""
+    labels = jnp.asarray(labels)
+    soft = jnp.issubdtype(labels.dtype, jnp.floating)
+    # An integer dtype of 8 bits could not be compared with the number of the 256th class.
+    return labels.astype(jnp.float32 if soft else jnp.int32), soft
 
 
 def _missing_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -105,26 +121,40 @@ def _missing_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _hard_terms(logits: jax.Array, labels: jax.Array, products: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Σ_{j≠y} q_j (u_y − u_j) and √(1 + Σ_{j≠y} q_j²), for class indices."""
+    """Σ_{j≠y} q_j (u_y − u_j) and √(1 + Σ_{j≠y} q_j²), for class indices; the latter is NaN where there is no y."""
+    is_class = (labels >= 0) & (labels < logits.shape[-1])
     is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
     wrong = jax.nn.softmax(logits, axis=-1, where=~is_label)
     product_of_label = jnp.sum(jnp.where(is_label, products, 0), axis=-1, keepdims=True)
     return (
         jnp.sum(wrong * (product_of_label - products), axis=-1),
-        jnp.sqrt(1 + jnp.sum(jnp.square(wrong), axis=-1)),
+        jnp.where(is_class, jnp.sqrt(1 + jnp.sum(jnp.square(wrong), axis=-1)), jnp.nan),
     )
 
 
-def _soft_terms(logits: jax.Array, targets: jax.Array, products: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """−Σ_j δ_j u_j and ‖δ‖ of the residual δ = softmax(logits) − targets."""
-    residual = jax.nn.softmax(logits, axis=-1) - targets
-    # The entries sum to 0. The one of the largest target cancels worst, so it is taken as minus the sum of the others.
+def _soft_terms(logits: jax.Array, targets: jax.Array, products: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """−Σ_j δ_j u_j and ‖δ‖ of the residual δ = Σ_j t_j softmax(logits) − t divided by a scale, and that scale.
+
+    The scale is what softmax and targets leave to the other classes than that of the largest target, together.
+    """
     largest = jax.nn.one_hot(jnp.argmax(targets, axis=-1), targets.shape[-1], dtype=bool)
-    others = jnp.where(largest, 0, residual)
-    residual = jnp.where(largest, -jnp.sum(others, axis=-1, keepdims=True), others)
-    # For the same reason u may be measured from any origin; from its value at the largest target, that entry drops out.
-    origin = jnp.sum(jnp.where(largest, products, 0), axis=-1, keepdims=True)
-    return jnp.sum(others * (origin - products), axis=-1), _norm(residual, axis=-1)
+    own_logit, own_target, own_product = (
+        jnp.sum(jnp.where(largest, x, 0), axis=-1, keepdims=True) for x in (logits, targets, products)
+    )
+    # The softmax over the other classes, and how far these together exceed the largest target's class.
+    highest = jnp.max(jnp.where(largest, -jnp.inf, logits), axis=-1, keepdims=True)
+    wrong = jnp.where(largest, 0, jnp.exp(logits - highest))
+    total = jnp.sum(wrong, axis=-1, keepdims=True)
+    log_missing = jax.nn.log_sigmoid(highest - own_logit + jnp.log(total))  # log(1 − p_y), however small
+    other_targets = jnp.where(largest, 0, targets)
+    other_target = jnp.sum(other_targets, axis=-1, keepdims=True)
+    all_targets = own_target + other_target
+    excess = log_missing - jnp.log(other_target / all_targets)
+    share, target_share = jax.nn.sigmoid(excess), jax.nn.sigmoid(-excess)
+    others = (share / total) * wrong - target_share * (other_targets / jnp.where(other_target == 0, 1, other_target))
+    residual = jnp.where(largest, target_share - share, others)
+    scale = all_targets * jnp.exp(log_missing) + other_target
+    return jnp.sum(others * (own_product - products), axis=-1), _norm(residual, axis=-1), jnp.squeeze(scale, -1)
 
 
 def _norm(x: jax.Array, axis: int | None) -> jax.Array:

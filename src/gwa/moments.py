@@ -13,17 +13,22 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 BETA = 1.2  # the offset β of the paper: minus the excess kurtosis of the uniform distribution
+ROUNDING, LEAST_VARIANCE = 2.0**-23, 2.0**-63  # of float32, see Moments.excess_kurtosis
+_OF_SAMPLES = ("alignment_mean", "alignment_variance", "excess_kurtosis", "gwa", "two_peakedness", "dissent")
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["count", "mean", "sums", "mean_error", "sums_error"], meta_fields=[]
+    jax.tree_util.register_dataclass,
+    data_fields=["count", "mean", "sums", "mean_error", "sums_error", "non_finite"],
+    meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
 class Moments:
     """Count, mean and central sums Σ(x − mean)ᵏ, k = 2, 3, 4, of a set of scores; a pytree that works inside `jit`.
 
     `Moments.of(scores)` measures a batch, `a + b` joins two sets, exactly in any grouping (Chan et al. 1979, Pébay
-    2008). The population moments follow, as `scipy.stats` computes them by default.
+    2008). The population moments follow, as `scipy.stats` computes them by default. One score that is not finite makes
+    them NaN, and with them GWA: an epoch with such scores has no GWA, and no rule that reads it picks the epoch.
 
     Attributes:
       count: float32 scalar, how many scores.
@@ -32,6 +37,7 @@ class Moments:
       mean_error: what rounding took from `mean` as sets were joined, so that millions of small sets join as precisely
         as one large one (Neumaier's summation).
       sums_error: the same for `sums`.
+      non_finite: float32 scalar, how many of the scores are NaN or infinite.
 
     Example:
       >>> from gwa import Moments
@@ -45,6 +51,7 @@ class Moments:
     sums: Any
     mean_error: Any
     sums_error: Any
+    non_finite: Any
 
     @classmethod
     def of(cls, scores: ArrayLike, where: ArrayLike | None = None) -> Moments:
@@ -58,7 +65,8 @@ class Moments:
         mean_error = jnp.sum(deviation) / jnp.maximum(count, 1)
         deviation = jnp.where(mask, deviation - mean_error, 0)
         sums = jnp.stack([jnp.sum(deviation**order) for order in (2, 3, 4)])
-        return cls(count, mean, sums, mean_error, jnp.zeros_like(sums))
+        non_finite = jnp.sum(mask & ~jnp.isfinite(scores), dtype=jnp.float32)
+        return cls(count, mean, sums, mean_error, jnp.zeros_like(sums), non_finite)
 
     def __add__(self, other: Moments) -> Moments:
         """Moments of both sets together."""
@@ -77,7 +85,7 @@ class Moments:
         sums, error = two_sum(self.sums, other.sums)
         sums, shift_error = two_sum(sums, jnp.stack(shift(self, other, delta, share, other_share)))
         sums, sums_error = two_sum(sums, error + shift_error + self.sums_error + other.sums_error)
-        return Moments(count, mean, sums, mean_error, sums_error)
+        return Moments(count, mean, sums, mean_error, sums_error, self.non_finite + other.non_finite)
 
     @property
     def variance(self) -> jax.Array:
@@ -86,16 +94,22 @@ class Moments:
 
     @property
     def excess_kurtosis(self) -> jax.Array:
-        """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN where the variance is 0."""
+        """Population excess kurtosis (biased, Fisher), float32, at least −2.
+
+        NaN where the variance is 0, or so small that it may be rounding: up to (2⁻²³ mean)², and up to 2⁻⁶³, below
+        which its square leaves the range of float32.
+        """
         second, _, fourth = self.sums
-        return self.count * fourth / jnp.square(second) - 3
+        measurable = self.variance > jnp.maximum(jnp.square(ROUNDING * self.mean), LEAST_VARIANCE)
+        return jnp.where(measurable, self.count * fourth / jnp.square(second), jnp.nan) - 3
 
 
 def gwa_score(moments: Moments, beta: float = BETA) -> jax.Array:
     """Gradient-Weight Alignment of an epoch: mean / (excess kurtosis + beta); float32, higher is better.
 
     beta = 1.2 offsets the excess kurtosis of the uniform distribution. Two-peaked scores fall below it, down to −2,
-    where the quotient would blow up or turn its sign: the score is NaN unless excess kurtosis + beta > 0.
+    where the quotient would blow up or turn its sign: the score is NaN unless excess kurtosis + beta > 0. It is NaN,
+    too, if a single alignment is not finite; `moments.non_finite` says how many are.
 
     Example:
       A mean of 0.2 and an excess kurtosis of −1 give 0.2 / (−1 + 1.2):
@@ -108,15 +122,29 @@ def gwa_score(moments: Moments, beta: float = BETA) -> jax.Array:
     return jnp.where(denominator > 0, moments.mean / jnp.where(denominator > 0, denominator, 1), jnp.nan)
 
 
-def reasons_of_nan(record: Mapping[str, float]) -> dict[str, str]:
-    """Why `excess_kurtosis` or `gwa` of an epoch's record is NaN, by field; empty where neither is."""
-    reasons = {}
-    if math.isnan(record["excess_kurtosis"]):
-        reasons["excess_kurtosis"] = "all alignments are equal (a head of zeros has alignment 0 everywhere)"
-        reasons["gwa"] = "the excess kurtosis is not defined"
-    elif math.isnan(record["gwa"]):
-        reasons["gwa"] = f"excess kurtosis {record['excess_kurtosis']:.3f} + 1.2 is not positive: two-peaked alignments"
-    return reasons
+def reasons_of_nan(record: Mapping[str, Any]) -> dict[str, str]:
+    """Why a value of an epoch's record that is made of single samples is NaN, by field; empty where none is.
+
+    Each reason is what the numbers of the record show, and no guess about what has led to them.
+
+    Args:
+      record: `alignment_mean`, `alignment_variance`, `excess_kurtosis`, `gwa` and `non_finite_alignments`, the number
+        of those that are NaN or infinite; may hold `two_peakedness` and `dissent`.
+    """
+    undefined = {field for field in _OF_SAMPLES if math.isnan(record.get(field) or 0)}
+    variance, kurtosis = record["alignment_variance"], record["excess_kurtosis"]
+    if record["non_finite_alignments"]:
+        reason = f"{record['non_finite_alignments']} of the alignments are not finite"
+    elif math.isnan(variance):
+        reason = "there are no alignments"
+    elif variance == 0:
+        reason = "the variance of the alignments is 0"
+    elif math.isnan(kurtosis):
+        reason = f"the variance of the alignments, {variance:.1e}, is too small to measure a kurtosis"
+    else:
+        reason = f"excess kurtosis {kurtosis:.3f} + {BETA} is not positive"
+    reasons = {field: reason for field in _OF_SAMPLES if field in undefined}
+    return reasons | ({"dissent": "the dissent of a sample is not finite"} if "dissent" in undefined else {})
 
 
 def shift(a: Any, b: Any, delta: Any, share_a: Any, share_b: Any) -> tuple[Any, Any, Any]:

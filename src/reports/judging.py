@@ -138,7 +138,12 @@ def judge(run: FinishedRun, rule: str) -> Judgement | None:
     Returns:
       None where the rule keeps no epoch of this run, or test accuracy was not measured after that epoch.
     """
-    epoch = ALL_RULES[rule]().select(run.history)
+    return judge_rule(run, ALL_RULES[rule]())
+
+
+def judge_rule(run: FinishedRun, rule: Rule) -> Judgement | None:
+    """The same for any rule, such as one of your own."""
+    epoch = rule.select(run.history)
     accuracies = run.values("test_accuracy")
     if epoch is None or math.isnan(accuracies[epoch - 1]):
         return None

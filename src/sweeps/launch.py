@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from sweeps.definition import Run
 from training.run.reader import read_summary
@@ -75,20 +75,10 @@ class Training:
     def start(self, wait: bool = False, ignore: Collection[signal.Signals] = ()) -> subprocess.Popen | None:
         """Starts the process that trains the run; returns None if another process is already training it.
 
-        The process leads its own process group, so that Ctrl-C does not reach it, and on Linux it dies with this one.
-        Call this from the main thread: the process would die with any other thread that started it.
-
         Args:
           wait: wait for the other process to end, instead of returning None.
           ignore: signals that the process ignores.
         """
-
-        def prepare() -> None:
-            for number in ignore:
-                signal.signal(number, signal.SIG_IGN)
-            if sys.platform == "linux":
-                _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as log:
             try:
@@ -96,14 +86,7 @@ class Training:
             except BlockingIOError:
                 return None
             print(f"[{datetime.datetime.now():%Y-%m-%d %H:%M}] {self.command}", file=log, flush=True)
-            return subprocess.Popen(
-                [sys.executable, *self.run.arguments(self.workdir)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-                preexec_fn=prepare,
-            )
+            return start_python(self.run.arguments(self.workdir), log, ignore)
 
 
 class Failure(NamedTuple):
@@ -241,8 +224,37 @@ def train_here(trainings: Sequence[Training], progress: SweepProgress, max_paral
                         failures.append(Failure(training, describe_exit(code), training.log, code))
                         progress.report_failure(failures[-1])
         finally:
-            _stop(running.values())
+            stop(running.values())
     return failures
+
+
+def start_python(
+    arguments: Sequence[str], log: IO[str] | None = None, ignore: Collection[signal.Signals] = ()
+) -> subprocess.Popen:
+    """Starts Python in a process group of its own, which Ctrl-C does not reach; on Linux it dies with this process.
+
+    Call this from the main thread: the process would die with any other thread that started it.
+
+    Args:
+      arguments: of Python.
+      log: takes what the process prints; None leaves it where this process prints.
+      ignore: signals that the process ignores.
+    """
+
+    def prepare() -> None:
+        for number in ignore:
+            signal.signal(number, signal.SIG_IGN)
+        if sys.platform == "linux":
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log and subprocess.STDOUT,
+        process_group=0,
+        preexec_fn=prepare,
+    )
 
 
 def describe_exit(code: int) -> str:
@@ -250,7 +262,7 @@ def describe_exit(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _stop(processes: Collection[subprocess.Popen]) -> None:
+def stop(processes: Collection[subprocess.Popen]) -> None:
     """Ends processes and everything that they have started, gently at first."""
     for process in processes:
         if process.poll() is None:

@@ -62,6 +62,9 @@ def evaluate_epoch(
     }
     record |= {"estimates": estimates} if estimates else {}
     reasons = reasons_of_nan(record)
+    for name, value in record.items():  # JSON will hold null for these, too
+        if isinstance(value, float) and not math.isfinite(value):
+            reasons.setdefault(name, f"measured as {value}")
     record |= {"reasons": reasons} if reasons else {}
     record |= {"train_seconds": train_seconds, "feed_seconds": collector.waited, "seconds": collector.seconds()}
     # What one process measures decides for all.

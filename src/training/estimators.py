@@ -10,6 +10,7 @@ layers=<pattern>   as full, separately for every parameter array whose path (`he
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -50,18 +51,24 @@ def layer_pattern(name: str) -> str | None:
 def summarize_alignments(alignments: np.ndarray) -> dict[str, float]:
     """GWA of an epoch's alignments `[N]` and what it is made of, as `gwa.Moments` has them, on the host in float64.
 
-    `excess_kurtosis` is NaN where all alignments are equal, and `gwa` where excess kurtosis + 1.2 is not positive.
+    `non_finite_alignments` is how many are NaN or infinite; where there are any, all else is NaN. `excess_kurtosis` is
+    NaN where all alignments are equal, and `gwa` where excess kurtosis + 1.2 is not positive;
+    `gwa.moments.reasons_of_nan` tells which it is.
     """
     alignments = alignments.astype(np.float64)
-    mean = alignments.mean()
-    squares = np.square(alignments - mean)
-    variance = squares.mean()
-    kurtosis = np.square(squares).mean() / variance**2 - 3 if variance else np.nan
+    non_finite = int(np.sum(~np.isfinite(alignments)))
+    mean = variance = kurtosis = math.nan
+    if len(alignments) and not non_finite:
+        mean = float(alignments.mean())
+        squares = np.square(alignments - mean)
+        variance = float(squares.mean())
+        kurtosis = float(np.square(squares).mean()) / variance**2 - 3 if variance**2 else math.nan
     return {
-        "gwa": float(mean / (kurtosis + BETA)) if kurtosis + BETA > 0 else float("nan"),
-        "alignment_mean": float(mean),
-        "alignment_variance": float(variance),
-        "excess_kurtosis": float(kurtosis),
+        "gwa": mean / (kurtosis + BETA) if kurtosis + BETA > 0 else math.nan,
+        "alignment_mean": mean,
+        "alignment_variance": variance,
+        "excess_kurtosis": kurtosis,
+        "non_finite_alignments": non_finite,
     }
 
 

@@ -148,10 +148,10 @@ def two_peakedness(scores: np.ndarray) -> float:
     """How deep the valley between two peaks of the scores `[N]` is; in [0, 1], 0 = one peak, 1 = nothing in between.
 
     A mixture of two normal distributions is fitted to a histogram of the scores; the valley is 1 − the lowest density
-    between the two means / the lower density of those at the means. NaN where all scores are equal; 0 where one of the
-    two components is a fringe of less than 5 %.
+    between the two means / the lower density of those at the means. NaN where all scores are equal or one is not
+    finite; 0 where one of the two components is a fringe of less than 5 %.
     """
-    if scores.min() == scores.max():
+    if not np.isfinite(scores).all() or scores.min() == scores.max():
         return float("nan")
     counts, edges = np.histogram(scores.astype(np.float64), _BINS)
     fit = fit_two_normals((edges[:-1] + edges[1:]) / 2, counts)

@@ -43,6 +43,7 @@ PARAMETERS = {
     "cifar10_small:vit": vit_parameters(128, 4, 256, 4),
     "finetune_cifar10_small:pretrain": vit_parameters(96, 4, 192, 4, classes=5),
     "finetune_cifar10_small:finetune": vit_parameters(96, 4, 192, 4, classes=5),
+    "find_label_issues": convnext_parameters((2, 2, 2), (32, 64, 128), 4, 3, True),
     "table1_small": convnext_parameters((2, 2), (64, 128), 4, 3, True),
     "fashion_mnist_small": convnext_parameters((2, 2), (32, 64), 4, 3, True, channels=1),
     "fashion_mnist_small:vit": vit_parameters(64, 3, 128, 4, channels=1),
@@ -80,8 +81,8 @@ def test_every_config_is_counted():
 def test_config(name):
     config = get_config(name)
     config.lock()
-    is_file = config.dataset.name == "arrays"  # of Fashion-MNIST, whose shape the config does not say
-    data = DataSet(1800, 10, 28, 1) if is_file else find_data_set(config, None, None)
+    unnamed = {"arrays": DataSet(1800, 10, 28, 1), "folder": DataSet(1800, 10, 64)}  # Fashion-MNIST, and anything
+    data = unnamed.get(config.dataset.name) or find_data_set(config, None, None)
     recipe = build_recipe(config, data.classes, count_steps(config, data))
     shape = (data.side, data.side, data.channels)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])

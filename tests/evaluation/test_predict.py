@@ -58,11 +58,11 @@ def resident(folder, kind):
     return folder / "run", write_pictures(folder / "pictures", datasets.build(config.dataset).test), summary
 
 
-def streamed(folder):
-    """A run on a folder of photographs of different sizes, and its test images."""
+def of_folder(folder, feed):
+    """A run on a folder of photographs of different sizes, streamed or in memory, and its test images."""
     config = base.get_config()
     config.epochs, config.batch_size, config.eval_batch_size = 2, 4, 4
-    config.dataset.update({"name": "folder", "feed": "stream", "image_size": 16})
+    config.dataset.update({"name": "folder", "feed": feed, "image_size": 16})
     config.dataset.path, config.dataset.stream.resize = str(image_folder.write(folder / "images")), 20
     config.network.update({"name": "convnextv2", "patch_size": 4, "depths": (1,), "widths": (8,)})
     config.stopping.rules, config.stopping.warmup, config.optimizer.ema = RULES, 0.0, 0.7
@@ -76,13 +76,13 @@ def grey(tmp_path_factory):
     return resident(tmp_path_factory.mktemp("grey"), "grey")
 
 
-@pytest.fixture(scope="module", params=["grey", "colour", "streamed"])
+@pytest.fixture(scope="module", params=["grey", "colour", "stream", "resident"])
 def run(request, tmp_path_factory, grey):
-    """The same of three kinds of run."""
+    """The same of four kinds of run: on arrays, and on a folder by two feeds."""
     if request.param == "grey":
         return grey
     folder = tmp_path_factory.mktemp(request.param)
-    return streamed(folder) if request.param == "streamed" else resident(folder, "colour")
+    return resident(folder, "colour") if request.param == "colour" else of_folder(folder, request.param)
 
 
 def read(file):

@@ -1,7 +1,11 @@
 """Lightning and transformers' Trainer with the callback give the records of a plain loop over the same batches."""
 
 import functools
+import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -97,6 +101,88 @@ def test_lightning(tmp_path, accumulate):
     assert callback.monitor.verdict.best_epoch == gwa.MaxGWA().select(expected)
     assert float(keep_best.best_model_score) == pytest.approx(max(record["gwa"] for record in expected), abs=1e-6)
     assert not module.model.fc._forward_hooks
+
+
+OLDER_NAME = """
+import sys
+sys.modules["lightning"] = None  # as if it were not installed
+import pytorch_lightning, torch
+from torch_process import Network, batches
+from gwa.torch.lightning import AlignmentCallback
+
+class Module(pytorch_lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.model = Network()
+    def training_step(self, batch, batch_idx):
+        return torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.5)
+
+torch.manual_seed(0)
+callback = AlignmentCallback(head="model.fc")
+trainer = pytorch_lightning.Trainer(
+    max_epochs=3, callbacks=[callback], accelerator="cpu", logger=False, enable_checkpointing=False,
+    enable_progress_bar=False, enable_model_summary=False,
+)
+trainer.fit(Module(), torch.utils.data.DataLoader(list(batches(6)), batch_size=None))
+print([record["gwa"] for record in callback.monitor.history])
+"""
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["alone", "beside lightning"])
+def test_lightning_by_its_older_name(both):
+    pytest.importorskip("pytorch_lightning")
+    code = OLDER_NAME.replace('sys.modules["lightning"] = None', "import lightning") if both else OLDER_NAME
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    expected = [record["gwa"] for record in plain_history(lightning_module().model)]
+    assert json.loads(run.stdout.splitlines()[-1]) == pytest.approx(expected, rel=1e-5)
+
+
+def history_on_targets(network, change):
+    """A plain loop on what `change` makes of the images and labels of a batch."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
+    monitor = gwa_torch.AlignmentMonitor(network, "fc", epochs=EPOCHS)
+    for _ in range(EPOCHS):
+        for batch in batches(6):
+            images, targets = change(*batch)
+            F.cross_entropy(network(images), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            monitor.update(targets)
+        monitor.end_epoch()
+    return monitor.history
+
+
+def mix(images, labels):
+    targets = F.one_hot(labels, 4).float()
+    return 0.7 * images + 0.3 * images.flip(0), 0.7 * targets + 0.3 * targets.flip(0)
+
+
+def smooth(images, labels):
+    return images, 0.9 * F.one_hot(labels, 4) + 0.025
+
+
+def test_lightning_with_targets_that_the_training_step_makes(tmp_path):
+    from gwa.torch.lightning import AlignmentCallback
+
+    callback = AlignmentCallback(head="model.fc")
+
+    class Mixing(type(lightning_module())):
+        def training_step(self, batch, batch_idx):
+            images, targets = mix(*batch)
+            loss = F.cross_entropy(self.model(images), targets)
+            callback.monitor.update(targets)
+            return loss
+
+    lightning_trainer(tmp_path, [callback]).fit(Mixing(), loader(6))
+    assert_same(callback.monitor.history, history_on_targets(lightning_module().model, mix))
 
 
 def test_lightning_stops_and_resumes(tmp_path):
@@ -197,6 +283,22 @@ def test_huggingface_trainer_stops(huggingface_trainer):
     huggingface_trainer(callback, epochs=9).train()
     assert len(callback.monitor.history) == stopping_epoch(impatient, expected) < 9
     assert math.isfinite(callback.monitor.history[-1]["gwa"])
+
+
+def test_huggingface_trainer_whose_loss_passes_the_targets(huggingface_trainer):
+    from gwa.torch.huggingface import AlignmentCallback
+
+    callback = AlignmentCallback("fc")
+
+    def loss(logits, labels, **_):
+        _, targets = smooth(None, labels)
+        if torch.is_grad_enabled():
+            callback.monitor.update(targets)
+        return F.cross_entropy(logits, targets)
+
+    huggingface_trainer(callback, loss=loss).train()
+    torch.manual_seed(0)
+    assert_same(callback.monitor.history, history_on_targets(Network(), smooth))
 
 
 def test_huggingface_trainer_that_keeps_its_labels_is_told(huggingface_trainer):

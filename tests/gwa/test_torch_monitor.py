@@ -231,7 +231,47 @@ def test_a_score_that_is_not_defined_is_none_with_its_reason(model):
     record = monitor.end_epoch()
     assert record["gwa"] is record["excess_kurtosis"] is None
     assert set(record["reasons"]) == {"gwa", "excess_kurtosis"}
+    assert record["non_finite_alignments"] == 0
     assert monitor.verdict == (None, False)
+
+
+@pytest.mark.parametrize("rows", [None, 16])
+@pytest.mark.parametrize("fault", ["logits", "embeddings", "bias", "label"])
+def test_an_epoch_with_scores_that_are_not_finite_has_no_gwa(model, fault, rows):
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", num_examples=rows)
+    ((images, labels),) = batches(1)
+    broken = 5
+    if fault in ("logits", "embeddings"):
+        images = images.clone()
+        images[:5] = torch.nan if fault == "logits" else torch.inf
+    elif fault == "bias":
+        broken = 16
+        with torch.no_grad():
+            model.fc.bias[0] = torch.inf
+    else:
+        labels = labels.where(torch.arange(16) >= 5, 255)
+    model(images)
+    monitor.update(labels, None if rows is None else range(16))
+    record = monitor.end_epoch()
+    assert record["gwa"] is record["alignment_mean"] is record["excess_kurtosis"] is None
+    assert record["non_finite_alignments"] == broken
+    assert record["reasons"]["gwa"] == f"{broken} of the alignments are not finite"
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert monitor.verdict == (None, False)
+    if rows:
+        assert np.isnan(monitor.samples["alignment"]).sum() == broken
+
+
+def test_dissent_of_a_sample_without_logits(model):
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", Dissent(), num_examples=16, epochs=3)
+    ((images, labels),) = batches(1)
+    for epoch in range(3):
+        model(torch.where(torch.arange(16)[:, None] < 5 * (epoch == 2), torch.nan, images))
+        monitor.update(labels, range(16))
+        record = monitor.end_epoch()
+    assert record["dissent"] is None
+    assert "dissent" in record["reasons"]
+    assert monitor.verdict.best_epoch != 3
 
 
 def test_the_rule_stops_and_goes_on_after_a_resume(model):
@@ -268,7 +308,7 @@ HEADS = {
     "no such name": (Network(), "head", r"no module 'head'; its last nn.Linear: hidden, fc"),
     "a module of another model": (Network(), Network().fc, "is no part of the Network"),
     "none at all": (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "has no nn.Linear"),
-    "no linear layer": (nn.Sequential(nn.Conv2d(1, 2, 3)), "0", "'0' is a Conv2d"),
+    "no linear layer": (nn.Sequential(nn.Conv2d(1, 2, 3)), "0", r"'0' is a torch\..*\.Conv2d"),
     "a cosine head": (nn.Sequential(CosineHead(8, 4)), None, "a CosineHead, does not return x @ weight.T"),
     "a margin head": (nn.Sequential(MarginHead(8, 4)), None, "a MarginHead, does not return x @ weight.T"),
     "tied weights": (Tied(), "lm_head", "weight of 'lm_head' is tied to that of 'embed'"),
@@ -285,6 +325,34 @@ def test_a_head_without_a_score_is_refused_in_one_line(case):
     with pytest.raises(ValueError, match=message) as error:
         gwa_torch.AlignmentMonitor(model, head)
     assert "\n" not in str(error.value)
+
+
+def test_the_head_that_peft_trains_is_found_by_its_name():
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    config = peft.LoraConfig(target_modules=["hidden"], modules_to_save=["fc"], r=2)
+    model = peft.get_peft_model(Network(), config)
+    wrapper = model.base_model.model.fc
+    ((images, labels),) = batches(1)
+    for head in ("fc", wrapper, None):
+        monitor = gwa_torch.AlignmentMonitor(model, head)
+        assert monitor.head_name == "base_model.model.fc.modules_to_save.default"
+        logits = model(images)
+        monitor.update(labels)
+        copy = wrapper.modules_to_save["default"]
+        embeddings = model.base_model.model.hidden(images).relu()
+        expected = gwa_torch.head_alignment(logits, labels, embeddings, copy.weight.T, copy.bias)
+        assert monitor.end_epoch()["alignment_mean"] == pytest.approx(float(expected.mean()), abs=1e-6)
+        monitor.remove()
+    with pytest.raises(ValueError, match=r"'base_model.model.hidden' is a peft\..*Linear; the score is defined for"):
+        gwa_torch.AlignmentMonitor(model, "hidden")
+
+
+def test_a_name_that_fits_several_modules_is_refused():
+    model = nn.ModuleDict({"a": Network(), "b": Network()})
+    with pytest.raises(ValueError, match=r"several modules 'fc': a.fc, b.fc"):
+        gwa_torch.AlignmentMonitor(model, "fc")
+    assert gwa_torch.AlignmentMonitor(model, "b.fc").head_name == "b.fc"
 
 
 @pytest.mark.parametrize("head", ["fc", 1])
@@ -304,7 +372,11 @@ def test_misuse_is_said_in_one_line(model):
         model(images)
         with pytest.raises(ValueError, match=r"labels have the shape .* has run on \(16,\) samples"):
             monitor.update(wrong)
-    with pytest.raises(ValueError, match="no sample was scored"):
+    with pytest.raises(ValueError, match=r"no sample was scored; update\(labels\) has not run"):
+        monitor.end_epoch()
+    model(images)
+    monitor.update(torch.full_like(labels, -100))
+    with pytest.raises(ValueError, match="no sample was scored; all labels were below 0"):
         monitor.end_epoch()
     model(images)
     with pytest.raises(ValueError, match="index and the monitor's num_examples belong together"):
@@ -408,14 +480,18 @@ def jax_curve(params, images, labels, orders):
     return curve
 
 
-def test_two_processes_have_the_moments_of_one(model, tmp_path):
+@pytest.mark.parametrize("kind", ["ddp", "fully_shard"])
+def test_two_processes_have_the_moments_of_one(model, tmp_path, kind):
     torch.save(model.state_dict(), tmp_path / "model.pt")
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": "src"}
-    commands = [[sys.executable, torch_process.__file__, str(rank), str(tmp_path)] for rank in range(2)]
+    commands = [[sys.executable, torch_process.__file__, str(rank), str(tmp_path), kind] for rank in range(2)]
     processes = [subprocess.Popen(command, env=environment) for command in commands]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first == second
+    if kind == "fully_shard":
+        assert "DTensor" in first["refused"]
+        assert "before fully_shard" in first["refused"]
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     stream, rows = gwa_torch.AlignmentMonitor(model, "fc"), gwa_torch.AlignmentMonitor(model, "fc", num_examples=100)

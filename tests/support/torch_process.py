@@ -1,4 +1,4 @@
-"""A small network with its batches, and, as a script, one process of a DistributedDataParallel run on them."""
+"""A small network with its batches, and, as a script, one process of a distributed run on them."""
 
 import json
 import pathlib
@@ -7,6 +7,8 @@ import sys
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from gwa.torch import AlignmentMonitor
 
@@ -29,14 +31,34 @@ def batches(count=3, size=16, features=6, classes=4):
         yield images, torch.randint(0, classes, (size,), generator=generator)
 
 
-def main(rank, folder):
+def distribute(model, kind):
+    """The model for several processes, and two monitors of it."""
+    if kind == "ddp":
+        model = nn.parallel.DistributedDataParallel(model)
+    monitors = AlignmentMonitor(model, "fc"), AlignmentMonitor(model, "fc", num_examples=100)
+    if kind == "fully_shard":  # while the weights are whole, so after the monitors
+        mesh = init_device_mesh("cpu", (2,))
+        fully_shard(model.fc, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+    return model, *monitors
+
+
+def refusal(model):
+    """What the monitor says of this model."""
+    try:
+        AlignmentMonitor(model, "fc").remove()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def main(rank, folder, kind):
     """Every other row of each batch, two epochs; the records as JSON."""
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
     model = Network()
     model.load_state_dict(torch.load(folder / "model.pt"))
-    model = nn.parallel.DistributedDataParallel(model)
+    model, stream, rows = distribute(model, kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    stream, rows = AlignmentMonitor(model, "fc"), AlignmentMonitor(model, "fc", num_examples=100)
     for _ in range(2):
         for step, (images, labels) in enumerate(batches(6)):
             part = torch.arange(8) * 2 + rank
@@ -48,9 +70,10 @@ def main(rank, folder):
         stream.end_epoch()
         rows.end_epoch()
     samples = {name: values.tolist() for name, values in rows.samples.items()}
-    (folder / f"{rank}.json").write_text(json.dumps({"stream": stream.history, "rows": rows.history, **samples}))
+    shown = {"stream": stream.history, "rows": rows.history, "refused": refusal(model), **samples}
+    (folder / f"{rank}.json").write_text(json.dumps(shown))
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), pathlib.Path(sys.argv[2]))
+    main(int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3])

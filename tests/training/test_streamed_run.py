@@ -70,7 +70,6 @@ def test_a_skipped_image_has_no_score_and_is_listed(config, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("dataset.feed", "resident", r"dataset\.feed is 'resident'; for dataset\.name=folder it must be stream"),
         ("dataset.feed", "river", r"dataset\.feed is 'river'"),
         ("dataset.image_size", 0, r"dataset\.image_size is 0"),
         ("estimators", ("offline",), r"it can only be textbook"),

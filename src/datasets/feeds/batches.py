@@ -13,6 +13,7 @@ import numpy as np
 
 from datasets.examples import Examples
 from datasets.feeds.order import cut_into_blocks, cut_into_one_block, shuffle_rows
+from errors import UserError
 from parallel import devices
 
 Batch = dict[str, jax.Array]
@@ -125,10 +126,27 @@ def select_arrays(examples: Examples) -> dict[str, np.ndarray]:
     return {"image": examples.images, "label": examples.labels}
 
 
+def _check_memory(needed: int, of_this_process: Sequence[jax.Device]) -> None:
+    for device in of_this_process:
+        stats = device.memory_stats()  # a CPU has none
+        if stats and needed > (free := stats["bytes_limit"] - stats["bytes_in_use"]):
+            raise UserError(
+                f"dataset.feed is 'resident'; the images take {needed / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} "
+                "GB free; choose fewer or smaller images, or dataset.feed=stream"
+            )
+
+
 class ResidentFeed(Feed):
     """Holds all images on every device."""
 
     def __init__(self, examples: Examples, seed: int, mesh: jax.sharding.Mesh):
+        """Puts them there.
+
+        Raises:
+          UserError: a device has too little memory.
+        """
+        _check_memory(examples.images.nbytes, mesh.local_devices)
+        self.skipped = examples.skipped
         self.data = devices.place(select_arrays(examples), devices.replicated_sharding(mesh))
         self._size, self._seed, self._mesh = len(examples), seed, mesh
 

@@ -68,7 +68,7 @@ def sample_dissent(logits: jax.Array, past: jax.Array, labels: jax.Array) -> jax
       labels: integers `[...]`, observed labels.
 
     Returns:
-      float32 `[...]`, in [−1, 1].
+      float32 `[...]`, in [−1, 1]; NaN where the label is no class.
 
     Example:
       >>> import jax.numpy as jnp
@@ -78,11 +78,12 @@ def sample_dissent(logits: jax.Array, past: jax.Array, labels: jax.Array) -> jax
       ['0.4', '0.0']
     """
     probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+    is_class = (labels >= 0) & (labels < logits.shape[-1])
     of_past, of_label = (
         jnp.take_along_axis(probabilities, classes[..., None], axis=-1)[..., 0]
-        for classes in (jnp.maximum(past, 0), labels)
+        for classes in (jnp.maximum(past, 0), jnp.where(is_class, labels, 0))
     )
-    return jnp.where((past >= 0) & (past != labels), of_past - of_label, 0)
+    return jnp.where(is_class, jnp.where((past >= 0) & (past != labels), of_past - of_label, 0), jnp.nan)
 
 
 def measure_hard_dissent(predictions: np.ndarray, past: np.ndarray, labels: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -12,17 +13,18 @@ def head_alignment(
 ) -> Tensor:
     """Cosine between each sample's negative head gradient and the head's kernel; in [-1, 1], high = well aligned.
 
-    The same function as `gwa.head_alignment`: in float32, also under autocast, and without a graph.
+    The same function as `gwa.head_alignment`: in float32, also under autocast, and without a graph. As there, the score
+    is NaN where something is not finite, and where a label is no class: below 0, or `classes` and above.
 
     Args:
       logits: `[..., classes]`, the head's output, bias included.
-      labels: integers `[...]`, class indices; or floats `[..., classes]`, target distributions that sum to 1.
+      labels: integers `[...]`, class indices; or floats `[..., classes]`, target distributions.
       embeddings: `[..., features]`, the head's input z.
       kernel: `[features, classes]`, the head's weights W; of an `nn.Linear` that is `weight.T`.
       bias: `[classes]`, or None for a head without.
 
     Returns:
-      float32 `[...]`, one alignment per sample.
+      float32 `[...]`, one alignment per sample; NaN where it is not defined.
 
     Raises:
       ValueError: when the shapes do not fit together.
@@ -48,11 +50,16 @@ def alignment_given_norm(
     """As `head_alignment`, of which the kernel enters by its norm alone: z·W is already in the logits."""
     logits = logits.float()
     products = logits if bias is None else logits - bias.float()
-    cosine_numerator, residual_norm = _terms(logits, labels, products)
+    if labels.is_floating_point():
+        cosine_numerator, residual_norm, _ = _soft_terms(logits, labels.float(), products)
+    else:
+        cosine_numerator, residual_norm = _hard_terms(logits, labels, products)
+    defined = cosine_numerator.isfinite()
     # One division at a time: the product of the norms may leave the range of float32 where the quotient does not.
     for length in (residual_norm, norm(embeddings.float(), dim=-1), kernel_norm):
+        defined &= length.isfinite()
         cosine_numerator = torch.where(length > 0, cosine_numerator / length, 0)
-    return cosine_numerator
+    return torch.where(defined, cosine_numerator, torch.nan)
 
 
 @torch.no_grad()
@@ -62,7 +69,7 @@ def head_gradient_norm(logits: Tensor, labels: Tensor, embeddings: Tensor) -> Te
     The same function as `gwa.head_gradient_norm`.
 
     Returns:
-      float32 `[...]`, at least 0; small = well fitted.
+      float32 `[...]`, at least 0; small = well fitted; NaN where the label is no class or something is not finite.
 
     Example:
       The first sample is fitted, the second one is labelled otherwise:
@@ -74,12 +81,14 @@ def head_gradient_norm(logits: Tensor, labels: Tensor, embeddings: Tensor) -> Te
       ['0.34', '2.49']
     """
     logits = logits.float()
-    _, residual_norm = _terms(logits, labels, logits)
-    if not labels.is_floating_point():
-        own = labels.long()[..., None]
+    if labels.is_floating_point():
+        _, residual_norm, scale = _soft_terms(logits, labels.float(), logits)
+    else:
+        _, residual_norm = _hard_terms(logits, labels, logits)
+        own, _ = _own_classes(logits, labels)
         others = logits.scatter(-1, own, -torch.inf).logsumexp(-1)
-        residual_norm = residual_norm * torch.sigmoid(others - logits.gather(-1, own)[..., 0])  # the latter is 1 − p_y
-    return norm(embeddings.float(), dim=-1) * residual_norm
+        scale = torch.sigmoid(others - logits.gather(-1, own)[..., 0])  # 1 − p_y
+    return norm(embeddings.float(), dim=-1) * (residual_norm * scale)
 
 
 def norm(x: Tensor, dim: int | None = None) -> Tensor:
@@ -90,24 +99,46 @@ def norm(x: Tensor, dim: int | None = None) -> Tensor:
     return lengths.reshape(()) if dim is None else lengths.squeeze(dim)
 
 
-def _terms(logits: Tensor, labels: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
-    """−Σ_j δ_j u_j and ‖δ‖ of the residual δ; for class indices both divided by 1 − p_y."""
-    if labels.is_floating_point():
-        return _soft_terms(logits, labels.float(), products)
-    own = labels.long()[..., None]
+def _own_classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The labels as int64 `[..., 1]`, with 0 for those that are no class; and which are one, `[...]`."""
+    labels = labels.long()  # an integer dtype of 8 bits could not be compared with the number of the 256th class
+    is_class = (labels >= 0) & (labels < logits.shape[-1])
+    return torch.where(is_class, labels, 0)[..., None], is_class
+
+
+def _hard_terms(logits: Tensor, labels: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+    """−Σ_j δ_j u_j and ‖δ‖ of the residual δ divided by 1 − p_y, for class indices; the latter is NaN without a y."""
+    own, is_class = _own_classes(logits, labels)
     wrong = logits.scatter(-1, own, -torch.inf).softmax(-1)
     return (
         (wrong * (products.gather(-1, own) - products)).sum(-1),
-        (1 + wrong.square().sum(-1)).sqrt(),
+        torch.where(is_class, (1 + wrong.square().sum(-1)).sqrt(), torch.nan),
     )
 
 
-def _soft_terms(logits: Tensor, targets: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
-    """The residual's entries sum to 0; that of the largest target cancels worst, so the others stand for it."""
-    largest = targets.argmax(-1, keepdim=True)
-    others = (logits.softmax(-1) - targets).scatter(-1, largest, 0)
-    residual = others.scatter(-1, largest, -others.sum(-1, keepdim=True))
-    return (others * (products.gather(-1, largest) - products)).sum(-1), norm(residual, dim=-1)
+def _soft_terms(logits: Tensor, targets: Tensor, products: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for targets t, δ = Σ_j t_j softmax(logits) − t; divided by a scale, which is the last result.
+
+    The scale is what softmax and targets leave to the other classes than that of the largest target, together.
+    """
+    own = targets.argmax(-1, keepdim=True)  # y
+    wrong = logits.scatter(-1, own, -torch.inf)
+    highest = wrong.amax(-1, keepdim=True)
+    wrong = (wrong - highest).exp()
+    total = wrong.sum(-1, keepdim=True)
+    log_missing = F.logsigmoid(highest - logits.gather(-1, own) + total.log())  # log(1 − p_y), however small
+    other_targets = targets.scatter(-1, own, 0)
+    other_target = other_targets.sum(-1, keepdim=True)
+    all_targets = targets.gather(-1, own) + other_target
+    excess = log_missing - (other_target / all_targets).log()
+    share, target_share = excess.sigmoid(), (-excess).sigmoid()
+    filled = torch.where(other_target == 0, 1, other_target)
+    others = (share / total) * wrong - target_share * (other_targets / filled)
+    return (
+        (others * (products.gather(-1, own) - products)).sum(-1),
+        norm(others.scatter(-1, own, target_share - share), dim=-1),
+        (all_targets * log_missing.exp() + other_target)[..., 0],
+    )
 
 
 @torch.no_grad()
@@ -117,7 +148,7 @@ def sample_dissent(logits: Tensor, past: Tensor, labels: Tensor) -> Tensor:
     The same function as `gwa.rules.dissent.sample_dissent`.
 
     Returns:
-      float32 `[...]`, in [−1, 1].
+      float32 `[...]`, in [−1, 1]; NaN where the label is no class.
 
     Example:
       >>> import torch
@@ -127,10 +158,11 @@ def sample_dissent(logits: Tensor, past: Tensor, labels: Tensor) -> Tensor:
       ['0.4', '0.0']
     """
     probabilities = logits.float().softmax(-1)
+    own, is_class = _own_classes(logits, labels)
     of_past, of_label = (
-        probabilities.gather(-1, classes.long()[..., None])[..., 0] for classes in (past.clamp(min=0), labels)
+        probabilities.gather(-1, classes)[..., 0] for classes in (past.clamp(min=0).long()[..., None], own)
     )
-    return torch.where((past >= 0) & (past != labels), of_past - of_label, 0)
+    return torch.where(is_class, torch.where((past >= 0) & (past != labels), of_past - of_label, 0), torch.nan)
 
 
 def _check_shapes(logits: Tensor, labels: Tensor, embeddings: Tensor, kernel: Tensor, bias: Tensor | None) -> None:

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     alignment: Tensor  # float32
     prediction: Tensor  # int64
     right: Tensor  # bool: the prediction is the label
-    counted: Tensor  # bool: the label is a class
+    counted: Tensor  # bool: the label is not below 0
     dissent: Tensor  # float32 [samples, 2]: the soft and the hard form; 0 in the first epoch
 
 

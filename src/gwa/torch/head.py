@@ -34,6 +34,7 @@ def find(model: nn.Module, head: nn.Module | str | None) -> tuple[str, nn.Linear
         head = _find_named(model, head)
     elif head not in names:
         raise ValueError(f"head: the given {type(head).__name__} is no part of the {type(model).__name__}")
+    head = _trained_copy(head)
     _check(names[head], head)
     _check_alone(model, names[head], head)
     return names[head], head
@@ -48,19 +49,40 @@ def _unwrap(model: nn.Module) -> nn.Module:
 
 
 def _find_named(model: nn.Module, name: str) -> nn.Module:
-    try:
-        return model.get_submodule(name)
-    except AttributeError:
-        linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-        last = ", ".join(linear[-3:]) or "none"
-        raise ValueError(f"head: {type(model).__name__} has no module {name!r}; its last nn.Linear: {last}") from None
+    """The module of this dotted name, or the only one whose name ends with it, inside a wrapper such as PEFT's."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    found = [name] if name in modules else [full for full in modules if full.endswith(f".{name}")]
+    if len(found) == 1:
+        return modules[found[0]]
+    if found:
+        raise ValueError(f"head: {type(model).__name__} has several modules {name!r}: {', '.join(found)}")
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    last = ", ".join(linear[-3:]) or "none"
+    raise ValueError(f"head: {type(model).__name__} has no module {name!r}; its last nn.Linear: {last}")
+
+
+def _trained_copy(head: nn.Module) -> nn.Module:
+    """For a module in PEFT's `modules_to_save`: its copy that the active adapter trains, in place of the wrapper."""
+    copies, active = getattr(head, "modules_to_save", None), getattr(head, "active_adapters", None)
+    return copies[active[0]] if isinstance(copies, nn.ModuleDict) and active else head
 
 
 def _check(name: str, head: nn.Module) -> None:
     if not isinstance(head, nn.Linear):
-        raise ValueError(f"head: {name!r} is a {type(head).__name__}; the score is defined for an nn.Linear")
+        kind = f"{type(head).__module__}.{type(head).__qualname__}"
+        raise ValueError(f"head: {name!r} is a {kind}; the score is defined for an nn.Linear")
     if isinstance(head.weight, nn.UninitializedParameter):
         raise ValueError(f"head: {name!r} has no size before its first forward pass; run a batch through the model")
+    if hasattr(head.weight, "placements"):
+        raise ValueError(
+            f"head: the weight of {name!r} is a DTensor, distributed over processes; make the monitor before "
+            "fully_shard or any other call that distributes the model"
+        )
+    if head.weight.shape != (head.out_features, head.in_features):
+        raise ValueError(
+            f"head: the weight of {name!r} has the shape {tuple(head.weight.shape)}, not "
+            f"{(head.out_features, head.in_features)} (out_features, in_features)"
+        )
     if head.out_features < 2:
         raise ValueError(f"head: {name!r} has {head.out_features} output; the score needs at least 2 classes")
     if not _is_affine(head):

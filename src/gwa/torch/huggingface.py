@@ -16,8 +16,9 @@ class AlignmentCallback(TrainerCallback):
     """Adds each epoch's record to `state.log_history`, and stops training when the rule says so.
 
     The labels are those that the forward pass of the model receives as `labels`. A Trainer with
-    `label_smoothing_factor` or `compute_loss_func` does not pass them on: then call `monitor.update` in the loss. The
-    records are part of the Trainer's checkpoint.
+    `label_smoothing_factor` or `compute_loss_func` does not pass them on: then call `monitor.update` in
+    `compute_loss_func` while gradients are on, and the callback leaves the batch to it. The records are part of the
+    Trainer's checkpoint.
 
     Attributes:
       monitor: the AlignmentMonitor of the run, once it has started.
@@ -63,19 +64,21 @@ class AlignmentCallback(TrainerCallback):
         model = kwargs["model"]
         self.monitor = AlignmentMonitor(model, self._head, self._rule, epochs=state.num_train_epochs)
         self.monitor.resume(entry for entry in state.log_history if "gwa" in entry)
+        self._updates = 0
         self._handle = model.register_forward_pre_hook(self._keep_labels, with_kwargs=True)
 
     def on_substep_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Scores a batch whose gradient is accumulated."""
-        if self._labels is None:
-            raise ValueError(
-                "AlignmentCallback: the model was given no `labels` (label_smoothing_factor and compute_loss_func keep "
-                "them from it); call AlignmentMonitor.update in your loss instead"
-            )
-        self.monitor.update(self._labels)
-        self._labels = None
+        """Scores a batch whose gradient is accumulated, unless the loss has done so."""
+        if self.monitor.updates == self._updates:
+            if self._labels is None:
+                raise ValueError(
+                    "AlignmentCallback: the model was given no `labels` (label_smoothing_factor and compute_loss_func "
+                    "keep them from it), and your loss has not called the callback's monitor.update(targets) either"
+                )
+            self.monitor.update(self._labels)
+        self._updates, self._labels = self.monitor.updates, None
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Scores the batch that ended with an update of the weights."""

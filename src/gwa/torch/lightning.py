@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError:  # the same under its older name
+    from pytorch_lightning import Callback, LightningModule, Trainer
 
 from gwa.rules import Record, Rule
 from gwa.torch.monitor import AlignmentMonitor
@@ -25,6 +28,9 @@ def labels_of(batch: Any) -> tuple[Any, Any]:
 
 class AlignmentCallback(Callback):
     """Logs `gwa` and `alignment_mean` of each epoch, and stops training when the rule says so.
+
+    The labels are those of the batch. A `training_step` that makes other targets, as mixup does, passes these to
+    `monitor.update` itself, and the callback then leaves the batch to it.
 
     The weights to keep are those of `verdict.best_epoch`; `ModelCheckpoint(monitor="gwa", mode="max")` keeps them.
     The state is part of the Trainer's checkpoint.
@@ -80,12 +86,15 @@ class AlignmentCallback(Callback):
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         self.monitor = AlignmentMonitor(pl_module, self._head, self._rule, self._num_examples, epochs)
         self.monitor.resume(self._history)
+        self._updates = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Scores the batch."""
-        self.monitor.update(*self._unpack(batch))
+        """Scores the batch, unless the training step has done so."""
+        if self.monitor.updates == self._updates:
+            self.monitor.update(*self._unpack(batch))
+        self._updates = self.monitor.updates
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the epoch and asks the rule."""

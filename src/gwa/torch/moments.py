@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from gwa.moments import shift, two_sum
+from gwa.moments import LEAST_VARIANCE, ROUNDING, shift, two_sum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Moments:
       sums: float32 `[3]`, the central sums of second, third and fourth order.
       mean_error: what rounding took from `mean` as sets were joined.
       sums_error: the same for `sums`.
+      non_finite: float32 scalar, how many of the scores are NaN or infinite; one of them makes all moments NaN.
 
     Example:
       >>> import torch
@@ -37,6 +38,7 @@ class Moments:
     sums: Tensor
     mean_error: Tensor
     sums_error: Tensor
+    non_finite: Tensor
 
     @classmethod
     @torch.no_grad()
@@ -52,7 +54,8 @@ class Moments:
         mean_error = deviation.sum() / filled
         deviation = torch.where(mask, deviation - mean_error, 0)
         sums = torch.stack([(deviation**order).sum() for order in (2, 3, 4)])
-        return cls(count, mean, sums, mean_error, torch.zeros_like(sums))
+        non_finite = (mask & ~scores.isfinite()).sum().float()
+        return cls(count, mean, sums, mean_error, torch.zeros_like(sums), non_finite)
 
     @torch.no_grad()
     def __add__(self, other: Moments) -> Moments:
@@ -70,7 +73,7 @@ class Moments:
         sums, error = two_sum(self.sums, other.sums)
         sums, shift_error = two_sum(sums, torch.stack(shift(self, other, delta, share, other_share)))
         sums, sums_error = two_sum(sums, error + shift_error + self.sums_error + other.sums_error)
-        return Moments(count, mean, sums, mean_error, sums_error)
+        return Moments(count, mean, sums, mean_error, sums_error, self.non_finite + other.non_finite)
 
     @property
     def variance(self) -> Tensor:
@@ -79,25 +82,27 @@ class Moments:
 
     @property
     def excess_kurtosis(self) -> Tensor:
-        """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN where the variance is 0."""
+        """Population excess kurtosis (biased, Fisher), float32, at least −2; NaN as in `gwa.Moments`."""
         second, _, fourth = self.sums
-        return self.count * fourth / second.square() - 3
+        measurable = self.variance > (ROUNDING * self.mean).square().clamp(min=LEAST_VARIANCE)
+        return torch.where(measurable, self.count * fourth / second.square(), torch.nan) - 3
 
     def to_vector(self) -> Tensor:
-        """All of it as float32 `[9]`, to send to another process."""
-        return torch.cat([torch.stack([self.count, self.mean, self.mean_error]), self.sums, self.sums_error])
+        """All of it as float32 `[10]`, to send to another process."""
+        scalars = torch.stack([self.count, self.mean, self.mean_error, self.non_finite])
+        return torch.cat([scalars, self.sums, self.sums_error])
 
     @classmethod
     def from_vector(cls, vector: Tensor) -> Moments:
         """What `to_vector` has made a vector of."""
-        (count, mean, mean_error), sums, sums_error = vector.split(3)
-        return cls(count, mean, sums, mean_error, sums_error)
+        (count, mean, mean_error, non_finite), sums, sums_error = vector.split([4, 3, 3])
+        return cls(count, mean, sums, mean_error, sums_error, non_finite)
 
 
 def gwa_score(moments: Moments, beta: float = 1.2) -> Tensor:
     """Gradient-Weight Alignment of an epoch: mean / (excess kurtosis + beta); float32, higher is better.
 
-    As `gwa.gwa_score`: NaN unless excess kurtosis + beta > 0.
+    As `gwa.gwa_score`: NaN unless excess kurtosis + beta > 0 and every alignment is finite.
 
     Example:
       >>> import torch

@@ -37,12 +37,16 @@ class AlignmentMonitor:
     optimiser's step: the scores are those of the weights that the pass used. With DistributedDataParallel every process
     has its own monitor, and `end_epoch` joins them. Nothing waits for the device until then.
 
+    Samples whose label is below 0 are left out. Every other one counts: if its score is NaN, because the forward pass
+    was not finite or because its label is `classes` or above, the epoch has no GWA, and the record says so.
+
     Attributes:
       head_name: dotted name of the head in the model.
       history: the records of the epochs so far.
       verdict: of the rule after the latest epoch: `best_epoch` (None if no epoch is eligible yet) and `stop`.
       samples: with `num_examples`, `alignment` float32 `[N]` and `prediction` int32 `[N]` of the latest epoch, by row;
         a row that did not occur has NaN and −1.
+      updates: how many updates there were.
 
     Example:
       >>> import torch
@@ -97,6 +101,7 @@ class AlignmentMonitor:
         self.history: list[Record] = []
         self.samples: dict[str, np.ndarray] = {}
         self.verdict = Verdict(None, False)
+        self.updates = self._updates_before = 0
         self._kept: list[dict[str, np.ndarray]] | None = [] if keep_samples else None
         self._rule_state = rule.init()
         self._predictions: list[np.ndarray] = []  # of the epochs so far, if the rule needs them
@@ -111,7 +116,8 @@ class AlignmentMonitor:
 
         Args:
           labels: integers `[...]`, class indices, where a negative one (such as the −100 that cross-entropy ignores)
-            excludes its sample; or floats `[..., classes]`, target distributions.
+            excludes its sample; or floats `[..., classes]`, target distributions. They are those of the loss, so after
+            mixup the mixed ones.
           index: integers `[batch]`, the rows of the samples; required with `num_examples`, and only then allowed.
 
         Raises:
@@ -121,7 +127,7 @@ class AlignmentMonitor:
         if not passes:
             raise ValueError(
                 f"update: the head {self.head_name!r} has not run since the last update, in training mode and with "
-                "with gradients (a model that was compiled and run before the monitor was made shows it nothing)"
+                "gradients on (a model that was compiled and run before the monitor was made shows it nothing)"
             )
         if (index is None) != (self._num_examples is None):
             raise ValueError("update: index and the monitor's num_examples belong together; give both or neither")
@@ -137,6 +143,7 @@ class AlignmentMonitor:
         for each, targets, part in zip(passes, labels.split(sizes), rows, strict=True):
             past = None if self._past is None else self._past[part]
             self._epoch.add(_score(each, targets, past), part)
+        self.updates += 1
 
     def end_epoch(self, **fields: Any) -> dict[str, Any]:
         """Ends the epoch and asks the rule. Call it on every process of a distributed run; all get the same record.
@@ -146,9 +153,9 @@ class AlignmentMonitor:
 
         Returns:
           The record of the epoch: `epoch` (from 1), `progress`, `train_accuracy`, `gwa`, `alignment_mean`,
-          `alignment_variance`, `excess_kurtosis`, `prediction_changes` and `prediction_churn` since the epoch before
-          (both only with `num_examples`), and `fields`. Unknown values are None; undefined values are None, with the
-          reason under `reasons`.
+          `alignment_variance`, `excess_kurtosis`, `non_finite_alignments` (how many), `prediction_changes` and
+          `prediction_churn` since the epoch before (both only with `num_examples`), and `fields`. Unknown values are
+          None; undefined values are None, with the reason under `reasons`.
 
         Raises:
           ValueError: when no sample was scored, or no update followed a forward pass.
@@ -160,7 +167,10 @@ class AlignmentMonitor:
             )
         moments, accuracy, samples, dissent = self._epoch.finish()
         if not moments.count:
-            raise ValueError(f"end_epoch: no sample was scored; update(labels) has not run ({self.head_name!r})")
+            ran = self.updates > self._updates_before
+            why = "all labels were below 0" if ran else "update(labels) has not run"
+            raise ValueError(f"end_epoch: no sample was scored; {why} ({self.head_name!r})")
+        self._updates_before = self.updates
         epoch = len(self.history) + 1
         record = {
             "epoch": epoch,
@@ -174,6 +184,9 @@ class AlignmentMonitor:
             values: Iterable[float | None] = (None, None) if self._past is None else dissent
             record |= zip(("dissent", "hard_dissent"), values, strict=True)
             self._vote(samples["prediction"])
+        reasons = reasons_of_nan(record)
+        if reasons:
+            record |= {**dict.fromkeys(reasons), "reasons": reasons}
         self._epoch, self.samples = self._new_epoch(), samples
         if self._kept is not None:
             self._kept.append(samples)
@@ -257,12 +270,8 @@ class AlignmentMonitor:
 
 def _score(each: ForwardPass, labels: Tensor, past: Tensor | None) -> Batch:
     """Scores and predictions of a forward pass; `past` is int32 `[batch]`, the classes that past epochs vote for."""
-    if labels.is_floating_point():
-        classes = labels.argmax(-1)
-        counted = torch.ones_like(classes, dtype=torch.bool)
-    else:
-        counted = labels >= 0
-        labels = classes = labels.clamp(min=0)
+    classes = labels.argmax(-1) if labels.is_floating_point() else labels
+    counted = classes >= 0
     alignment = alignment_given_norm(each.logits, labels, each.embeddings, each.weight_norm, each.bias)
     prediction = each.logits.argmax(-1)
     right = prediction == classes
@@ -275,16 +284,14 @@ def _score(each: ForwardPass, labels: Tensor, past: Tensor | None) -> Batch:
 
 
 def _summarize(moments: Moments) -> dict[str, Any]:
-    """GWA and what it is made of; undefined values are None, with the reason."""
-    values = {
+    """GWA and what it is made of."""
+    return {
         "gwa": float(gwa_score(moments)),
         "alignment_mean": float(moments.mean),
         "alignment_variance": float(moments.variance),
         "excess_kurtosis": float(moments.excess_kurtosis),
+        "non_finite_alignments": int(moments.non_finite),
     }
-    reasons = reasons_of_nan(values)
-    known = {name: None if name in reasons else value for name, value in values.items()}
-    return known | {"reasons": reasons} if reasons else known
 
 
 def _compare(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> dict[str, Any]:

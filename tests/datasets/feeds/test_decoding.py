@@ -351,6 +351,25 @@ def test_stretching_takes_the_whole_image_in_the_channels_of_the_set(kind):
     assert stretch_for_evaluation(KINDS[kind], (202, 50, 3)).shape == (202, 50, 3)
 
 
+def test_a_large_photograph_is_stretched_alike_at_a_fraction_of_its_size():
+    """Against Pillow, which decodes all of it and takes means over areas."""
+    large = PHOTOGRAPH.resize((1280, 1280), Image.Resampling.LANCZOS)
+    data = encoded(large, quality=95)
+    for side in (160, 80, 40):  # decoded at 1/2, 1/4 and 1/8
+        whole = Image.open(io.BytesIO(data)).reduce(1280 // side)
+        difference = stretch_for_evaluation(data, (side, side, 3)).astype(float) - np.asarray(whole)
+        assert np.abs(difference).mean() < 1
+        assert np.abs(difference).max() < 10
+
+
+def test_a_side_that_shrinks_is_averaged_while_the_other_grows():
+    stripes = np.zeros((4, 120, 3), np.uint8)
+    stripes[:, ::2] = 200
+    stretched = stretch_for_evaluation(encoded(Image.fromarray(stripes), "PNG"), (8, 10, 3))
+    assert stretched.shape == (8, 10, 3)
+    assert (stretched == 100).all()
+
+
 def test_decode_keeps_the_least_side():
     data = encoded(PHOTOGRAPH)
     for least, shape in ((None, (427, 640)), (214, (427, 640)), (213, (214, 320)), (106, (107, 160)), (10, (54, 80))):

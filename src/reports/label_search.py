@@ -1,0 +1,116 @@
+"""From a folder of pictures to the table and the page of its labels: what is trained, and what is written when."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from datasets import folders
+from datasets.label_csv import decode_paths
+from errors import UserError
+from reports.label_table import LabelTable, tabulate_label_issues, write_label_issues
+from reports.run_page.page import write_page
+from sweeps.definition import Run, Sweep, configure, select
+from sweeps.launch import Interruption, describe_exit, start_python, stop
+from training.run.reader import load_array
+from training.run.workdir import find_summary
+
+_CONFIG = "configs/find_label_issues.py"
+
+
+def define_run(folder: pathlib.Path, options: Sequence[str]) -> Run:
+    """The run that searches a folder.
+
+    Args:
+      folder: see `folders.load`.
+      options: fields of its config, as `--config.field=value`.
+
+    Raises:
+      UserError: the folder is missing, or holds fewer than two classes; or an option is not understood.
+    """
+    source = folders.load(str(folder), image_size=1)
+    if len(source.class_names) < 2:
+        raise UserError(f"{folder} has the only class {source.class_names[0]!r}; there must be at least two")
+    run = Run(f"{_CONFIG}:{len(source.train)}", {"folder": folder.resolve().name}, {"dataset.path": str(folder)})
+    return select(Sweep("find_label_issues", (run,)), "*", options).runs[0]
+
+
+def is_finished(run: Run, workdir: pathlib.Path) -> bool:
+    """Whether the work directory holds the finished run.
+
+    Raises:
+      UserError: it holds another run, or one on pictures that have been moved since.
+    """
+    config = configure(run)
+    finished = find_summary(workdir, config, overwrite=False) is not None
+    if (workdir / "labels.npz").exists():
+        _check_pictures(workdir, config.dataset.path)
+    return finished
+
+
+def train(run: Run, workdir: pathlib.Path, overwrite: bool, seconds: float, show: Callable[[], None]) -> int:
+    """Trains in a process of its own, and returns its exit code; that process reports a mistake itself.
+
+    Args:
+      run: what is trained.
+      workdir: where it is kept.
+      overwrite: whether to start anew.
+      seconds: when to call `show`, or as soon after that as an epoch is finished.
+      show: shows what there is meanwhile.
+
+    Raises:
+      KeyboardInterrupt: after Ctrl-C or SIGTERM, when the process has ended.
+      UserError: a signal has killed the process, for example because memory was short.
+    """
+    started, shown = time.time(), False
+    with Interruption() as interruption:
+        process = start_python([*run.arguments(workdir), *["--overwrite"] * overwrite])
+        try:
+            while process.poll() is None:
+                interruption.sleep(0.5)
+                if not shown and time.time() - started >= seconds and _has_epochs(workdir, started):
+                    show()
+                    shown = True
+        finally:
+            stop([process])
+    if process.returncode < 0:
+        raise UserError(f"training was {describe_exit(process.returncode)}; the same command continues")
+    return process.returncode
+
+
+def write_results(workdir: pathlib.Path) -> tuple[LabelTable, list[pathlib.Path]]:
+    """Writes the page and the table from the epochs so far; returns the table, and the files, the page first.
+
+    Raises:
+      UserError: a file of the run is missing or malformed.
+    """
+    table = tabulate_label_issues(workdir)
+    return table, [write_page(workdir), *write_label_issues(table, workdir)]
+
+
+def _has_epochs(workdir: pathlib.Path, started: float) -> bool:
+    """Whether the run that was started then has an epoch; its folder may still hold what it is about to overwrite."""
+    try:
+        history = os.stat(workdir / "history.jsonl")
+    except FileNotFoundError:
+        return False
+    return history.st_mtime >= started and history.st_size > 0
+
+
+def _check_pictures(workdir: pathlib.Path, folder: str) -> None:
+    """Refuses a run some of whose pictures have been moved to another class, renamed or removed."""
+    arrays = load_array(workdir, "labels.npz")
+    if "paths" not in arrays:
+        return
+    present = folders.load(folder, image_size=1).train.paths
+    assert present is not None  # of a folder
+    gone = arrays["paths"][~np.isin(arrays["paths"], present)]
+    if len(gone):
+        raise UserError(
+            f"{workdir} is about other pictures: {len(gone)} of them have been moved or removed since, such as "
+            f"{decode_paths(gone[:1])[0]}; --overwrite searches anew, and another --workdir keeps both"
+        )
