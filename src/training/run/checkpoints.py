@@ -157,12 +157,7 @@ class Checkpoints:
                 self._set_aside(failures, step)
                 return step, saved
             failures[step] = causes[0]
-        if failures:
-            listed = "; ".join(f"{step}: {cause}" for step, cause in failures.items())
-            raise UserError(
-                f"no checkpoint in {self._resume.directory} can be restored ({listed}); put a copy of one back, or "
-                f"choose another --workdir{self._suggest_start()}"
-            )
+        run_on_main(functools.partial(self._refuse, failures))
         return 0, {"state": template}
 
     def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
@@ -201,14 +196,19 @@ class Checkpoints:
         gather_from_all(None)  # the others wait for the renaming
         self._resume.reload()
 
-    def _suggest_start(self) -> str:
-        """What is left of a run that cannot continue: the latest epoch that a rule kept."""
-        kept = (path for path in self._folder.glob("*/*") if path.parent.name not in (RESUME, EPOCHS, _DAMAGED))
-        for path in sorted(kept, key=lambda path: path.name.zfill(9), reverse=True):
-            with contextlib.suppress(UserError):
-                load_params(path)
-                return f" (--config.pretrained={path} starts from the parameters of epoch {path.name})"
-        return ""
+    def _refuse(self, failures: Mapping[int, str]) -> None:
+        """Says why no checkpoint can be restored, if there are some, and what is left: the best epoch of a rule."""
+        if not failures:
+            return
+        kept = (path.parent for path in self._folder.glob(f"*/*/{CHECKSUMS}") if path.parts[-3] not in (RESUME, EPOCHS))
+        intact = [path for path in kept if path.name.isdigit() and not _find_damage(path)]
+        left = max(intact, key=lambda path: int(path.name), default=None)
+        start = f" (--config.pretrained={left} starts from the parameters of epoch {left.name})" if left else ""
+        listed = "; ".join(f"{step}: {cause}" for step, cause in failures.items())
+        raise UserError(
+            f"no checkpoint in {self._folder / RESUME} can be restored ({listed}); put a copy of one back, or choose "
+            f"another --workdir{start}"
+        )
 
 
 def check_finite(params: Any) -> None:

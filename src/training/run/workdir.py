@@ -33,22 +33,11 @@ _PACKAGES = (
     "numpy",
     "opencv-python-headless",
 )
-
-
 _SECTIONS = ("dataset", "network", "optimizer", "stopping")  # of the config, in every version
 # config.json is replaced by the one of the new run, and not deleted.
 _WRITTEN = (
-    *(
-        "summary.json",
-        "history.jsonl",
-        "checkpoints",
-        "labels.npz",
-        "cleaning.json",
-        "environment.json",
-        "wandb",
-        "wandb_id",
-    ),
-    "config.json.tmp",
+    *("summary.json", "history.jsonl", "checkpoints", "labels.npz", "cleaning.json", "environment.json"),
+    *("config.json.tmp", "wandb", "wandb_id"),
     *("label_issues.csv", "label_issues.parquet", "report.html", "figures/*.png", "figures/*.svg", "figures/*.pdf"),
     *("ablation.json", "bias.json", "estimates.json", "detection.json", "flagged/*.csv"),
     *("evaluations.json", "robustness.json", "external.json"),
