@@ -171,6 +171,19 @@ def test_without_a_checkpoint_that_can_be_restored_the_run_is_refused(finished_r
     assert (workdir / "history.jsonl").read_bytes() == history
 
 
+def test_other_labels_than_those_of_the_run_are_refused(finished_run, tmp_path):
+    workdir = cut_off_at_its_end(finished_run[0], tmp_path)
+    arrays = dict(np.load(workdir / "labels.npz"))
+    arrays["labels"][[3, 5]] = (arrays["labels"][[3, 5]] + 1) % 10
+    np.savez(workdir / "labels.npz", **arrays)
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    result = train(*SMALL, f"--workdir={workdir}", check=False)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert f"the data have changed since the run in {workdir} began: 2 labels changed, such as of row " in line
+    assert before == {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+
+
 def cut_off_at_its_end(run, tmp_path):
     """A copy of the run as if it had been cut off just before its end."""
     shutil.copytree(run, tmp_path / "run")
