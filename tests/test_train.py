@@ -171,6 +171,19 @@ def test_without_a_checkpoint_that_can_be_restored_the_run_is_refused(finished_r
     assert (workdir / "history.jsonl").read_bytes() == history
 
 
+def test_other_labels_than_those_of_the_run_are_refused(finished_run, tmp_path):
+    workdir = cut_off_at_its_end(finished_run[0], tmp_path)
+    arrays = dict(np.load(workdir / "labels.npz"))
+    arrays["labels"][[3, 5]] = (arrays["labels"][[3, 5]] + 1) % 10
+    np.savez(workdir / "labels.npz", **arrays)
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    result = train(*SMALL, f"--workdir={workdir}", check=False)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert f"the data have changed since the run in {workdir} began: 2 labels changed, such as of row " in line
+    assert before == {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+
+
 def cut_off_at_its_end(run, tmp_path):
     """A copy of the run as if it had been cut off just before its end."""
     shutil.copytree(run, tmp_path / "run")
@@ -201,13 +214,13 @@ def test_overwrite_deletes_what_the_run_and_the_scripts_have_written_and_no_more
     workdir = tmp_path / "run"
     shutil.copytree(finished_run[0], workdir)
     (workdir / "figures").mkdir()
-    for name in ("label_issues.csv", "figures/run.png", "notes.txt", "mine.npy", "scores.txt"):
+    for name in ("label_issues.csv", "figures/run.png", "notes.txt", "mine.npy", "scores.mine.npy"):
         (workdir / name).write_text(name)
     result = train(*SMALL, "--config.seed=1", f"--workdir={workdir}", "--overwrite")
-    assert result.stderr == f"{workdir} keeps what the run has not written: mine.npy, notes.txt, scores.txt\n"
+    assert result.stderr == f"{workdir} keeps what the run has not written: mine.npy, notes.txt, scores.mine.npy\n"
     assert (workdir / "mine.npy").read_text() == "mine.npy"
     names = {path.name for path in finished_run[0].iterdir()}
-    assert {path.name for path in workdir.iterdir()} == {*names, "mine.npy", "notes.txt", "scores.txt"}
+    assert {path.name for path in workdir.iterdir()} == {*names, "mine.npy", "notes.txt", "scores.mine.npy"}
     assert json.loads((workdir / "config.json").read_text())["seed"] == 1
     assert "resumed" not in json.loads((workdir / "environment.json").read_text())
 

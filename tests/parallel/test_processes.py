@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -135,6 +136,21 @@ def test_a_killed_process_ends_the_job_which_goes_on_when_started_again(tmp_path
     run(tmp_path / "killed", options, 1)  # on other hardware
     run(tmp_path / "one", options, 1)
     check_equal(tmp_path / "killed", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_all_processes_set_a_damaged_checkpoint_aside(tmp_path):
+    options, workdir = ["--config.dataset.name=digits", "--config.dataset.train_examples=100"], tmp_path / "run"
+    run(workdir, options, 2)
+    shutil.copytree(workdir, tmp_path / "before")
+    (workdir / "summary.json").unlink()
+    steps = sorted((workdir / "checkpoints" / "resume").iterdir(), key=lambda path: int(path.name))
+    for path in steps[-1].rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:-9])
+    _, errors = run(workdir, options, 2)
+    assert f"training continues after step {steps[0].name}" in errors[0]
+    assert "cannot be restored" not in errors[1]
+    check_equal(workdir, tmp_path / "before")
 
 
 def test_a_mistake_ends_all_processes_with_one_line(tmp_path):

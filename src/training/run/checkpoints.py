@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import json
 import logging
 import math
 import os
@@ -25,9 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import UserError, one_line
-from parallel import devices
 from parallel.processes import gather_from_all, is_main, run_on_main
-from training.run.records import write_json
+from training.run.checksums import CHECKSUMS, digest, find_damage, write_checksums
 
 if TYPE_CHECKING:
     from training.state import TrainState
@@ -39,7 +36,6 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 RESUME = "resume"
 _OLD_RESUME = "latest"  # as the first version called it
 EPOCHS = "epochs"  # the latest epoch that any rule kept; the directories of the rules link to its files
-CHECKSUMS = "checksums.json"
 _DAMAGED = "damaged"  # checkpoints to resume from that could not be restored
 _OTHER_CONTENT = "its content is not what was saved"
 
@@ -138,15 +134,13 @@ class Checkpoints:
         if not manager.save(step, args=self._ocp.args.Composite(**args)):
             raise RuntimeError(f"the checkpoint {manager.directory / str(step)} was not written")
         if is_main():
-            directory = pathlib.Path(manager.directory) / str(step)
-            files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
-            write_json(directory / CHECKSUMS, {str(path.relative_to(directory)): _hash(path) for path in files})
+            write_checksums(pathlib.Path(manager.directory) / str(step))
 
     def _restore_latest(self, template: TrainState, last: float) -> tuple[int, dict[str, Any]]:
         """The latest step up to `last` that can be restored, and what it holds; 0 and the template if there is none."""
         failures: dict[int, str] = {}
         for step in sorted(self._resume.all_steps(), reverse=True):
-            cause, saved = run_on_main(functools.partial(_find_damage, self._folder / RESUME / str(step))), {}
+            cause, saved = run_on_main(functools.partial(find_damage, self._folder / RESUME / str(step))), {}
             cause = "the records of its epoch are cut off" if step > last else cause
             try:
                 saved = {} if cause else self._restore(step, template)
@@ -157,12 +151,7 @@ class Checkpoints:
                 self._set_aside(failures, step)
                 return step, saved
             failures[step] = causes[0]
-        if failures:
-            listed = "; ".join(f"{step}: {cause}" for step, cause in failures.items())
-            raise UserError(
-                f"no checkpoint in {self._resume.directory} can be restored ({listed}); put a copy of one back, or "
-                f"choose another --workdir{self._suggest_start()}"
-            )
+        run_on_main(functools.partial(self._refuse, failures))
         return 0, {"state": template}
 
     def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
@@ -181,7 +170,7 @@ class Checkpoints:
         restored = manager.restore(step, args=self._ocp.args.Composite(default=args))["default"]
         sys.unraisablehook = hook
         tree = restored["tree"] | {"state": type(state)(**restored["tree"]["state"])}
-        if not np.array_equal(restored["digest"], _digest(tree)):
+        if not np.array_equal(restored["digest"], digest(tree)):
             raise ValueError(_OTHER_CONTENT)
         return tree
 
@@ -201,14 +190,19 @@ class Checkpoints:
         gather_from_all(None)  # the others wait for the renaming
         self._resume.reload()
 
-    def _suggest_start(self) -> str:
-        """What is left of a run that cannot continue: the latest epoch that a rule kept."""
-        kept = (path for path in self._folder.glob("*/*") if path.parent.name not in (RESUME, EPOCHS, _DAMAGED))
-        for path in sorted(kept, key=lambda path: path.name.zfill(9), reverse=True):
-            with contextlib.suppress(UserError):
-                load_params(path)
-                return f" (--config.pretrained={path} starts from the parameters of epoch {path.name})"
-        return ""
+    def _refuse(self, failures: Mapping[int, str]) -> None:
+        """Says why no checkpoint can be restored, if there are some, and what is left: the best epoch of a rule."""
+        if not failures:
+            return
+        kept = (path.parent for path in self._folder.glob(f"*/*/{CHECKSUMS}") if path.parts[-3] not in (RESUME, EPOCHS))
+        intact = [path for path in kept if path.name.isdigit() and not find_damage(path)]
+        left = max(intact, key=lambda path: int(path.name), default=None)
+        start = f" (--config.pretrained={left} starts from the parameters of epoch {left.name})" if left else ""
+        listed = "; ".join(f"{step}: {cause}" for step, cause in failures.items())
+        raise UserError(
+            f"no checkpoint in {self._folder / RESUME} can be restored ({listed}); put a copy of one back, or choose "
+            f"another --workdir{start}"
+        )
 
 
 def check_finite(params: Any) -> None:
@@ -248,7 +242,7 @@ def load_params(directory: str | pathlib.Path) -> Any:
     path = path if path.name == "ema" else path / "default"
     if not path.exists():
         raise UserError(f"there is no checkpoint {directory}")
-    if damage := _find_damage(path.parent):
+    if damage := find_damage(path.parent):
         raise UserError(f"checkpoint {directory} is damaged ({damage})")
     with contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as checkpointer:
         as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
@@ -258,30 +252,9 @@ def load_params(directory: str | pathlib.Path) -> Any:
         except Exception as error:  # Orbax raises many kinds for a file that is cut off
             raise UserError(f"checkpoint {directory} is damaged ({_explain(error)})") from error
     tree = restored["tree"]
-    if not np.array_equal(restored["digest"], _digest(tree)):
+    if not np.array_equal(restored["digest"], digest(tree)):
         raise UserError(f"checkpoint {directory} is damaged ({_OTHER_CONTENT})")
     return tree
-
-
-def _find_damage(directory: pathlib.Path) -> str | None:
-    """Which file of a checkpoint is not what was saved; None also where there are no checksums, as in version 0.1.0."""
-    if not (directory / CHECKSUMS).exists():
-        return None
-    try:
-        checksums = json.loads((directory / CHECKSUMS).read_text())
-    except ValueError:
-        return f"{CHECKSUMS} is not what was saved"
-    for name, checksum in checksums.items():
-        if not (directory / name).is_file():
-            return f"{name} is missing"
-        if _hash(directory / name) != checksum:
-            return f"{name} is not what was saved"
-    return None
-
-
-def _hash(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _explain(error: Exception) -> str:
@@ -333,15 +306,4 @@ def _zeros(array: Any) -> np.ndarray:
 
 def _seal(tree: Any, hashed: Any = None) -> dict[str, Any]:
     """What is stored for a tree: itself, and the hash of its content, or of the same content as another tree."""
-    return {"tree": tree, "digest": _digest(tree if hashed is None else hashed)}
-
-
-def _digest(tree: Any) -> np.ndarray:
-    """SHA-256 over the leaves with their paths, uint8 `[32]`."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        data = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-        digest.update(jax.tree_util.keystr(path).encode())
-        # One by one: all of what lies spread over the devices may not fit into one.
-        digest.update(np.ascontiguousarray(devices.fetch(data)).tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)
+    return {"tree": tree, "digest": digest(tree if hashed is None else hashed)}

@@ -50,7 +50,11 @@ def check_data(workdir: pathlib.Path, now: Arrays) -> None:
     if not (workdir / FILE).exists():
         print(f"{workdir / FILE} is missing: nothing shows whether the data are those of the run", file=sys.stderr)
         return
-    difference = find_difference(load_array(workdir, FILE), now)
+    try:
+        before = load_array(workdir, FILE)
+    except UserError as error:
+        raise UserError(f"{error}; delete it to continue without comparing the data") from None
+    difference = find_difference(before, now)
     if difference:
         raise UserError(
             f"dataset: the data have changed since the run in {workdir} began: {difference}; put them back as they "
@@ -98,12 +102,12 @@ def _compare_sources(before: Arrays, now: Arrays, kind: str) -> str | None:
     moved = len(changed.get("checksums", ())) > 0
     if moved and np.array_equal(np.sort(before["checksums"]), np.sort(now["checksums"])):
         return f"the same {kind}images in another order of rows"
-    where = [os.fsdecode(path) for path in before["paths"][old]] if "paths" in both else [f"row {row}" for row in rows]
-    found = [
-        f"{_count(places, kind + _CONTENT[name])} changed, such as of {where[places[0]]}"
-        for name, places in changed.items()
-        if len(places)
-    ]
+    found = []
+    for name, places in changed.items():
+        if len(places):
+            first = places[0]
+            where = os.fsdecode(before["paths"][old[first]]) if "paths" in both else f"row {rows[first]}"
+            found.append(f"{_count(places, kind + _CONTENT[name])} changed, such as of {where}")
     return " and ".join(found) or None
 
 

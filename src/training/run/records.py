@@ -31,7 +31,6 @@ from training.run import identity
 from training.run.reader import load_array, read_history, scores_file
 from training.sample_values import PREFIX
 
-SAMPLES = ("alignment", "prediction")
 _FILES = {"alignment": "scores.npy", "prediction": "predictions.npy"}
 
 
@@ -45,12 +44,12 @@ class Records:
       cut_off: whether half a line more was found.
     """
 
-    def __init__(self, workdir: pathlib.Path, samples: Sequence[str] = SAMPLES):
+    def __init__(self, workdir: pathlib.Path, samples: Sequence[str] = tuple(_FILES)):
         """Reads the history.
 
         Args:
           workdir: the work directory.
-          samples: names of what each epoch has of every training sample; other arrays there are not the run's.
+          samples: what `list_samples` returns; other arrays there are not the run's.
         """
         self.workdir = workdir
         self._samples = samples
@@ -63,7 +62,7 @@ class Records:
         if not is_main():
             return
         for name, row in samples.items():
-            append_row(self._path(_file(name)), row)
+            append_row(self._path(samples_file(name)), row)
         with self._path("history.jsonl").open("a") as file:
             file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
             _flush(file)
@@ -80,7 +79,7 @@ class Records:
             return
         write_text(self._path("history.jsonl"), "".join(json.dumps(record) + "\n" for record in self.history))
         for name in self._samples:
-            path = self._path(_file(name))
+            path = self._path(samples_file(name))
             if epochs:
                 truncate_rows(path, epochs)
             else:
@@ -126,7 +125,7 @@ class Records:
         """Refuses records that end before the checkpoint that training continues from."""
         counts = {"history.jsonl": len(self.history)}
         if epochs:
-            counts |= {_file(name): len(load_array(self.workdir, _file(name))) for name in self._samples}
+            counts |= {file: len(load_array(self.workdir, file)) for file in map(samples_file, self._samples)}
         for name, count in counts.items():
             if count < epochs:
                 raise UserError(
@@ -138,7 +137,12 @@ class Records:
         return self.workdir / name
 
 
-def _file(name: str) -> str:
+def list_samples(config: Any) -> tuple[str, ...]:
+    """The names of what each epoch of a run has of every training sample."""
+    return (*_FILES, *config.estimators, *(PREFIX + name for name in config.record))
+
+
+def samples_file(name: str) -> str:
     """The file of a value of the samples: alignment, prediction, one that config.record names, or an estimator's."""
     return f"{name.replace('/', '.')}.npy" if name.startswith(PREFIX) else _FILES.get(name, scores_file(name))
 

@@ -18,10 +18,9 @@ from training.collector import Collector
 from training.run.checkpoints import Checkpoints, has_checkpoint
 from training.run.identity import check_data, describe_data
 from training.run.progress import Progress
-from training.run.records import SAMPLES, Records
+from training.run.records import Records, list_samples
 from training.run.tracking import Tracking
 from training.run.workdir import check_cleaning, check_overwrite, claim
-from training.sample_values import PREFIX
 from training.signals import first_pronounced
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[S
         than before.
     """
     config = setup.config
-    samples = (*SAMPLES, *config.estimators, *(PREFIX + name for name in config.record))
     data = describe_data(setup.splits) if is_main() else {}
 
     def check() -> None:
@@ -54,7 +52,7 @@ def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[S
         checkpoints = stack.enter_context(Checkpoints(workdir))
         tracking = stack.enter_context(Tracking(config, workdir))
         progress = stack.enter_context(Progress(config.epochs, setup.steps_per_epoch))
-        yield Session(setup, data, Records(workdir, samples), checkpoints, tracking, progress)
+        yield Session(setup, data, Records(workdir, list_samples(config)), checkpoints, tracking, progress)
 
 
 class Session:
@@ -91,11 +89,7 @@ class Session:
           UserError: when no checkpoint can be restored, or the records do not go with it.
         """
         setup = self._setup
-        if len(self.history) > 1 and not run_on_main(lambda: has_checkpoint(self._records.workdir)):
-            raise UserError(  # one epoch may have been cut off before its checkpoint
-                f"{self._records.workdir} holds {len(self.history)} epochs in history.jsonl, but no checkpoint to "
-                "continue from; put checkpoints/resume back, or choose another --workdir"
-            )
+        run_on_main(self._check_checkpoint)
         recorded = len(self.history) if self._records.cut_off else None
         epoch, state, started = self.checkpoints.resume(initial_state, setup.steps_per_epoch, recorded)
         collector = Collector(started)
@@ -109,6 +103,15 @@ class Session:
             if setup.splits.cleaning is not None:
                 print(setup.splits.cleaning.describe())
         return epoch, state, collector
+
+    def _check_checkpoint(self) -> None:
+        """Refuses records without a checkpoint; those of one epoch may have been cut off before it was written."""
+        workdir, epochs = self._records.workdir, len(self.history)
+        if epochs > 1 and not has_checkpoint(workdir):
+            raise UserError(
+                f"{workdir} holds {epochs} epochs in history.jsonl, but no checkpoint to continue from; put "
+                "checkpoints/resume back, or choose another --workdir"
+            )
 
     def last_predictions(self) -> np.ndarray | None:
         """The predictions of the latest finished epoch, `[N]`; None before the first, and on all other processes."""

@@ -21,7 +21,7 @@ from datasets import Cleaning
 from errors import UserError
 from parallel.processes import run_on_main
 from training.run.reader import read_config, read_derived, read_summary
-from training.run.records import write_json
+from training.run.records import list_samples, samples_file, write_json
 
 _PACKAGES = (
     "jax",
@@ -33,13 +33,11 @@ _PACKAGES = (
     "numpy",
     "opencv-python-headless",
 )
-
-
 _SECTIONS = ("dataset", "network", "optimizer", "stopping")  # of the config, in every version
 # config.json is replaced by the one of the new run, and not deleted.
 _WRITTEN = (
-    *("summary.json", "history.jsonl", "checkpoints", "scores.npy", "scores.*.npy", "samples.*.npy", "predictions.npy"),
-    *("labels.npz", "cleaning.json", "environment.json", "config.json.tmp", "wandb", "wandb_id"),
+    *("summary.json", "history.jsonl", "checkpoints", "labels.npz", "cleaning.json", "environment.json"),
+    *("config.json.tmp", "wandb", "wandb_id"),
     *("label_issues.csv", "label_issues.parquet", "report.html", "figures/*.png", "figures/*.svg", "figures/*.pdf"),
     *("ablation.json", "bias.json", "estimates.json", "detection.json", "flagged/*.csv"),
     *("evaluations.json", "robustness.json", "external.json"),
@@ -124,7 +122,7 @@ def _take(workdir: pathlib.Path, config: Any, overwrite: bool, held: contextlib.
         raise UserError(f"--workdir: another process is training in {workdir}; choose another") from None
     except OSError as error:
         logging.warning("%s: the file system has no locks (%s), so nothing keeps a second job out", workdir, error)
-    if overwrite:
+    if overwrite and (workdir / "config.json").exists():
         _delete_run(workdir)
     write_json(workdir / "config.json", _settings(config))
     _write_environment(workdir / "environment.json")
@@ -138,7 +136,8 @@ def _holds_run(workdir: pathlib.Path) -> bool:
 
 def _delete_run(workdir: pathlib.Path) -> None:
     """Deletes what a run and the scripts have written, in an order that leaves no run that only looks complete."""
-    patterns = [written for pattern in _WRITTEN for written in (pattern, f"{pattern}.tmp")]
+    arrays = map(samples_file, list_samples(read_config(workdir)))
+    patterns = [written for pattern in (*_WRITTEN, *arrays) for written in (pattern, f"{pattern}.tmp")]
     for path in [path for pattern in patterns for path in sorted(workdir.glob(pattern))]:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for name in ("figures", "flagged", "exported"):
