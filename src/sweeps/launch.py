@@ -7,7 +7,6 @@ write to one folder therefore never train a run at the same time; they share the
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import datetime
 import fcntl
@@ -24,8 +23,7 @@ from sweeps.definition import Run
 from training.run.reader import read_summary
 
 _MISTAKE = 2  # the exit code of a mistake that only the user can put right
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+_CHILD = pathlib.Path(__file__).with_name("child.py")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -240,20 +238,14 @@ def start_python(
       log: takes what the process prints; None leaves it where this process prints.
       ignore: signals that the process ignores.
     """
-
-    def prepare() -> None:
-        for number in ignore:
-            signal.signal(number, signal.SIG_IGN)
-        if sys.platform == "linux":
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
+    parent = os.getpid() if sys.platform == "linux" else 0
+    ignored = ",".join(str(int(number)) for number in ignore)
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, str(_CHILD), str(parent), ignored, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log and subprocess.STDOUT,
         process_group=0,
-        preexec_fn=prepare,
     )
 
 
