@@ -15,6 +15,7 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 from command_line import refuse
 from errors import UserError, config_mistake
 from parallel import processes
+from parallel.allocator import keep_freed_memory
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :variant where it has variants.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; runs/<config name> by default.")
@@ -38,6 +39,8 @@ def main(argv: list[str]) -> None:
 
 
 def _train(workdir: pathlib.Path) -> None:
+    if _CONFIG.value.keep_freed_memory and _CONFIG.value.dataset.feed == "resident":
+        keep_freed_memory()  # before JAX is imported
     from training.run.workdir import find_summary  # imported after the flags are parsed: a typo is answered at once
 
     try:

@@ -21,6 +21,7 @@ MAY_DIFFER = {
     "report": "is about where a run is shown",
     "eval_batch_size": "each image of a test set counts once, however many are evaluated at a time",
     "steps_per_dispatch": "is about speed",
+    "keep_freed_memory": "is about speed",
     "checkpoint_steps": "is about what a crash may cost",
     "sharding": "is about which device holds what",
     "dataset.stream.threads": "is about speed",

@@ -20,7 +20,7 @@ from planning.accelerators import ACCELERATORS
 from sweeps.definition import Run, Sweep, load, select
 
 PLACEHOLDER = "placeholder"
-NEED_TORCH = ("scripts/gwa_torch.py", "scripts/benchmark_torch.py")
+NEED_TORCH = ("scripts/gwa_torch.py",)
 
 
 def commands(page):
