@@ -165,11 +165,11 @@ class Dissent(Rule):
 
     def update(self, state: DissentState, record: Record) -> tuple[DissentState, Verdict]:
         """The state and the verdict after one more epoch."""
-        value, epoch = record.get(self.needs[0]), record["epoch"]
-        values = (*state.values, math.nan if value is None else float(value))
+        value, epoch, partial = record.get(self.needs[0]), record["epoch"], record.get("partial", False)
+        values = (*state.values, math.nan if value is None or partial else float(value))
         latest = [x for x in values[-max(self.least, math.ceil(epoch * self.share)) :] if not math.isnan(x)]
         warming_up = self.warmup > 0 and record["progress"] <= self.warmup and epoch <= self.longest_warmup
-        average = sum(latest) / len(latest) if latest and not warming_up else -math.inf
+        average = sum(latest) / len(latest) if latest and not (warming_up or partial) else -math.inf
         if average > state.best_value:
             state = DissentState(epoch, average)
         elif state.best_epoch is not None:
