@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from gwa.label_issues import LabelIssues, find_label_issues
-from gwa.moments import reasons_of_nan
+from gwa.moment_arithmetic import reasons_of_nan
 from gwa.rules import MaxGWA, Record, Rule, Verdict
 from gwa.rules.dissent import vote
 from gwa.torch import head as heads
