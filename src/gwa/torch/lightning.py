@@ -8,8 +8,10 @@ from typing import Any
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch.utilities import CombinedLoader
 except ImportError:  # the same under its older name
     from pytorch_lightning import Callback, LightningModule, Trainer
+    from pytorch_lightning.utilities import CombinedLoader
 
 from gwa.rules import Rule
 from gwa.torch.monitor import AlignmentMonitor
@@ -36,7 +38,8 @@ class AlignmentCallback(Callback):
 
     The state is part of the Trainer's checkpoint, also within an epoch, and epochs have the Trainer's numbers. An epoch
     that ends before its last batch, or whose beginning this callback has not seen, is recorded as partial: no rule
-    keeps it, and its `gwa` is logged as NaN.
+    keeps it, and its `gwa` is logged as NaN. So is one that is resumed with a loader that cannot be (it lacks
+    `state_dict` and `load_state_dict`): Lightning then starts with its first batches again.
 
     Attributes:
       monitor: the AlignmentMonitor of the run, once it has started.
@@ -93,12 +96,17 @@ class AlignmentCallback(Callback):
             if not state and trainer.current_epoch:
                 state = {name: value for name, value in before.state_dict().items() if name != "epoch"}
         self._loaded = {}
+        ended = trainer.current_epoch > state.get("epochs", 0)
+        loaders = CombinedLoader(trainer.train_dataloader).flattened
+        if not (ended or all(hasattr(loader, "load_state_dict") for loader in loaders)):
+            # Lightning starts with the first batches again, so that what follows is not the rest of the epoch.
+            state = {name: value for name, value in state.items() if name not in ("epoch", "batches")}
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         self.monitor = AlignmentMonitor(pl_module, self._head, self._rule, self._num_examples, epochs)
         if state:
             self.monitor.load_state_dict(state)
         self._batches, self._updates = state.get("batches", 0), 0
-        if self._batches and trainer.current_epoch > state["epochs"]:
+        if self._batches and ended:
             # The checkpoint is of the last batch of an epoch, which Lightning takes for ended without calling the hook.
             self._end_epoch(trainer, state["epochs"])
 
