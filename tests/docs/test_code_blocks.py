@@ -147,7 +147,7 @@ STAND_INS = {
 TORCH_STAND_INS = {
     ("README.md", "In your own loop"): plain_torch_loop,
     ("docs/torch.md", "A loop of your own"): plain_torch_loop,
-    ("docs/labels.md", "Find them"): torch_loop_with_rows,
+    ("docs/labels.md", "From the records of a run"): torch_loop_with_rows,
     ("docs/torch.md", "Lightning"): lightning_training,
     ("docs/torch.md", "Hugging Face Trainer"): huggingface_training,
 }
