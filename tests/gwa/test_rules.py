@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwa import RULES, BestValidation, Last, MaxGWA, MinThenMaxGWA, Oracle
@@ -233,6 +233,7 @@ values = st.one_of(st.none(), st.just(math.nan), st.floats(-10, 10), st.integers
 
 
 @pytest.mark.parametrize("name", RULES)
+@settings(deadline=None)  # a busy machine
 @given(data=st.data(), length=st.integers(0, 25), patience=st.integers(1, 5))
 def test_contract(name, data, length, patience):
     """Every rule: selecting is the fold of updating, looks at the past alone, and reads what it says it needs.
