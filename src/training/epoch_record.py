@@ -13,7 +13,7 @@ import numpy as np
 from datasets import StreamedExamples
 from datasets.feeds import ResidentFeed
 from errors import UserError
-from gwa.moments import reasons_of_nan
+from gwa.moment_arithmetic import reasons_of_nan
 from parallel import devices
 from parallel.processes import gather_from_all, run_on_main
 from training.collector import Collector, EpochResult

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import UserError
-from gwa.moments import BETA
+from gwa.moment_arithmetic import BETA
 
 TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, LAYERS = "textbook", "offline", "offline_train", "full", "layers"
 NAMES = (TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, f"{LAYERS}=<pattern>")
@@ -53,7 +53,7 @@ def summarize_alignments(alignments: np.ndarray) -> dict[str, float]:
 
     `non_finite_alignments` is how many are NaN or infinite; where there are any, all else is NaN. `excess_kurtosis` is
     NaN where all alignments are equal, and `gwa` where excess kurtosis + 1.2 is not positive;
-    `gwa.moments.reasons_of_nan` tells which it is.
+    `gwa.moment_arithmetic.reasons_of_nan` tells which it is.
     """
     alignments = alignments.astype(np.float64)
     non_finite = int(np.sum(~np.isfinite(alignments)))

@@ -79,14 +79,13 @@ def load_pretrained_params(state: TrainState, config: Any, model: nn.Module) -> 
     if config.pretrained is None:
         return state
     from networks import pretrained
-    from networks.exported import PARAMETERS
 
     path = pathlib.Path(config.pretrained)
     if not path.exists():
         raise UserError(f"pretrained: there is no file and no run {path}")
     new_head = not config.pretrained_head
-    if (path / PARAMETERS).exists():
-        path = path / PARAMETERS
+    if path.is_dir():
+        path = pretrained.find_file(path) or path
     if path.is_dir():
         checkpoint = _find_checkpoint(path)
         params = pretrained.from_checkpoint(load_params(checkpoint), state.params, checkpoint, new_head)
@@ -102,6 +101,8 @@ def _find_checkpoint(path: pathlib.Path) -> pathlib.Path:
     """The directory itself if it is a checkpoint, or the checkpoint that the finished run in it has chosen."""
     if not (path / "config.json").exists():
         return path
+    if not (path / "environment.json").exists():
+        raise UserError(f"pretrained: the folder {path} has no model.safetensors and is no run")
     if not (path / "summary.json").exists():
         raise UserError(f"pretrained: the run {path} is not finished; name one of its checkpoints")
     summary = json.loads((path / "summary.json").read_text())

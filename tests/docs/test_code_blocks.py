@@ -111,54 +111,28 @@ def lightning_training():
 
     import lightning
     import torch
-    from torch_process import Network, batches
+    from torch_hosts import QUIET_LIGHTNING, lightning_module
+    from torch_process import batches
 
-    class Module(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.model = Network()
-
-        def training_step(self, batch, batch_idx):
-            return torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.5)
-
-    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    rows = list(zip(*map(torch.cat, zip(*batches(3), strict=True)), strict=True))
     return {
-        "Trainer": functools.partial(lightning.Trainer, **quiet),
+        "Trainer": functools.partial(lightning.Trainer, **QUIET_LIGHTNING),
         "ModelCheckpoint": lightning.pytorch.callbacks.ModelCheckpoint,
-        "module": Module(),
-        "loader": torch.utils.data.DataLoader(list(zip(*map(torch.cat, zip(*batches(3), strict=True)), strict=True))),
+        "module": lightning_module(lightning),
+        "loader": torch.utils.data.DataLoader(rows),
     }
 
 
 def huggingface_training():
     import torch
     import transformers
-    from torch_process import Network, batches
-
-    class Classifier(Network):
-        def __init__(self):
-            super().__init__()
-            self.classifier = self.fc
-            del self.fc
-
-        def forward(self, images, labels=None):
-            logits = self.classifier(self.hidden(images).relu())
-            return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+    from torch_hosts import QUIET_HUGGINGFACE, Classifier, dataset_of
+    from torch_process import batches
 
     arguments = transformers.TrainingArguments(
-        output_dir="out",
-        num_train_epochs=2,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=True,
-        dataloader_pin_memory=False,
+        output_dir="out", num_train_epochs=2, save_strategy="no", **QUIET_HUGGINGFACE
     )
-    images, labels = map(torch.cat, zip(*batches(3), strict=True))
-    dataset = [{"images": image, "labels": label} for image, label in zip(images, labels, strict=True)]
+    dataset = dataset_of(*map(torch.cat, zip(*batches(3), strict=True)))
     return {"Trainer": transformers.Trainer, "model": Classifier(), "arguments": arguments, "dataset": dataset}
 
 
@@ -173,7 +147,7 @@ STAND_INS = {
 TORCH_STAND_INS = {
     ("README.md", "In your own loop"): plain_torch_loop,
     ("docs/torch.md", "A loop of your own"): plain_torch_loop,
-    ("docs/labels.md", "Find them"): torch_loop_with_rows,
+    ("docs/labels.md", "From the records of a run"): torch_loop_with_rows,
     ("docs/torch.md", "Lightning"): lightning_training,
     ("docs/torch.md", "Hugging Face Trainer"): huggingface_training,
 }

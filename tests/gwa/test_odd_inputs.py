@@ -9,7 +9,7 @@ import pytest
 from test_alignment import example
 
 import gwa
-from gwa.moments import reasons_of_nan
+from gwa.moment_arithmetic import reasons_of_nan
 from gwa.rules import dissent
 
 CLASSES, BATCH = 10, 50

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwa import RULES, BestValidation, Last, MaxGWA, MinThenMaxGWA, Oracle
@@ -233,6 +233,7 @@ values = st.one_of(st.none(), st.just(math.nan), st.floats(-10, 10), st.integers
 
 
 @pytest.mark.parametrize("name", RULES)
+@settings(deadline=None)  # a busy machine
 @given(data=st.data(), length=st.integers(0, 25), patience=st.integers(1, 5))
 def test_contract(name, data, length, patience):
     """Every rule: selecting is the fold of updating, looks at the past alone, and reads what it says it needs.
@@ -274,3 +275,14 @@ def test_a_plain_rule_keeps_the_first_extremum_of_its_field(name):
     curve = [3, 5, 1, 5, 1, 2]
     records = history(**{rule.needs[0]: curve})
     assert rule(warmup=0).select(records) == 1 + curve.index(min(curve) if rule.smallest else max(curve))
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_no_rule_keeps_a_partial_epoch(name):
+    rule = RULES[name]()
+    good = dict.fromkeys(rule.needs, 0.5) | {"epoch": 1, "progress": 0.5, "train_accuracy": 0.5}
+    history = [good | {"epoch": epoch, "progress": 0.5 + epoch / 100} for epoch in range(1, 5)]
+    assert rule.select(history) is not None
+    assert rule.select([record | {"partial": True} for record in history]) is None
+    better = {field: good[field] - 0.1 if rule.smallest else good[field] + 0.1 for field in rule.needs}
+    assert rule.select([*history, better | {"epoch": 5, "progress": 0.6, "partial": True}]) != 5

@@ -145,9 +145,9 @@ def test_two_peaks_have_no_score_and_equal_scores_no_kurtosis():
     assert gwa_torch.Moments.of(torch.full((5,), 0.3)).excess_kurtosis.isnan()
 
 
-def test_gwa_does_not_import_pytorch():
+def test_neither_imports_the_other():
     run_python("import gwa, sys; assert 'torch' not in sys.modules")
-    run_python("import gwa.torch, jax; assert not jax._src.xla_bridge.backends_are_initialized()")
+    run_python("import gwa.torch, sys; assert 'jax' not in sys.modules")
 
 
 def run_python(code):

@@ -4,14 +4,18 @@ import functools
 import json
 import math
 import os
+import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
 import gwa
 
 torch = pytest.importorskip("torch")
+import torch_hosts  # noqa: E402
+from torch_hosts import PLAIN_SGD, QUIET_HUGGINGFACE, QUIET_LIGHTNING, RATE, Classifier, dataset_of  # noqa: E402
 from torch_process import Network, batches  # noqa: E402
 
 gwa_torch = pytest.importorskip("gwa.torch")
@@ -22,7 +26,7 @@ pytestmark = [
     pytest.mark.torch,
     pytest.mark.filterwarnings("ignore"),  # what these libraries warn of is theirs
 ]
-EPOCHS, RATE = 3, 0.5
+EPOCHS = 3
 
 
 def plain_history(model, accumulate=1, epochs=EPOCHS):
@@ -54,36 +58,13 @@ def loader(count):
 def lightning_trainer(tmp_path, callbacks, **options):
     lightning = pytest.importorskip("lightning")
     return lightning.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        callbacks=callbacks,
-        **({"max_epochs": EPOCHS} | options),
+        default_root_dir=tmp_path, callbacks=callbacks, **{"max_epochs": EPOCHS, **QUIET_LIGHTNING, **options}
     )
 
 
 def lightning_module():
-    lightning = pytest.importorskip("lightning")
-
-    class Module(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            torch.manual_seed(0)
-            self.model = Network()
-
-        def training_step(self, batch, batch_idx):
-            images, labels = batch
-            return F.cross_entropy(self.model(images), labels)
-
-        def validation_step(self, batch, batch_idx):
-            self.training_step(batch, batch_idx)
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=RATE)
-
-    return Module()
+    torch.manual_seed(0)
+    return torch_hosts.lightning_module(pytest.importorskip("lightning"))
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -107,25 +88,14 @@ OLDER_NAME = """
 import sys
 sys.modules["lightning"] = None  # as if it were not installed
 import pytorch_lightning, torch
-from torch_process import Network, batches
+from torch_hosts import QUIET_LIGHTNING, lightning_module
+from torch_process import batches
 from gwa.torch.lightning import AlignmentCallback
-
-class Module(pytorch_lightning.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.model = Network()
-    def training_step(self, batch, batch_idx):
-        return torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.5)
 
 torch.manual_seed(0)
 callback = AlignmentCallback(head="model.fc")
-trainer = pytorch_lightning.Trainer(
-    max_epochs=3, callbacks=[callback], accelerator="cpu", logger=False, enable_checkpointing=False,
-    enable_progress_bar=False, enable_model_summary=False,
-)
-trainer.fit(Module(), torch.utils.data.DataLoader(list(batches(6)), batch_size=None))
+trainer = pytorch_lightning.Trainer(max_epochs=3, callbacks=[callback], enable_checkpointing=False, **QUIET_LIGHTNING)
+trainer.fit(lightning_module(pytorch_lightning), torch.utils.data.DataLoader(list(batches(6)), batch_size=None))
 print([record["gwa"] for record in callback.monitor.history])
 """
 
@@ -181,6 +151,7 @@ def test_lightning_with_targets_that_the_training_step_makes(tmp_path):
             callback.monitor.update(targets)
             return loss
 
+    torch.manual_seed(0)
     lightning_trainer(tmp_path, [callback]).fit(Mixing(), loader(6))
     assert_same(callback.monitor.history, history_on_targets(lightning_module().model, mix))
 
@@ -223,35 +194,18 @@ def huggingface_trainer(tmp_path, monkeypatch):
     return functools.partial(make_huggingface_trainer, transformers, tmp_path)
 
 
-def make_huggingface_trainer(transformers, folder, callback, epochs=EPOCHS, accumulate=1, loss=None):
-
-    class Classifier(Network):
-        def forward(self, images, labels=None):
-            logits = super().forward(images)
-            return {"loss": F.cross_entropy(logits, labels), "logits": logits} if labels is not None else logits
-
+def make_huggingface_trainer(transformers, folder, callback, loss=None, **options):
+    settings = {
+        "num_train_epochs": EPOCHS,
+        "per_device_train_batch_size": 16,
+        "save_strategy": "no",
+        "eval_strategy": "epoch",
+        "train_sampling_strategy": "sequential",
+    }
     arguments = transformers.TrainingArguments(
-        output_dir=folder,
-        num_train_epochs=epochs,
-        per_device_train_batch_size=16,
-        learning_rate=RATE,
-        optim="sgd",
-        lr_scheduler_type="constant",
-        max_grad_norm=0.0,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=True,
-        eval_strategy="epoch",
-        train_sampling_strategy="sequential",
-        dataloader_pin_memory=False,
-        gradient_accumulation_steps=accumulate,
+        output_dir=folder, **{**settings, **PLAIN_SGD, **QUIET_HUGGINGFACE, **options}
     )
-    rows = [
-        {"images": image, "labels": label}
-        for images, labels in batches(6)
-        for image, label in zip(images, labels, strict=True)
-    ]
+    rows = dataset_of(*map(torch.cat, zip(*batches(6), strict=True)))
     torch.manual_seed(0)
     return transformers.Trainer(
         Classifier(), arguments, train_dataset=rows, eval_dataset=rows, callbacks=[callback], compute_loss_func=loss
@@ -262,8 +216,8 @@ def make_huggingface_trainer(transformers, folder, callback, epochs=EPOCHS, accu
 def test_huggingface_trainer_gives_the_records_of_a_plain_loop(huggingface_trainer, accumulate):
     from gwa.torch.huggingface import AlignmentCallback
 
-    callback = AlignmentCallback(head="fc")
-    trainer = huggingface_trainer(callback, accumulate=accumulate)
+    callback = AlignmentCallback(head="classifier")
+    trainer = huggingface_trainer(callback, gradient_accumulation_steps=accumulate)
     torch.manual_seed(0)
     expected = plain_history(Network(), accumulate)
     trainer.train()
@@ -273,14 +227,57 @@ def test_huggingface_trainer_gives_the_records_of_a_plain_loop(huggingface_train
     assert not trainer.model._forward_pre_hooks
 
 
+@pytest.mark.parametrize("metric", ["gwa", "eval_gwa"])
+@pytest.mark.parametrize("save", ["epoch", "best"])
+def test_huggingface_trainer_loads_the_epoch_of_the_highest_gwa(huggingface_trainer, metric, save):
+    from gwa.torch.huggingface import AlignmentCallback
+
+    callback = AlignmentCallback("classifier")
+    trainer = huggingface_trainer(
+        callback,
+        metric_for_best_model=metric,
+        load_best_model_at_end=True,
+        save_strategy=save,
+        learning_rate=10.0,  # GWA falls after the second epoch
+    )
+    trainer.train()
+    curve = [record["gwa"] for record in callback.monitor.history]
+    best = curve.index(max(curve)) + 1
+    assert best == 2
+    assert trainer.state.best_metric == max(curve)
+    assert trainer.state.best_global_step == 6 * best
+    folder = pathlib.Path(trainer.state.best_model_checkpoint)
+    saved = pytest.importorskip("safetensors.torch").load_file(folder / "model.safetensors")
+    assert all(saved[name].equal(value) for name, value in trainer.model.state_dict().items())
+    assert "eval_gwa" not in trainer.evaluate()
+
+
+def test_huggingface_trainer_that_evaluates_within_epochs_has_no_gwa(huggingface_trainer):
+    from gwa.torch.huggingface import AlignmentCallback
+
+    trainer = huggingface_trainer(AlignmentCallback("classifier"), metric_for_best_model="gwa", eval_strategy="steps")
+    with pytest.raises(ValueError, match="eval_strategy must be 'epoch', not 'steps'"):
+        trainer.train()
+
+
+def test_another_package_of_the_name_of_datasets_is_said(huggingface_trainer, monkeypatch):
+    """As in this repository, whose own `datasets` Python finds where Hugging Face's is not installed."""
+    from gwa.torch.huggingface import AlignmentCallback
+
+    monkeypatch.setattr("transformers.trainer.is_datasets_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "datasets", types.ModuleType("datasets"))
+    with pytest.raises(ImportError, match="for Hugging Face's `datasets`; install that"):
+        huggingface_trainer(AlignmentCallback("classifier"))
+
+
 def test_huggingface_trainer_stops(huggingface_trainer):
     from gwa.torch.huggingface import AlignmentCallback
 
     impatient = gwa.MaxGWA(patience=1, warmup=0.0)
     torch.manual_seed(0)
     expected = plain_history(Network(), epochs=9)
-    callback = AlignmentCallback("fc", rule=impatient)
-    huggingface_trainer(callback, epochs=9).train()
+    callback = AlignmentCallback("classifier", rule=impatient)
+    huggingface_trainer(callback, num_train_epochs=9).train()
     assert len(callback.monitor.history) == stopping_epoch(impatient, expected) < 9
     assert math.isfinite(callback.monitor.history[-1]["gwa"])
 
@@ -288,7 +285,7 @@ def test_huggingface_trainer_stops(huggingface_trainer):
 def test_huggingface_trainer_whose_loss_passes_the_targets(huggingface_trainer):
     from gwa.torch.huggingface import AlignmentCallback
 
-    callback = AlignmentCallback("fc")
+    callback = AlignmentCallback("classifier")
 
     def loss(logits, labels, **_):
         _, targets = smooth(None, labels)
@@ -305,7 +302,7 @@ def test_huggingface_trainer_that_keeps_its_labels_is_told(huggingface_trainer):
     from gwa.torch.huggingface import AlignmentCallback
 
     trainer = huggingface_trainer(
-        AlignmentCallback("fc"), loss=lambda logits, labels, **_: F.cross_entropy(logits, labels)
+        AlignmentCallback("classifier"), loss=lambda logits, labels, **_: F.cross_entropy(logits, labels)
     )
     with pytest.raises(ValueError, match="compute_loss_func"):
         trainer.train()

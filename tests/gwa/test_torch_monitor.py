@@ -1,25 +1,17 @@
 """The monitor in loops as users write them: what it sees, what it must not see, and what it refuses."""
 
 import json
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from sklearn.datasets import load_digits
 
 import gwa
-from gwa.rules import Dissent, HardDissent
-from gwa.rules.dissent import measure_hard_dissent, sample_dissent, vote
+from gwa.rules import Dissent
 
 torch = pytest.importorskip("torch")
-import torch_process  # noqa: E402
 from torch_process import Network, batches  # noqa: E402
 
 gwa_torch = pytest.importorskip("gwa.torch")
@@ -287,80 +279,6 @@ def test_the_rule_stops_and_goes_on_after_a_resume(model):
     assert monitor.verdict == (1, True)
 
 
-class CosineHead(nn.Linear):
-    def forward(self, embeddings):
-        return 16 * F.linear(F.normalize(embeddings), F.normalize(self.weight))
-
-
-class MarginHead(nn.Linear):
-    def forward(self, embeddings, labels):
-        return super().forward(embeddings) - 0.3 * F.one_hot(labels, self.out_features)
-
-
-class Tied(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed, self.lm_head = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
-        self.lm_head.weight = self.embed.weight
-
-
-HEADS = {
-    "no such name": (Network(), "head", r"no module 'head'; its last nn.Linear: hidden, fc"),
-    "a module of another model": (Network(), Network().fc, "is no part of the Network"),
-    "none at all": (nn.Sequential(nn.Conv2d(1, 2, 3)), None, "has no nn.Linear"),
-    "no linear layer": (nn.Sequential(nn.Conv2d(1, 2, 3)), "0", r"'0' is a torch\..*\.Conv2d"),
-    "a cosine head": (nn.Sequential(CosineHead(8, 4)), None, "a CosineHead, does not return x @ weight.T"),
-    "a margin head": (nn.Sequential(MarginHead(8, 4)), None, "a MarginHead, does not return x @ weight.T"),
-    "tied weights": (Tied(), "lm_head", "weight of 'lm_head' is tied to that of 'embed'"),
-    "one output": (nn.Sequential(nn.Linear(8, 1)), None, "1 output; the score needs at least 2"),
-    "no size yet": (nn.Sequential(nn.LazyLinear(4)), None, "no size before its first forward pass"),
-    "copies": (nn.DataParallel(Network()), "fc", "use DistributedDataParallel"),
-}
-
-
-@pytest.mark.parametrize("case", HEADS)
-@pytest.mark.filterwarnings("ignore:Lazy modules")
-def test_a_head_without_a_score_is_refused_in_one_line(case):
-    model, head, message = HEADS[case]
-    with pytest.raises(ValueError, match=message) as error:
-        gwa_torch.AlignmentMonitor(model, head)
-    assert "\n" not in str(error.value)
-
-
-def test_the_head_that_peft_trains_is_found_by_its_name():
-    peft = pytest.importorskip("peft")
-    torch.manual_seed(0)
-    config = peft.LoraConfig(target_modules=["hidden"], modules_to_save=["fc"], r=2)
-    model = peft.get_peft_model(Network(), config)
-    wrapper = model.base_model.model.fc
-    ((images, labels),) = batches(1)
-    for head in ("fc", wrapper, None):
-        monitor = gwa_torch.AlignmentMonitor(model, head)
-        assert monitor.head_name == "base_model.model.fc.modules_to_save.default"
-        logits = model(images)
-        monitor.update(labels)
-        copy = wrapper.modules_to_save["default"]
-        embeddings = model.base_model.model.hidden(images).relu()
-        expected = gwa_torch.head_alignment(logits, labels, embeddings, copy.weight.T, copy.bias)
-        assert monitor.end_epoch()["alignment_mean"] == pytest.approx(float(expected.mean()), abs=1e-6)
-        monitor.remove()
-    with pytest.raises(ValueError, match=r"'base_model.model.hidden' is a peft\..*Linear; the score is defined for"):
-        gwa_torch.AlignmentMonitor(model, "hidden")
-
-
-def test_a_name_that_fits_several_modules_is_refused():
-    model = nn.ModuleDict({"a": Network(), "b": Network()})
-    with pytest.raises(ValueError, match=r"several modules 'fc': a.fc, b.fc"):
-        gwa_torch.AlignmentMonitor(model, "fc")
-    assert gwa_torch.AlignmentMonitor(model, "b.fc").head_name == "b.fc"
-
-
-@pytest.mark.parametrize("head", ["fc", 1])
-def test_the_head_is_found_by_name_or_module(model, head):
-    monitor = gwa_torch.AlignmentMonitor(nn.Sequential(model), model.fc if head == 1 else "0.fc")
-    assert monitor.head_name == "0.fc"
-
-
 def test_misuse_is_said_in_one_line(model):
     ((images, labels),) = batches(1)
     with pytest.raises(ValueError, match="epochs must be given"):
@@ -384,133 +302,6 @@ def test_misuse_is_said_in_one_line(model):
     model(images)
     with pytest.raises(ValueError, match="1 forward passes in training mode came after"):
         monitor.end_epoch()
-
-
-@pytest.mark.parametrize("rule", [Dissent(), HardDissent()])
-def test_dissent_is_that_of_the_library_in_jax(rule):
-    """From the logits of the same forward passes; and a monitor that resumes goes on in the same way."""
-    rng = np.random.default_rng(0)
-    images, labels = rng.normal(size=(40, 6)).astype(np.float32), rng.integers(0, 4, 40)
-    model = Network(6, 8, 4)
-    optimizer = torch.optim.SGD(model.parameters(), lr=2.0)
-    monitor = gwa_torch.AlignmentMonitor(model, "fc", rule, num_examples=40, epochs=6)
-    predictions = []
-    for _ in range(6):
-        logits = np.empty((40, 4), np.float32)
-        for rows in rng.permutation(40).reshape(4, 10):
-            outputs = model(torch.from_numpy(images[rows]))
-            logits[rows] = outputs.detach()
-            F.cross_entropy(outputs, torch.from_numpy(labels[rows])).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            monitor.update(labels[rows], rows)
-        if len(predictions) == 3:
-            resumed = gwa_torch.AlignmentMonitor(model, "fc", rule, num_examples=40, epochs=6)
-            resumed.resume(monitor.history, predictions)
-            np.testing.assert_array_equal(resumed._past, monitor._past)
-            resumed.remove()
-        record = monitor.end_epoch()
-        if not predictions:
-            assert (record["dissent"], record["hard_dissent"]) == (None, None)
-        else:
-            past = vote(np.stack(predictions), 4)
-            expected = np.asarray(sample_dissent(logits, past, labels)).mean(dtype=float)
-            assert record["dissent"] == pytest.approx(expected, abs=1e-6)
-            assert record["hard_dissent"] == pytest.approx(measure_hard_dissent(logits.argmax(1), past, labels))
-        predictions.append(logits.argmax(1))
-    assert monitor.verdict.best_epoch == rule.select(monitor.history)
-    with pytest.raises(ValueError, match="num_examples must be given"):
-        gwa_torch.AlignmentMonitor(model, "fc", rule, epochs=6)
-    with pytest.raises(ValueError, match="needs the predictions of 6 epochs, not of 2"):
-        gwa_torch.AlignmentMonitor(model, "fc", rule, num_examples=40, epochs=6).resume(
-            monitor.history, predictions[:2]
-        )
-
-
-def test_the_same_network_in_both_gives_the_same_curve():
-    torch.manual_seed(2)
-    images, labels = load_digits(return_X_y=True)
-    images, labels, epochs = (images[:1408] / 16).astype(np.float32), labels[:1408], 5
-    orders = [np.random.default_rng(epoch).permutation(len(images)).reshape(-1, 128) for epoch in range(epochs)]
-    model = Network(64, 32, 10)
-    params = [parameter.detach().numpy().copy() for parameter in model.parameters()]
-
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
-    monitor = gwa_torch.AlignmentMonitor(model, "fc", epochs=epochs)
-    for order in orders:
-        for rows in order:
-            targets = torch.from_numpy(labels[rows])
-            F.cross_entropy(model(torch.from_numpy(images[rows])), targets).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            monitor.update(targets)
-        monitor.end_epoch()
-
-    curve = jax_curve(params, images, labels, orders)
-    print("largest difference of GWA:", np.abs(np.subtract([r["gwa"] for r in monitor.history], curve)).max())
-    assert np.ptp(curve) > 0.05
-    np.testing.assert_allclose([record["gwa"] for record in monitor.history], curve, rtol=0, atol=1e-3)
-
-
-def jax_curve(params, images, labels, orders):
-    """GWA of each epoch of the same training in JAX; params are those of the PyTorch modules, in their order."""
-    optimizer = optax.sgd(0.2, momentum=0.9)
-    state = optimizer.init(params)
-
-    def loss(params, images, labels):
-        hidden, hidden_bias, kernel, bias = params
-        embeddings = jax.nn.relu(images @ hidden.T + hidden_bias[None])
-        logits = embeddings @ kernel.T + bias[None]
-        alignment = gwa.head_alignment(logits, labels, embeddings, kernel.T, bias)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), alignment
-
-    @jax.jit
-    def step(params, state, images, labels):
-        (_, alignment), gradient = jax.value_and_grad(loss, has_aux=True)(params, images, labels)
-        updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, updates), state, alignment
-
-    curve = []
-    for order in orders:
-        scores = []
-        for rows in order:
-            params, state, alignment = step(params, state, images[rows], labels[rows])
-            scores.append(alignment)
-        curve.append(float(gwa.gwa_score(jax.jit(gwa.Moments.of)(jnp.concatenate(scores)))))
-    return curve
-
-
-@pytest.mark.parametrize("kind", ["ddp", "fully_shard"])
-def test_two_processes_have_the_moments_of_one(model, tmp_path, kind):
-    torch.save(model.state_dict(), tmp_path / "model.pt")
-    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": "src"}
-    commands = [[sys.executable, torch_process.__file__, str(rank), str(tmp_path), kind] for rank in range(2)]
-    processes = [subprocess.Popen(command, env=environment) for command in commands]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
-    assert first == second
-    if kind == "fully_shard":
-        assert "DTensor" in first["refused"]
-        assert "before fully_shard" in first["refused"]
-
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    stream, rows = gwa_torch.AlignmentMonitor(model, "fc"), gwa_torch.AlignmentMonitor(model, "fc", num_examples=100)
-    for _ in range(2):
-        for step, (images, labels) in enumerate(batches(6)):
-            F.cross_entropy(model(images), labels).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            stream.update(labels)
-            rows.update(labels, torch.arange(16) + 16 * step)
-        for monitor, record in zip((stream, rows), (stream.end_epoch(), rows.end_epoch()), strict=True):
-            other = first["rows" if monitor is rows else "stream"][len(monitor.history) - 1]
-            assert other.keys() == record.keys()
-            known = [name for name, value in record.items() if value is not None]
-            assert [other[name] for name in known] == pytest.approx(
-                [record[name] for name in known], rel=1e-6, abs=1e-6
-            )
-    np.testing.assert_allclose(first["alignment"], rows.samples["alignment"], rtol=0, atol=1e-6)
-    assert first["prediction"] == rows.samples["prediction"].tolist()
 
 
 def test_label_issues_are_those_of_the_scores_it_has_shown(model):

@@ -75,7 +75,7 @@ def test_logits_equal_those_of_transformers(name, tmp_path):
     with torch.no_grad():
         expected = model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).logits.numpy()
 
-    weights = {"pretrained": str(tmp_path / "model.safetensors"), "pretrained_head": True}
+    weights = {"pretrained": str(tmp_path), "pretrained_head": True}
     network, params, _ = started_by_config(1000, 224, network={"name": name}, **weights)
     logits = np.asarray(jax.jit(network.apply)({"params": params}, images))
 
@@ -529,8 +529,28 @@ def test_an_unreadable_file_is_refused_in_one_line(suffix, tmp_path):
         pretrained.load_pretrained(tmp_path / f"absent{suffix}", {"patch": {}})
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["pytorch_model.bin"], r"pytorch_model\.bin is pickled, .* then save_pretrained"),
+        (["model.safetensors.index.json"], r"index\.json lists several files, .* then save_pretrained"),
+        ([], "has no model.safetensors and is no run"),
+        (["environment.json"], "is not finished; name one of its checkpoints"),
+    ],
+)
+def test_a_folder_without_one_file_of_weights_is_refused_in_one_line(names, message, tmp_path):
+    for name in ["config.json", *names]:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=message) as error:
+        started_by_config(3, 224, network={"name": "vit"} | ONE_BLOCK, pretrained=str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
 def test_nothing_is_unpickled(tmp_path):
     with pytest.raises(UserError, match="cannot read"):
         pretrained.load_pretrained(written(tmp_path, {"cls": np.array([{"a": 1}], object)}), {"patch": {}})
-    with pytest.raises(UserError, match=r"weights\.bin is neither an"):
-        pretrained.load_pretrained(tmp_path / "weights.bin", {"patch": {}})
+    for name in ("weights.bin", "weights.pt"):
+        with pytest.raises(UserError, match=r"is pickled, which could execute code, and is not read; convert it"):
+            pretrained.load_pretrained(tmp_path / name, {"patch": {}})
+    with pytest.raises(UserError, match=r"weights\.h5 is neither an"):
+        pretrained.load_pretrained(tmp_path / "weights.h5", {"patch": {}})

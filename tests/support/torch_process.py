@@ -43,6 +43,15 @@ def distribute(model, kind):
     return model, *monitors
 
 
+def resumed(monitor, model, num_examples=None):
+    """A new monitor that continues from the state of this one."""
+    state = monitor.state_dict()
+    monitor.remove()
+    monitor = AlignmentMonitor(model, "fc", num_examples=num_examples)
+    monitor.load_state_dict(state)
+    return monitor
+
+
 def refusal(model):
     """What the monitor says of this model."""
     try:
@@ -67,6 +76,8 @@ def main(rank, folder, kind):
             optimizer.zero_grad()
             stream.update(labels[part])
             rows.update(labels[part], part + 16 * step)
+            if kind == "ddp" and step == 2:  # a monitor of a sharded model cannot be made again
+                stream, rows = resumed(stream, model), resumed(rows, model, 100)
         stream.end_epoch()
         rows.end_epoch()
     samples = {name: values.tolist() for name, values in rows.samples.items()}

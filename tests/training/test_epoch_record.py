@@ -9,7 +9,7 @@ import scipy.stats
 from small_runs import files, small
 
 from gwa import RULES
-from gwa.moments import reasons_of_nan
+from gwa.moment_arithmetic import reasons_of_nan
 from training import loop, step
 from training.estimators import summarize_alignments
 from training.signals import two_peakedness

@@ -3,7 +3,8 @@
 A rule works like an optax transformation. `state = rule.init()`, then after every epoch `state, verdict =
 rule.update(state, record)`; `rule.select(history)` is the fold of that over a finished history. A record is a mapping
 that holds `epoch` (counted from 1), `progress` (the share of the planned steps done, in (0, 1]) and the fields that the
-rule names in `needs`. A field that is absent, None or NaN is not eligible.
+rule names in `needs`. A field that is absent, None or NaN is not eligible, nor is an epoch with a true `partial`, of
+which only some samples were seen.
 """
 
 from gwa.rules.baselines import (

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gwa.rules.rule import Record, Rule, Verdict
+
+if TYPE_CHECKING:
+    import jax
 
 _ROWS_AT_ONCE = 65_536  # the votes of a million rows for 1,000 classes would take 8 GB
 
@@ -77,6 +78,9 @@ def sample_dissent(logits: jax.Array, past: jax.Array, labels: jax.Array) -> jax
       >>> [f"{value:.1f}" for value in sample_dissent(logits, jnp.array([0, 1]), jnp.array([1, 1]))]
       ['0.4', '0.0']
     """
+    import jax  # the rules need it for nothing else
+    import jax.numpy as jnp
+
     probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
     is_class = (labels >= 0) & (labels < logits.shape[-1])
     of_past, of_label = (
@@ -165,11 +169,11 @@ class Dissent(Rule):
 
     def update(self, state: DissentState, record: Record) -> tuple[DissentState, Verdict]:
         """The state and the verdict after one more epoch."""
-        value, epoch = record.get(self.needs[0]), record["epoch"]
-        values = (*state.values, math.nan if value is None else float(value))
+        value, epoch, partial = record.get(self.needs[0]), record["epoch"], record.get("partial", False)
+        values = (*state.values, math.nan if value is None or partial else float(value))
         latest = [x for x in values[-max(self.least, math.ceil(epoch * self.share)) :] if not math.isnan(x)]
         warming_up = self.warmup > 0 and record["progress"] <= self.warmup and epoch <= self.longest_warmup
-        average = sum(latest) / len(latest) if latest and not warming_up else -math.inf
+        average = sum(latest) / len(latest) if latest and not (warming_up or partial) else -math.inf
         if average > state.best_value:
             state = DissentState(epoch, average)
         elif state.best_epoch is not None:

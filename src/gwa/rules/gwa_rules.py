@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import ClassVar, NamedTuple
 
-from gwa.moments import BETA
+from gwa.moment_arithmetic import BETA
 from gwa.rules.rule import Record, Rule, Verdict
 from gwa.rules.training_signals import TrainingSignal
 

@@ -97,7 +97,9 @@ class Rule:
     def _value(self, record: Record) -> float | None:
         """The value of the field that decides, or None where the record is not eligible."""
         value = record.get(self.needs[0])
-        if value is None or math.isnan(value) or (self.warmup and record["progress"] <= self.warmup):
+        if record.get("partial") or value is None or math.isnan(value):
+            return None
+        if self.warmup and record["progress"] <= self.warmup:
             return None
         return float(value)
 

@@ -1,18 +1,19 @@
 """Collects the scores of an epoch: only their moments, or every score in its row.
 
-Both work on the device without waiting for it, and join the processes of a DistributedDataParallel run at the end.
+Both work on the device without waiting for it, and join the processes of a DistributedDataParallel run at the end, or
+where the state of an epoch that has begun is asked for.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gwa.torch.moments import Moments
+from gwa.torch.moments import Moments, gwa_score
 
 _BATCHES_AT_ONCE = 64  # joining two sets of moments costs some sixty small operations
 
@@ -52,12 +53,26 @@ class RunningMoments:
 
     def finish(self) -> Totals:
         """Joins all processes."""
+        moments, right = self._join_processes()
+        return Totals(moments, int(right) / max(int(moments.count), 1), {})
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What all processes have collected so far."""
+        moments, right = self._join_processes()
+        return {"moments": moments.to_vector().cpu(), "right": right.cpu()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continues from there; the first process keeps it for all."""
+        if _is_first():
+            self._moments = Moments.from_vector(state["moments"].to(self._right.device))
+            self._right = state["right"].to(self._right)
+
+    def _join_processes(self) -> tuple[Moments, Tensor]:
         self._join_waiting()
         moments, *others = map(Moments.from_vector, _gather(self._moments.to_vector()))
         for other in others:
             moments += other
-        right = sum(int(count) for count in _gather(self._right))
-        return Totals(moments, right / max(int(moments.count), 1), {})
+        return moments, torch.stack(_gather(self._right)).sum()
 
     def _join_waiting(self) -> None:
         if self._waiting:
@@ -86,6 +101,25 @@ class SampleRows:
 
     def finish(self) -> Totals:
         """Joins all processes; of a row that several have seen, the values of the first one count."""
+        alignment, prediction, right, dissent = self._join_processes()
+        seen = prediction >= 0
+        moments = Moments.of(alignment, where=seen)
+        samples = {"alignment": alignment.cpu().numpy(), "prediction": prediction.cpu().numpy()}
+        accuracy = int(right[seen].sum()) / max(int(moments.count), 1)
+        return Totals(moments, accuracy, samples, tuple(dissent[seen].double().mean(dim=0).tolist()))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What all processes have collected so far."""
+        columns = zip(("alignment", "prediction", "right", "dissent"), self._join_processes(), strict=True)
+        return {name: column.to("cpu", copy=True) for name, column in columns}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continues from there; the first process keeps it for all."""
+        if _is_first():
+            for name, column in state.items():
+                getattr(self, f"_{name}").copy_(column)
+
+    def _join_processes(self) -> tuple[Tensor, ...]:
         columns = zip(*map(_gather, (self._alignment, self._prediction, self._right, self._dissent)), strict=True)
         alignment, prediction, right, dissent = next(columns)
         for other_alignment, other_prediction, other_right, other_dissent in columns:
@@ -94,11 +128,31 @@ class SampleRows:
             right = torch.where(absent, other_right, right)
             dissent = torch.where(absent[:, None], other_dissent, dissent)
             prediction = torch.where(absent, other_prediction, prediction)
-        seen = prediction >= 0
-        moments = Moments.of(alignment, where=seen)
-        samples = {"alignment": alignment.cpu().numpy(), "prediction": prediction.cpu().numpy()}
-        accuracy = int(right[seen].sum()) / max(int(moments.count), 1)
-        return Totals(moments, accuracy, samples, tuple(dissent[seen].double().mean(dim=0).tolist()))
+        return alignment, prediction, right, dissent
+
+
+def summarize(moments: Moments) -> dict[str, Any]:
+    """GWA and what it is made of, as in a record."""
+    return {
+        "gwa": float(gwa_score(moments)),
+        "alignment_mean": float(moments.mean),
+        "alignment_variance": float(moments.variance),
+        "excess_kurtosis": float(moments.excess_kurtosis),
+        "non_finite_alignments": int(moments.non_finite),
+    }
+
+
+def compare(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Number and share of the rows whose prediction has changed since the epoch before, among rows seen in both."""
+    if not before:
+        return {"prediction_changes": None, "prediction_churn": None}
+    both = (before["prediction"] >= 0) & (now["prediction"] >= 0)
+    changes = int(np.sum(before["prediction"][both] != now["prediction"][both]))
+    return {"prediction_changes": changes, "prediction_churn": changes / max(int(both.sum()), 1)}
+
+
+def _is_first() -> bool:
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
 
 
 def _gather(tensor: Tensor) -> list[Tensor]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.utils.hooks import RemovableHandle
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, trainer
+from transformers.trainer_utils import IntervalStrategy, has_length
 
 from gwa.rules import Rule
 from gwa.torch.monitor import AlignmentMonitor
+
+_STATE = "gwa.torch.huggingface"  # under the Trainer's `stateful_callbacks`
 
 
 class AlignmentCallback(TrainerCallback):
@@ -17,8 +23,13 @@ class AlignmentCallback(TrainerCallback):
 
     The labels are those that the forward pass of the model receives as `labels`. A Trainer with
     `label_smoothing_factor` or `compute_loss_func` does not pass them on: then call `monitor.update` in
-    `compute_loss_func` while gradients are on, and the callback leaves the batch to it. The records are part of the
-    Trainer's checkpoint.
+    `compute_loss_func` while gradients are on, and the callback leaves the batch to it.
+
+    The metrics of an evaluation at the end of an epoch contain its `eval_gwa`, for `metric_for_best_model="gwa"`.
+
+    The state is part of the Trainer's checkpoint, also within an epoch, and epochs have the Trainer's numbers. An epoch
+    that ends before its last batch, or whose beginning this callback has not seen, is recorded as partial: no rule
+    keeps it, and its `eval_gwa` is NaN.
 
     Attributes:
       monitor: the AlignmentMonitor of the run, once it has started.
@@ -56,16 +67,53 @@ class AlignmentCallback(TrainerCallback):
         """
         self._head, self._rule = head, rule
         self._labels: Any = None
+        self._handle: RemovableHandle | None = None
+
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Looks whether the Trainer has found Hugging Face's `datasets` under that name, or none.
+
+        Raises:
+          ImportError: when it has found another package, which it would fail on.
+        """
+        found = sys.modules.get("datasets")
+        if trainer.is_datasets_available() and not hasattr(found, "Dataset"):
+            raise ImportError(
+                f"the Trainer takes {getattr(found, '__file__', None)} for Hugging Face's `datasets`; install that "
+                "beside transformers (in this environment: uv run --with datasets ...)"
+            )
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Hooks the head, and the model for its labels."""
-        model = kwargs["model"]
+        """Hooks the head, and the model for its labels; continues where the checkpoint was saved.
+
+        Raises:
+          ValueError: when `metric_for_best_model` is GWA, and evaluation is not at the end of each epoch.
+        """
+        if args.metric_for_best_model in ("gwa", "eval_gwa") and args.eval_strategy != IntervalStrategy.EPOCH:
+            raise ValueError(
+                f"metric_for_best_model={args.metric_for_best_model!r}: GWA is known when an epoch ends, so "
+                f"eval_strategy must be 'epoch', not {args.eval_strategy.value!r}"
+            )
+        self._remove_hooks()  # of a training that has failed
+        model, loader = kwargs["model"], kwargs["train_dataloader"]
         self.monitor = AlignmentMonitor(model, self._head, self._rule, epochs=state.num_train_epochs)
-        self.monitor.resume(entry for entry in state.log_history if "gwa" in entry)
-        self._updates = 0
         self._handle = model.register_forward_pre_hook(self._keep_labels, with_kwargs=True)
+        self._updates = self._batches = 0  # the latter: of this epoch, that were scored
+        self._batches_per_epoch = len(loader) if has_length(loader) else None
+        self._begun_unseen = state.global_step > 0
+        records = [entry for entry in state.log_history if "gwa" in entry]
+        saved = state.stateful_callbacks.pop(_STATE, {})
+        here = {"step": state.global_step, "batches_per_epoch": self._batches_per_epoch}
+        ended = saved.get("batches") == self._batches_per_epoch
+        if here.items() <= saved.items() and here["batches_per_epoch"] and (ended or not args.ignore_data_skip):
+            epoch = {name: torch.tensor(values) for name, values in saved["epoch"].items()}
+            self.monitor.load_state_dict({"history": records, "epoch": epoch})
+            self._batches = saved["batches"]
+        else:
+            self.monitor.resume(records)
+        if self._batches == self._batches_per_epoch:  # the checkpoint was saved after the last batch
+            self.on_epoch_end(args, state, control)
 
     def on_substep_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -79,25 +127,64 @@ class AlignmentCallback(TrainerCallback):
                 )
             self.monitor.update(self._labels)
         self._updates, self._labels = self.monitor.updates, None
+        self._batches += 1
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Scores the batch that ended with an update of the weights."""
+        """Scores the batch that ended with an update of the weights; adds to a checkpoint what this epoch has seen."""
         self.on_substep_end(args, state, control)
+        if control.should_save:
+            state.stateful_callbacks[_STATE] = {
+                "step": state.global_step,
+                "batches": self._batches,
+                "batches_per_epoch": self._batches_per_epoch,
+                "epoch": {name: values.tolist() for name, values in self.monitor.state_dict()["epoch"].items()},
+            }
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Records the epoch and asks the rule."""
-        state.log_history.append(self.monitor.end_epoch(step=state.global_step))
+        if self._batches_per_epoch:
+            partial = self._batches < self._batches_per_epoch
+        else:  # without a length it is unknown where an epoch continues
+            partial = self._begun_unseen or control.should_training_stop or control.should_epoch_stop
+        record = self.monitor.end_epoch(
+            partial,
+            epoch=math.ceil(state.epoch),
+            progress=state.global_step / state.max_steps,
+            step=state.global_step,
+        )
+        state.log_history.append(record)
+        state.stateful_callbacks.pop(_STATE, None)
+        self._batches, self._begun_unseen = 0, False
         if self.monitor.verdict.stop:
             control.should_training_stop = True
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Adds the GWA of the epoch that has just ended to the metrics of an evaluation while training."""
+        if self._handle is not None and metrics is not None:
+            record = self.monitor.history[-1] if self.monitor.history else {}
+            known = record.get("step") == state.global_step and "partial" not in record and record["gwa"] is not None
+            metrics["eval_gwa"] = record["gwa"] if known else math.nan
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Leaves the model as it was."""
-        self._handle.remove()
-        self.monitor.remove()
+        self._remove_hooks()
+
+    def _remove_hooks(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+            self.monitor.remove()
+            self._handle = None
 
     def _keep_labels(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if model.training and torch.is_grad_enabled():

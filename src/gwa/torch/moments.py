@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from gwa.moments import LEAST_VARIANCE, ROUNDING, shift, two_sum
+from gwa.moment_arithmetic import LEAST_VARIANCE, ROUNDING, shift, two_sum
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,22 +11,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from gwa.label_issues import LabelIssues, find_label_issues
-from gwa.moments import reasons_of_nan
+from gwa.moment_arithmetic import reasons_of_nan
 from gwa.rules import MaxGWA, Record, Rule, Verdict
 from gwa.rules.dissent import vote
 from gwa.torch import head as heads
-from gwa.torch.alignment import alignment_given_norm, norm, sample_dissent
-from gwa.torch.epoch import Batch, RunningMoments, SampleRows
-from gwa.torch.moments import Moments, gwa_score
-
-
-class ForwardPass(NamedTuple):
-    """What the scores need from a forward pass, with the parameters of that moment and without the graph."""
-
-    logits: Tensor
-    embeddings: Tensor
-    weight_norm: Tensor
-    bias: Tensor | None
+from gwa.torch.alignment import norm
+from gwa.torch.epoch import RunningMoments, SampleRows, compare, summarize
+from gwa.torch.forward_pass import ForwardPass, score
 
 
 class AlignmentMonitor:
@@ -142,13 +133,16 @@ class AlignmentMonitor:
             rows = numbers.split(sizes)
         for each, targets, part in zip(passes, labels.split(sizes), rows, strict=True):
             past = None if self._past is None else self._past[part]
-            self._epoch.add(_score(each, targets, past), part)
+            self._epoch.add(score(each, targets, past), part)
         self.updates += 1
 
-    def end_epoch(self, **fields: Any) -> dict[str, Any]:
+    def end_epoch(self, partial: bool = False, epoch: int | None = None, **fields: Any) -> dict[str, Any]:
         """Ends the epoch and asks the rule. Call it on every process of a distributed run; all get the same record.
 
         Args:
+          partial: whether this monitor has not seen the whole epoch, so that no rule may keep it. The record then has
+            `partial`, which is true, and `num_samples`, the number of samples that were scored.
+          epoch: its number, where the loop counts the epochs; by default the one after the epoch before.
           fields: further fields of the record, such as `train_loss` or `test_accuracy`.
 
         Returns:
@@ -171,13 +165,15 @@ class AlignmentMonitor:
             why = "all labels were below 0" if ran else "update(labels) has not run"
             raise ValueError(f"end_epoch: no sample was scored; {why} ({self.head_name!r})")
         self._updates_before = self.updates
-        epoch = len(self.history) + 1
+        if epoch is None:
+            epoch = self.history[-1]["epoch"] + 1 if self.history else 1
         record = {
             "epoch": epoch,
             "progress": epoch / self._epochs if self._epochs else None,
             "train_accuracy": accuracy,
-            **_summarize(moments),
-            **_compare(self.samples, samples),
+            **summarize(moments),
+            **compare(self.samples, samples),
+            **({"partial": True, "num_samples": int(moments.count)} if partial else {}),
             **fields,
         }
         if self._needs_past:
@@ -231,6 +227,34 @@ class AlignmentMonitor:
                     f"{len(self._predictions)}"
                 )
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs so that `load_state_dict` continues, also within an epoch; lists and tensors.
+
+        Call it on every process of a distributed run, between `update` and the next forward pass: samples that were
+        not scored yet are not part of it.
+        """
+        kept = self._kept or ([self.samples] if self.samples else [])
+        return {
+            "history": list(self.history),
+            "samples": [{name: torch.tensor(values) for name, values in samples.items()} for samples in kept],
+            "predictions": [torch.tensor(prediction) for prediction in self._predictions],
+            "epoch": self._epoch.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where `state_dict` was called; for a monitor that was made with the same arguments.
+
+        Raises:
+          ValueError: when the rule needs predictions, and there are not as many as records.
+        """
+        self.resume(state["history"], [prediction.numpy() for prediction in state.get("predictions", ())])
+        samples = [{name: values.numpy() for name, values in each.items()} for each in state.get("samples", ())]
+        self.samples = samples[-1] if samples else {}
+        if self._kept is not None:
+            self._kept = samples
+        if "epoch" in state:
+            self._epoch.load_state_dict(state["epoch"])
+
     def remove(self) -> None:
         """Removes the hook from the model; history and verdict stay."""
         self._handle.remove()
@@ -266,38 +290,3 @@ class AlignmentMonitor:
     def _judge(self, record: Record) -> None:
         self.history.append(record)
         self._rule_state, self.verdict = self.rule.update(self._rule_state, record)
-
-
-def _score(each: ForwardPass, labels: Tensor, past: Tensor | None) -> Batch:
-    """Scores and predictions of a forward pass; `past` is int32 `[batch]`, the classes that past epochs vote for."""
-    classes = labels.argmax(-1) if labels.is_floating_point() else labels
-    counted = classes >= 0
-    alignment = alignment_given_norm(each.logits, labels, each.embeddings, each.weight_norm, each.bias)
-    prediction = each.logits.argmax(-1)
-    right = prediction == classes
-    dissent = torch.zeros(right.numel(), 2, device=right.device)
-    if past is not None:
-        against = (past >= 0) & (past != classes)
-        hard = torch.where(against, (prediction == past).float() - right.float(), 0)
-        dissent = torch.stack([sample_dissent(each.logits, past, classes), hard], dim=-1)
-    return Batch(alignment.ravel(), prediction.ravel(), right.ravel(), counted.ravel(), dissent)
-
-
-def _summarize(moments: Moments) -> dict[str, Any]:
-    """GWA and what it is made of."""
-    return {
-        "gwa": float(gwa_score(moments)),
-        "alignment_mean": float(moments.mean),
-        "alignment_variance": float(moments.variance),
-        "excess_kurtosis": float(moments.excess_kurtosis),
-        "non_finite_alignments": int(moments.non_finite),
-    }
-
-
-def _compare(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Number and share of the rows whose prediction has changed since the epoch before, among rows seen in both."""
-    if not before:
-        return {"prediction_changes": None, "prediction_churn": None}
-    both = (before["prediction"] >= 0) & (now["prediction"] >= 0)
-    changes = int(np.sum(before["prediction"][both] != now["prediction"][both]))
-    return {"prediction_changes": changes, "prediction_churn": changes / max(int(both.sum()), 1)}

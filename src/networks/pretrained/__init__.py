@@ -16,6 +16,7 @@ from networks.pretrained.adaptation import absorb_pixel_scale, read_pixel_scale,
 from networks.pretrained.layouts import Google, HuggingFace, Layout, Path, Slot
 
 Tensors = Mapping[str, np.ndarray]
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _FIRST_LAYERS = {"vit": "patch", "convnextv2": "stem"}
 
 
@@ -60,7 +61,23 @@ def load_pretrained(
         loaded = fit(tensors, params, HuggingFace(family, tensors), path, new_head)
         first = _FIRST_LAYERS[family]
         return loaded | {first: absorb_pixel_scale(loaded[first], scale)} if scale else loaded
+    if path.suffix in _PICKLED:
+        raise _explain_conversion(path)
     raise UserError(f"pretrained: {path} is neither an .npz nor a .safetensors file, nor a run or a checkpoint of one")
+
+
+def find_file(folder: pathlib.Path) -> pathlib.Path | None:
+    """The weights in a folder of `save_pretrained` of transformers, or of our `export`; None where it is neither.
+
+    Raises:
+      UserError: the weights in it are pickled or in several files.
+    """
+    if (folder / "model.safetensors").exists():
+        return folder / "model.safetensors"
+    for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json", "pytorch_model.bin"):
+        if (folder / name).exists():
+            raise _explain_conversion(folder / name)
+    return None
 
 
 def from_checkpoint(
@@ -147,8 +164,16 @@ def _explain_unreadable(path: pathlib.Path, error: Exception) -> UserError:
     return UserError(f"pretrained: there is no file {path}" if not path.exists() else f"cannot read {path}: {error}")
 
 
+def _explain_conversion(path: pathlib.Path) -> UserError:
+    what = "is pickled, which could execute code" if path.suffix in _PICKLED else "lists several files"
+    return UserError(
+        f"pretrained: {path} {what}, and is not read; convert it to one model.safetensors: load it in transformers, "
+        "then save_pretrained('FOLDER', max_shard_size='100GB')"
+    )
+
+
 def _count_heads(tensors: Tensors) -> int:
     return next((array.shape[1] for name, array in tensors.items() if name.endswith("query/kernel")), 1)
 
 
-__all__ = ["from_checkpoint", "load_pretrained"]
+__all__ = ["find_file", "from_checkpoint", "load_pretrained"]
