@@ -16,6 +16,14 @@ from errors import UserError
 from extensions import is_external
 
 
+class Dataset:
+    """Nothing is one.
+
+    Where Hugging Face's `datasets` is not installed, transformers takes this package for it and asks whether its
+    training data are a `Dataset`.
+    """
+
+
 @dataclasses.dataclass(frozen=True)
 class Splits:
     """The examples to train on, to validate on and to test on; None where there are none.

@@ -193,8 +193,6 @@ def test_page(page, folder):
 def test_page_in_pytorch(page, tmp_path, monkeypatch):
     for library in ("torch", "lightning", "transformers"):
         pytest.importorskip(library)
-    # Tests run with src on the path, whose `datasets` transformers takes for its own.
-    monkeypatch.setattr("transformers.trainer.is_datasets_available", lambda: False)
     monkeypatch.chdir(tmp_path)
     names = run_page(page, uses_torch, TORCH_STAND_INS)
     monitor = names["monitor"]

@@ -48,8 +48,6 @@ def test_example(name):
 @pytest.mark.parametrize("name", TORCH)
 def test_torch_example(name, tmp_path, monkeypatch):
     pytest.importorskip(LIBRARIES.get(name.split(".")[2], "torch"))
-    if "huggingface" in name:  # src/datasets is on the path, which transformers would take for Hugging Face's
-        monkeypatch.setattr("transformers.trainer.is_datasets_available", lambda: False)
     monkeypatch.chdir(tmp_path)
     run(name)
 

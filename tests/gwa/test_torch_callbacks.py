@@ -7,7 +7,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -186,11 +185,9 @@ def stopping_epoch(rule, history):
 
 
 @pytest.fixture
-def huggingface_trainer(tmp_path, monkeypatch):
+def huggingface_trainer(tmp_path):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
-    # Tests run with src on the path, whose `datasets` transformers takes for its own.
-    monkeypatch.setattr("transformers.trainer.is_datasets_available", lambda: False)
     return functools.partial(make_huggingface_trainer, transformers, tmp_path)
 
 
@@ -258,16 +255,6 @@ def test_huggingface_trainer_that_evaluates_within_epochs_has_no_gwa(huggingface
     trainer = huggingface_trainer(AlignmentCallback("classifier"), metric_for_best_model="gwa", eval_strategy="steps")
     with pytest.raises(ValueError, match="eval_strategy must be 'epoch', not 'steps'"):
         trainer.train()
-
-
-def test_another_package_of_the_name_of_datasets_is_said(huggingface_trainer, monkeypatch):
-    """As in this repository, whose own `datasets` Python finds where Hugging Face's is not installed."""
-    from gwa.torch.huggingface import AlignmentCallback
-
-    monkeypatch.setattr("transformers.trainer.is_datasets_available", lambda: True)
-    monkeypatch.setitem(sys.modules, "datasets", types.ModuleType("datasets"))
-    with pytest.raises(ImportError, match="for Hugging Face's `datasets`; install that"):
-        huggingface_trainer(AlignmentCallback("classifier"))
 
 
 def test_huggingface_trainer_stops(huggingface_trainer):

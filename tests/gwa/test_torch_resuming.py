@@ -27,12 +27,10 @@ PACKAGES = {"lightning": "lightning", "huggingface": "transformers"}
 
 
 @pytest.fixture(params=torch_hosts.TRAIN)
-def host(request, monkeypatch):
-    package = pytest.importorskip(PACKAGES[request.param])
+def host(request):
+    pytest.importorskip(PACKAGES[request.param])
     if request.param == "huggingface":
         pytest.importorskip("accelerate")
-        # Tests run with src on the path, whose `datasets` transformers takes for its own.
-        monkeypatch.setattr(f"{package.__name__}.trainer.is_datasets_available", lambda: False)
     return request.param
 
 
@@ -100,11 +98,10 @@ def test_an_epoch_is_partial_where_the_loader_starts_again(tmp_path):
         assert [record["epoch"] for record in monitor.history] == [1, 2, 3]
 
 
-def test_a_trainer_that_skips_no_data_sees_the_whole_epoch_again(tmp_path, monkeypatch):
+def test_a_trainer_that_skips_no_data_sees_the_whole_epoch_again(tmp_path):
     """12 of 24 steps are left: 8 for epoch 2, and 4 for epoch 3."""
     pytest.importorskip("accelerate")
     pytest.importorskip("transformers")
-    monkeypatch.setattr("transformers.trainer.is_datasets_available", lambda: False)
     train = torch_hosts.train_with_huggingface
     train(tmp_path, max_steps=12)
     monitor = train(tmp_path, resume=12, ignore_data_skip=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, trainer
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, has_length
 
 from gwa.rules import Rule
@@ -68,19 +67,6 @@ class AlignmentCallback(TrainerCallback):
         self._head, self._rule = head, rule
         self._labels: Any = None
         self._handle: RemovableHandle | None = None
-
-    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Looks whether the Trainer has found Hugging Face's `datasets` under that name, or none.
-
-        Raises:
-          ImportError: when it has found another package, which it would fail on.
-        """
-        found = sys.modules.get("datasets")
-        if trainer.is_datasets_available() and not hasattr(found, "Dataset"):
-            raise ImportError(
-                f"the Trainer takes {getattr(found, '__file__', None)} for Hugging Face's `datasets`; install that "
-                "beside transformers (in this environment: uv run --with datasets ...)"
-            )
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
