@@ -95,6 +95,12 @@ def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> No
         )
 
 
+def clamp_batch_size(batch_size: int, accumulation_steps: int, examples: int, mesh: Mesh) -> int:
+    """The batch size, but no larger than the whole set, rounded up to what devices and parts can share equally."""
+    parts = mesh.size * accumulation_steps
+    return min(batch_size, -(-examples // parts) * parts)
+
+
 def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache directory, so that the next run starts in a third of the time."""
     jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla" / _instruction_set()))

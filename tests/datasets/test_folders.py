@@ -39,22 +39,22 @@ def _empty_class(root):
 
 
 def _other_class(root):
-    (root / "val" / "n03").rename(root / "val" / "n04")
+    (root / "test" / "n03").rename(root / "test" / "n04")
 
 
 def _flat(root):
     for name in image_folder.CLASSES:
-        for image in (root / "val" / name).iterdir():
-            image.rename(root / "val" / f"{name}-{image.name}")
-        (root / "val" / name).rmdir()
+        for image in (root / "test" / name).iterdir():
+            image.rename(root / "test" / f"{name}-{image.name}")
+        (root / "test" / name).rmdir()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_flat, r"val holds no directories; .*scripts/prepare/imagenet\.py sorts them"),
-        (_empty_class, r"train/n02 holds no images"),
-        (_other_class, r"val has 1 class\(es\) other than .*train \(n04\)"),
+        (_flat, r"test holds no directories; .*scripts/prepare/imagenet\.py sorts them"),
+        (_empty_class, r"train/n02 holds no pictures"),
+        (_other_class, r"test has 1 class\(es\) other than .*train \(n04\)"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, change, message):

@@ -67,7 +67,7 @@ def of_folder(folder, feed):
     config.network.update({"name": "convnextv2", "patch_size": 4, "depths": (1,), "widths": (8,)})
     config.stopping.rules, config.stopping.warmup, config.optimizer.ema = RULES, 0.0, 0.7
     summary = loop.train(config, folder / "run")
-    return folder / "run", folder / "images" / "val", summary
+    return folder / "run", folder / "images" / "test", summary
 
 
 @pytest.fixture(scope="module")

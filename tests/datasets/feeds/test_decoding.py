@@ -19,8 +19,7 @@ from datasets.feeds.decoding import (
     crop_for_evaluation,
     crop_for_training,
     decode,
-    draw_crop_window,
-    draw_tensorflow_window,
+    draw_window,
     stretch_for_evaluation,
 )
 from datasets.feeds.jpeg import cut_below, read_header
@@ -199,7 +198,7 @@ def test_a_file_cut_below_a_row_holds_the_same_pixels(mode, subsampling, monkeyp
 )
 def test_windows_lie_within_the_image(height, width, least_area, seed):
     draws = np.random.default_rng(seed).random((10, 4))
-    top, left, rows, columns = draw_crop_window(height, width, least_area, draws)
+    top, left, rows, columns = draw_window(height, width, least_area, draws)
     assert 0 <= top <= top + rows <= height
     assert 0 <= left <= left + columns <= width
     assert min(rows, columns) >= 1
@@ -212,7 +211,7 @@ def test_windows_lie_within_the_image(height, width, least_area, seed):
 
 def test_windows_follow_their_distribution():
     draws = np.random.default_rng(0).random((4000, 1, 4))
-    windows = np.array([draw_crop_window(3000, 3100, 0.05, one) for one in draws])
+    windows = np.array([draw_window(3000, 3100, 0.05, one) for one in draws])
     fallback = windows[:, 2] == 3000
     top, left, height, width = windows[~fallback].T
     # Of windows of one area below 3/4 · 3000² all ratios fit, so there area and ratio are uniform.
@@ -233,7 +232,7 @@ def test_windows_follow_their_distribution():
 def test_without_a_fitting_try_the_window_is_central_and_as_large_as_can_be(shape):
     height, width = shape
     none_fits = np.tile([0.999, 0.5, 0.0, 0.0], (10, 1))
-    top, left, rows, columns = draw_crop_window(height, width, 0.99, none_fits)
+    top, left, rows, columns = draw_window(height, width, 0.99, none_fits)
     assert abs(2 * top + rows - height) <= 1
     assert abs(2 * left + columns - width) <= 1
     assert rows == height or columns == width
@@ -245,7 +244,7 @@ def test_without_a_fitting_try_the_window_is_central_and_as_large_as_can_be(shap
 )
 def test_tensorflows_windows_lie_within_the_image(height, width, least_area, seed):
     draws = np.random.default_rng(seed).random((100, 4))
-    top, left, rows, columns = draw_tensorflow_window(height, width, least_area, draws)
+    top, left, rows, columns = draw_window(height, width, least_area, draws, like_tensorflow=True)
     assert 0 <= top <= top + rows <= height
     assert 0 <= left <= left + columns <= width
     assert rows * columns >= least_area * height * width
@@ -257,7 +256,9 @@ def test_tensorflows_windows_lie_within_the_image(height, width, least_area, see
 
 def test_tensorflows_heights_are_uniform():
     draws = np.random.default_rng(0).random((20_000, 1, 4))
-    top, left, height, width = np.array([draw_tensorflow_window(10_000, 10_000, 0.05, one) for one in draws]).T
+    top, left, height, width = np.array(
+        [draw_window(10_000, 10_000, 0.05, one, like_tensorflow=True) for one in draws]
+    ).T
     ratio = width / height
     lowest, highest = np.sqrt(0.05 / ratio), np.minimum(1, 1 / ratio)  # shares of the side
     for values, low, high in (
@@ -273,7 +274,7 @@ def test_tensorflows_heights_are_uniform():
 def test_windows_are_those_of_tensorflow():
     """Shares in 100,000 windows of TensorFlow 2.21's `sample_distorted_bounding_box` in an image of 500 × 375."""
     draws = np.random.default_rng(1).random((20_000, 100, 4))
-    _, _, height, width = np.array([draw_tensorflow_window(500, 375, 0.05, one) for one in draws]).T
+    _, _, height, width = np.array([draw_window(500, 375, 0.05, one, like_tensorflow=True) for one in draws]).T
     area = height * width / (500 * 375)
     shares = {0.399: height <= 200, 0.771: height <= 300, 0.355: area < 0.2, 0.0225: area > 0.8}
     for share, found in shares.items():
@@ -283,7 +284,7 @@ def test_windows_are_those_of_tensorflow():
 
 def test_an_image_too_long_for_tensorflows_ratios_is_taken_whole():
     draws = np.random.default_rng(2).random((100, 4))
-    assert draw_tensorflow_window(30, 1000, 0.05, draws) == (0, 0, 30, 1000)
+    assert draw_window(30, 1000, 0.05, draws, like_tensorflow=True) == (0, 0, 30, 1000)
 
 
 @pytest.mark.parametrize(("kind", "side"), [("PNG", 640), ("JPEG", 640), ("JPEG", 2000)])
@@ -293,7 +294,7 @@ def test_crops_like_tensorflows_are_interpolated_from_the_full_image(kind, side)
     image = decode(data).astype(np.float64)
     for seed in range(4):
         draws = np.random.default_rng(seed).random((100, 4))
-        top, left, height, width = draw_tensorflow_window(*image.shape[:2], 0.05, draws)
+        top, left, height, width = draw_window(*image.shape[:2], 0.05, draws, like_tensorflow=True)
         y, x = ((np.arange(96) + 0.5) * length / 96 - 0.5 for length in (height, width))
         part = np.moveaxis(image[top : top + height, left : left + width], -1, 0)
         places = np.meshgrid(y, x, indexing="ij")
@@ -312,7 +313,7 @@ def test_training_crops_are_those_of_the_full_image(side):
     image = Image.open(io.BytesIO(data)).convert("RGB")
     for seed in range(12):
         draws = np.random.default_rng(seed).random((10, 4))
-        top, left, height, width = draw_crop_window(image.height, image.width, 0.05, draws)
+        top, left, height, width = draw_window(image.height, image.width, 0.05, draws)
         r = decoding._choose_reduction(min(height, width), 96)
         box = [round(edge / r) * r for edge in (left, top, left + width, top + height)]
         box[2:] = min(box[2], image.width), min(box[3], image.height)

@@ -76,7 +76,7 @@ def test_other_rows_of_a_subset_are_noticed(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    for split in ("train", "val"):
+    for split in ("train", "test"):
         for name in ("cat", "dog"):
             (tmp_path / "images" / split / name).mkdir(parents=True)
             for i in range(8):
@@ -99,7 +99,7 @@ def folder(tmp_path):
             "1 image missing, such as train/cat/7.png and 1 image added, such as train/dog/9.png",
         ),
         (
-            lambda root: shutil.copy(root / "train/cat/7.png", root / "val/cat/9.png"),
+            lambda root: shutil.copy(root / "train/cat/7.png", root / "test/cat/9.png"),
             "1 test image added, such as cat/9.png",
         ),
         (
