@@ -118,7 +118,7 @@ def _load_split(config: Any, builder: Any, directory: pathlib.Path, split: str, 
         arrays = _read_cached(config, builder, directory, split)
     except (RuntimeError, OSError) as error:  # what array_record raises for a damaged or missing file
         raise UserError(
-            f"dataset.name: the split {split!r} in {directory} is damaged ({one_line(error)}); {_PREPARE_AGAIN}"
+            f"dataset.name: the split {split!r} in {directory} cannot be read ({one_line(error)}); {_PREPARE_AGAIN}"
         ) from None
     labels, clean_labels = arrays[label_key], arrays[config.clean_label_key]
     num_classes = builder.info.features[label_key].num_classes

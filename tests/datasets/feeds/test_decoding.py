@@ -3,6 +3,8 @@
 import concurrent.futures
 import io
 import struct
+import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
@@ -26,6 +28,7 @@ from datasets.feeds.jpeg import cut_below, read_header
 
 PHOTOGRAPH = read_samples()[0]  # 640 x 427
 SMALL = PHOTOGRAPH.resize((150, 101))
+RNG = np.random.default_rng(0)
 
 
 def encoded(image, kind="JPEG", **options):
@@ -61,7 +64,6 @@ def thumbnailed():
 
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-SIXTEEN_BITS = Image.fromarray(np.asarray(SMALL.convert("L")).astype(np.uint16) * 257)
 
 KINDS = {
     "jpeg": encoded(SMALL),
@@ -86,7 +88,6 @@ KINDS = {
     "palette png": encoded(SMALL.quantize(64), "PNG"),
     "palette png with one clear colour": encoded(SMALL.quantize(64), "PNG", transparency=3),
     "palette png with alpha": encoded(SMALL.quantize(64), "PNG", transparency=bytes(range(64))),
-    "png of 16 bits": encoded(SIXTEEN_BITS, "PNG"),
     "png of one bit": encoded(SMALL.convert("1"), "PNG"),
     "webp": encoded(SMALL, "WEBP"),
     "webp with alpha": encoded(with_alpha(SMALL, "RGB"), "WEBP", lossless=True),
@@ -109,6 +110,65 @@ def test_pixels_are_pillows(kind, capfd):
     assert crop_for_training(KINDS[kind], 32, 0.05, np.random.default_rng(0)).shape == (32, 32, 3)
     assert crop_for_evaluation(KINDS[kind], 36, 32).shape == (32, 32, 3)
     assert capfd.readouterr() == ("", "")
+
+
+def encoded_grey(values, file_format):
+    """Pillow's file of a grey picture of this dtype."""
+    return encoded(Image.fromarray(values), file_format)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM"])
+def test_grey_of_16_bits_is_scaled_to_8(file_format):
+    """Each level of 8 bits comes back from its multiple of 257, and what lies between goes to the nearer one."""
+    levels = np.arange(256, dtype=np.uint16).repeat(2).reshape(16, 32)
+    offsets = np.tile(np.array([-128, 128]), 256).reshape(16, 32)
+    values = np.clip(257 * levels.astype(int) + offsets, 0, 65535).astype(np.uint16)
+    image = decode(encoded_grey(values, file_format))
+    assert np.array_equal(image, np.broadcast_to(levels[..., None], (16, 32, 3)))
+    for crop in (
+        crop_for_training(encoded_grey(np.full((9, 9), 12_000, np.uint16), file_format), 4, 0.05, RNG),
+        crop_for_evaluation(encoded_grey(np.full((9, 9), 12_000, np.uint16), file_format), 4, 4),
+    ):
+        assert (crop == round(12_000 / 257)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_grey_of_32_bits_has_no_range_and_is_refused(dtype):
+    with pytest.raises(DamagedImage, match="32 bits"):
+        decode(encoded_grey(np.ones((4, 4), dtype), "TIFF"))
+
+
+def enlarged(data):
+    """The file, with a header that claims 50,000 × 50,000 pixels."""
+    if data.startswith(b"\xff\xd8"):
+        at = read_header(data).height_at
+        return data[:at] + struct.pack(">HH", 50_000, 50_000) + data[at + 4 :]
+    header = b"IHDR" + struct.pack(">II", 50_000, 50_000) + data[24:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+
+
+@pytest.mark.parametrize("data", [encoded(SMALL), encoded(SMALL, "PNG")], ids=["jpeg", "png"])
+def test_a_bomb_is_refused_by_its_header(data):
+    for read in (
+        decode,
+        lambda data: decode(data, 8),
+        lambda data: crop_for_training(data, 8, 0.05, RNG),
+        lambda data: crop_for_evaluation(data, 8, 8),
+        lambda data: stretch_for_evaluation(data, (8, 8, 3)),
+    ):
+        tracemalloc.start()
+        with pytest.raises(DamagedImage, match="50,000 × 50,000 pixels; at most 89,478,485"):
+            read(enlarged(data))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.stop()
+
+
+def test_a_bomb_within_an_icon_is_refused():
+    """The icon's own header says 64 × 64."""
+    icon = encoded(SMALL.resize((64, 64)), "ICO", sizes=[(64, 64)])
+    start = icon.index(b"\x89PNG")
+    with pytest.raises(DamagedImage, match="exceeds limit"):
+        decode(icon[:start] + enlarged(icon[start:]))
 
 
 def test_opencv_reads_ordinary_jpegs(monkeypatch):
