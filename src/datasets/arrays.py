@@ -11,7 +11,7 @@ from datasets.cache import Arrays
 from datasets.examples import Examples, Source
 from datasets.labels import draw_stratified
 from datasets.memory import find_free_memory
-from datasets.pictures import escape
+from datasets.pictures import LeftOut
 from errors import UserError, one_line
 from extensions import describe, explain_failure, load_object
 
@@ -44,21 +44,22 @@ def load_npz(path: str | None) -> Source:
     """
     if not path:
         raise UserError("dataset.path is not set; for dataset.name=arrays it is an .npz file with images and labels")
-    arrays, others = _read_npz(pathlib.Path(path).expanduser())
+    left_out = LeftOut()
+    arrays = _read_npz(pathlib.Path(path).expanduser(), left_out)
     try:
         splits = {prefix: _take_split(arrays, prefix) for prefix in _find_prefixes(arrays)}
         names = arrays["class_names"].tolist() if "class_names" in arrays else _number_classes(arrays)
         train, val, test = (splits.get(prefix) for prefix in ("", "val_", "test_"))
         assert train is not None  # or _take_split has refused it
-        source = Source(train, test, tuple(map(str, names)), _continue_rows(train, val), others)
+        source = Source(train, test, tuple(map(str, names)), _continue_rows(train, val), str(left_out))
         source.check()
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return source
 
 
-def _read_npz(path: pathlib.Path) -> tuple[Arrays, str]:
-    """The arrays of a file that are used, and in one line which others it holds."""
+def _read_npz(path: pathlib.Path, left_out: LeftOut) -> Arrays:
+    """The arrays of a file that are used."""
     if not path.exists():
         raise UserError(f"dataset.path: there is no file {path}")
     try:
@@ -78,8 +79,9 @@ def _read_npz(path: pathlib.Path) -> tuple[Arrays, str]:
         raise UserError(
             f"dataset.path: {path} is damaged, or not an .npz file of plain arrays ({one_line(error)})"
         ) from None
-    others = sorted(sizes.keys() - set(ARRAYS))
-    return arrays, f"{len(others)} arrays of other names (such as {escape(others[0])})" if others else ""
+    for name in sorted(sizes.keys() - set(ARRAYS)):
+        left_out.add("array of another name", name)
+    return arrays
 
 
 def _find_prefixes(arrays: Arrays) -> list[str]:

@@ -51,9 +51,9 @@ class LeftOut:
         self._kinds[kind] = before + count, first
 
     def __str__(self) -> str:
-        """One line, such as `2 .txt (such as train/cat/notes.txt), 1 hidden (such as train/.DS_Store)`."""
+        """One line, such as `2 × .txt (such as train/cat/notes.txt), 1 × hidden (such as train/.DS_Store)`."""
         kinds = sorted(self._kinds.items())
-        return ", ".join(f"{count:,} {kind} (such as {escape(example)})" for kind, (count, example) in kinds)
+        return ", ".join(f"{count:,} × {kind} (such as {escape(example)})" for kind, (count, example) in kinds)
 
 
 def escape(name: str) -> str:

@@ -108,7 +108,7 @@ def test_splits_are_known_by_their_names(tmp_path, splits, test_split, expected)
     source = folders.load(write_tree(tmp_path, *files), 8, test_split)
     assert read(source) == expected
     assert source.class_names == ("cat", "dog")
-    left_out = "1 split that dataset.test_split does not name (such as evaluation)" if "evaluation" in splits else ""
+    left_out = "1 × split that dataset.test_split does not name (such as evaluation)" if "evaluation" in splits else ""
     assert source.left_out == left_out
 
 
@@ -121,7 +121,7 @@ def test_pictures_lie_at_any_depth_below_their_class(tmp_path):
     assert [source.train.encoded.name(row) for row in range(5)] == [str(tmp_path / name) for name in files]
     assert source.train.paths.tolist() == [name.encode() for name in files]
     assert source.train.labels.tolist() == [0, 0, 0, 0, 1]
-    parts = ["1 .txt (such as cat/notes.txt)", "2 hidden (such as cat/.hidden.jpg)", "1 outside the classes"]
+    parts = ["1 × .txt (such as cat/notes.txt)", "2 × hidden (such as cat/.hidden.jpg)", "1 × outside the classes"]
     assert source.left_out == f"{', '.join(parts)} (such as {tmp_path.name}/list.csv)"
 
 
@@ -155,7 +155,7 @@ def test_a_class_may_be_called_like_a_split(tmp_path, files, class_names, left_o
         (of_classes("train") + of_classes("test"), "validation", r"test_split is 'validation', but .* train, test"),
         (of_classes("train"), "half", r"test_split is 'half'; of a folder it must be one of val, "),
         (["train/1.jpg", "test/1.jpg"], None, "train holds no directories"),
-        (["cat/1.jpg", "dog/1.eps"], None, r"dog holds no pictures; .* 1 \.eps"),
+        (["cat/1.jpg", "dog/1.eps"], None, r"dog holds no pictures; .* 1 × \.eps"),
     ],
 )
 def test_splits_that_are_not_clear_are_refused(tmp_path, files, test_split, message):

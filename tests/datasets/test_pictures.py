@@ -49,8 +49,8 @@ def test_what_is_no_picture_is_counted_by_kind(tmp_path, monkeypatch):
     left_out = LeftOut()
     assert find_pictures(tmp_path, left_out) == ["below/deeper/y.png", "linked.jpg", "x.jpg"]
     counts = {part.split(" (")[0] for part in str(left_out).split("), ")}
-    expected = {"2 .txt", "1 .db", "1 .eps", "1 without an ending", "1 hidden", "2 broken link"}
-    assert counts == expected | {"1 link to a folder above it", "3 pipe, socket or device"}
+    expected = {"2 × .txt", "1 × .db", "1 × .eps", "1 × without an ending", "1 × hidden", "2 × broken link"}
+    assert counts == expected | {"1 × link to a folder above it", "3 × pipe, socket or device"}
     assert "(such as below/up)" in str(left_out)
 
 
@@ -59,5 +59,5 @@ def test_a_name_of_any_bytes_stays_in_its_line(tmp_path, name, shown):
     (tmp_path / os.fsdecode(name)).write_text("no")
     left_out = LeftOut()
     assert find_pictures(tmp_path, left_out) == []
-    assert str(left_out) == f"1 .txt (such as {shown})"
+    assert str(left_out) == f"1 × .txt (such as {shown})"
     str(left_out).encode()

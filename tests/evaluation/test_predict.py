@@ -200,7 +200,7 @@ def test_folders_are_searched_for_pictures(tmp_path):
     found = predict.list_files([tmp_path / "notes.txt", tmp_path], left_out)
     names = ["notes.txt", "a.webp", "b/a/y.png", "b/x.JPG", "c/y.png"]
     assert [str(path.relative_to(tmp_path)) for path in found] == names
-    assert str(left_out) == "1 .txt (such as notes.txt), 2 hidden (such as .hidden.png)"
+    assert str(left_out) == "1 × .txt (such as notes.txt), 2 × hidden (such as .hidden.png)"
 
 
 def test_what_is_no_file_is_never_opened(tmp_path):
@@ -208,7 +208,7 @@ def test_what_is_no_file_is_never_opened(tmp_path):
     os.mkfifo(tmp_path / "x.jpg")
     for path, message in (
         (tmp_path / "x.jpg", "x.jpg is neither"),
-        (tmp_path, r"no pictures; it holds 1 pipe, socket"),
+        (tmp_path, r"no pictures; it holds 1 × pipe, socket"),
     ):
         with pytest.raises(UserError, match=message):
             predict.list_files([path], LeftOut())
