@@ -57,6 +57,10 @@ def changed(name, places, value):
         (changed("images", 17, 0), "1 image changed, such as of row 17"),
         (changed("test_images", [3, 5], 0), "2 test images changed, such as of row 3"),
         (changed("test_labels", 4, 0), "1 test label changed, such as of row 4"),
+        (
+            {name: array for name, array in ARRAYS.items() if not name.startswith("test")},
+            "there are no test data any more",
+        ),
         (changed("class_names", 1, "cow"), "3 classes instead of 3, such as dog, now cow"),
     ],
 )
