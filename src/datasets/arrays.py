@@ -75,6 +75,8 @@ def _read_npz(path: pathlib.Path, left_out: LeftOut) -> Arrays:
             arrays = {name: file[name] for name in ARRAYS if name in sizes}
     except UserError:
         raise
+    except OSError as error:
+        raise UserError(f"dataset.path: {path} cannot be read ({one_line(error)})") from None
     except Exception as error:  # zipfile, zlib and numpy raise a dozen types for what is cut off
         raise UserError(
             f"dataset.path: {path} is damaged, or not an .npz file of plain arrays ({one_line(error)})"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from datasets.examples import Source, StreamedExamples
-from datasets.pictures import LeftOut, describe_kind, find_pictures, is_folder, scan
+from datasets.pictures import LeftOut, describe_kind, find_pictures, is_folder, read_file, scan
 from errors import UserError
 
 SPLITS = {
@@ -44,8 +44,7 @@ class ImageFiles:
 
     def read(self, row: int) -> bytes:
         """See `EncodedImages.read`."""
-        with open(self.name(row), "rb", buffering=0) as file:  # holds Python's lock a third less long
-            return file.read()
+        return read_file(self.name(row))
 
     def name(self, row: int) -> str:
         """See `EncodedImages.name`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Iterator
 
 from PIL import Image
@@ -18,6 +19,12 @@ from errors import UserError
 MAX_PIXELS = 89_478_485
 """Of a picture that is decoded. Pillow's own limit, 268 MB as RGB, from which on it suspects an attack; several threads
 decode at once."""
+MAX_BYTES = 8 * MAX_PIXELS
+"""Of the file: as many as the largest picture takes uncompressed, with alpha and 16 bits per channel."""
+
+# Icons hold pictures of other formats, whose sizes only Pillow checks: above its limit it warns, above twice that it
+# refuses. Both are to be refused.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 # Pillow recognises these, but reads the first by running Ghostscript, and the others not at all by itself.
 _NOT_READ = {"EPS", "BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -59,6 +66,19 @@ class LeftOut:
 def escape(name: str) -> str:
     """A file name as it can be printed in one line, whatever its bytes are."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+
+
+def read_file(file: str | os.PathLike[str]) -> bytes:
+    """The content of a picture's file.
+
+    Raises:
+      OSError: it cannot be read, or has more than `MAX_BYTES`.
+    """
+    with open(file, "rb", buffering=0) as opened:  # holds Python's lock a third less long
+        size = os.fstat(opened.fileno()).st_size
+        if size > MAX_BYTES:
+            raise OSError(f"{size:,} bytes; at most {MAX_BYTES:,} are read")
+        return opened.read()
 
 
 def find_pictures(root: str | os.PathLike[str], left_out: LeftOut, inside: str = "") -> list[str]:
@@ -139,5 +159,7 @@ def _begins_like_a_picture(file: str) -> bool:
     try:
         with Image.open(file, formats=signed):
             return True
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return True  # decoding it will say that it is too large
     except Exception:  # the readers of the formats raise a dozen types
         return False

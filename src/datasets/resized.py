@@ -15,6 +15,7 @@ from datasets import folders
 from datasets.cache import Arrays, read_through_cache
 from datasets.examples import Examples, Source, StreamedExamples
 from datasets.memory import find_free_memory
+from datasets.pictures import escape
 from errors import UserError, one_line
 
 _COPIES = 2  # of the images, on the host and on a CPU that stands for a device
@@ -57,8 +58,8 @@ def _read_split(split: str, files: Any, skip: bool) -> Examples:
     if damaged and not skip:
         others = f", nor can {len(damaged) - 1} more" if len(damaged) > 1 else ""
         raise UserError(
-            f"{names[damaged[0]]} cannot be decoded ({arrays['reasons'][0]}){others}; repair or remove such files, or "
-            "set dataset.stream.damaged=skip"
+            f"{escape(names[damaged[0]])} cannot be decoded ({arrays['reasons'][0]}){others}; repair or remove such "
+            "files, or set dataset.stream.damaged=skip"
         )
     if len(damaged) == len(files):
         raise UserError(f"dataset.path: not one of the {len(files)} pictures of {split!r} can be decoded")

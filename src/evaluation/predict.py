@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from datasets.feeds.decoding import DamagedImage, crop_for_evaluation, stretch_for_evaluation
 from datasets.feeds.stream import count_usable_cores
-from datasets.pictures import LeftOut, find_pictures
+from datasets.pictures import LeftOut, escape, find_pictures, read_file
 from errors import UserError, one_line
 from networks.exported import Spec, TrainedNetwork
 
@@ -84,7 +84,9 @@ def predict(network: TrainedNetwork, files: Sequence[pathlib.Path], skip: bool =
                 elif skip:
                     skipped[file] = image
                 else:
-                    raise UserError(f"{file} cannot be read ({image}); --damaged=skip leaves such pictures out")
+                    raise UserError(
+                        f"{escape(str(file))} cannot be read ({image}); --damaged=skip leaves such pictures out"
+                    )
             probabilities.append(np.asarray(classify(params, images))[:count])  # what follows only fills up the batch
             bar.update(len(batch))
     return Predictions(shown, np.concatenate(probabilities), skipped)
@@ -93,7 +95,7 @@ def predict(network: TrainedNetwork, files: Sequence[pathlib.Path], skip: bool =
 def _read(spec: Spec, file: pathlib.Path) -> np.ndarray | str:
     """The pixels that the network sees, uint8 of `image_shape`, or why there are none."""
     try:
-        data = file.read_bytes()
+        data = read_file(file)
         if spec.resize is None:
             return stretch_for_evaluation(data, spec.image_shape)
         return crop_for_evaluation(data, spec.resize, spec.image_shape[0])

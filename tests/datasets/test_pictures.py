@@ -7,7 +7,7 @@ import socket
 import pytest
 from PIL import Image
 
-from datasets.pictures import LeftOut, find_pictures, suffixes
+from datasets.pictures import MAX_BYTES, LeftOut, find_pictures, read_file, suffixes
 
 PICTURE = Image.linear_gradient("L").resize((8, 8))
 
@@ -52,6 +52,13 @@ def test_what_is_no_picture_is_counted_by_kind(tmp_path, monkeypatch):
     expected = {"2 × .txt", "1 × .db", "1 × .eps", "1 × without an ending", "1 × hidden", "2 × broken link"}
     assert counts == expected | {"1 × link to a folder above it", "3 × pipe, socket or device"}
     assert "(such as below/up)" in str(left_out)
+
+
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path):
+    with (tmp_path / "x.jpg").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)  # takes no space on the disk
+    with pytest.raises(OSError, match="715,827,881 bytes; at most 715,827,880 are read"):
+        read_file(tmp_path / "x.jpg")
 
 
 @pytest.mark.parametrize(("name", "shown"), [(b"a\nb.txt", r"a\nb.txt"), (b"\xff.txt", r"\udcff.txt")])

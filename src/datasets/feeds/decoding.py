@@ -13,7 +13,6 @@ Results depend on the arguments only, never on the thread or the process.
 
 import io
 import math
-import warnings
 
 import cv2
 import numpy as np
@@ -25,10 +24,6 @@ from datasets.feeds.jpeg import Header, cut_below, read_header
 # The feed decodes many images side by side, in threads or processes; OpenCV's own threads would compete with them. This
 # stands here and not in the feed, so that it holds in every process that decodes.
 cv2.setNumThreads(0)
-
-# Icons hold pictures in other formats, whose sizes only Pillow checks: from a limit on it warns, from twice that on it
-# refuses. A run must be refused, not warned.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 RATIOS = 3 / 4, 4 / 3
 TRIES = 10
