@@ -20,6 +20,7 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 """Names of directories, in any case, and which split they hold; those of torchvision's users and of Hugging Face."""
+_Listed = tuple[list[str], np.ndarray]  # names and labels of pictures
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 
 
@@ -85,22 +86,28 @@ def load(path: str | None, image_size: int, test_split: str | None = None) -> So
     class_names = _list_directories(train, left_out)
     if not class_names:
         raise UserError(f"dataset.path: {train} holds no directories; it must hold one per class")
-    for split in splits.keys() - {"train"}:
-        _check_same_classes(class_names, train, root / splits[split], left_out)
-    names, labels = {}, {}
     for split, folder in splits.items():
-        names[split], labels[split] = _list_pictures(root, folder, class_names, left_out)
+        if split != "train":
+            _check_same_classes(class_names, train, root / folder, left_out)
+    listed = {split: _list_pictures(root, folder, class_names, left_out) for split, folder in splits.items()}
+    train_split, val = _join(root, listed["train"], listed.get("val"), image_size)
     test = None
-    if "test" in splits:
+    if "test" in listed:
+        names, labels = listed["test"]
         inside = len(f"{splits['test']}/")
-        files = ImageFiles(root / splits["test"], [name[inside:] for name in names["test"]])
-        test = StreamedExamples.of(files, labels["test"], image_size)
-    files = ImageFiles(root, names["train"] + names.get("val", []))
-    both = StreamedExamples.of(files, np.concatenate([labels["train"], labels.get("val", [])]), image_size)
-    both = dataclasses.replace(both, clean_labels=None)
-    rows = np.arange(len(both))
-    val = both.take(rows[len(names["train"]) :]) if "val" in splits else None
-    return Source(both.take(rows[: len(names["train"])]), test, tuple(class_names), val, str(left_out))
+        files = ImageFiles(root / splits["test"], [name[inside:] for name in names])
+        test = StreamedExamples.of(files, labels, image_size)
+    return Source(train_split, test, tuple(class_names), val, str(left_out))
+
+
+def _join(
+    root: pathlib.Path, train: _Listed, val: _Listed | None, image_size: int
+) -> tuple[StreamedExamples, StreamedExamples | None]:
+    """Training and validation data as parts of one source, so that no row of it belongs to both."""
+    names, labels = train if val is None else (train[0] + val[0], np.concatenate([train[1], val[1]]))
+    both = dataclasses.replace(StreamedExamples.of(ImageFiles(root, names), labels, image_size), clean_labels=None)
+    first, second = np.split(np.arange(len(names)), [len(train[0])])
+    return both.take(first), None if val is None else both.take(second)
 
 
 def _find_splits(root: pathlib.Path, left_out: LeftOut) -> dict[str, str]:
@@ -196,9 +203,7 @@ def _check_same_classes(
             )
 
 
-def _list_pictures(
-    root: pathlib.Path, folder: str, class_names: Sequence[str], left_out: LeftOut
-) -> tuple[list[str], np.ndarray]:
+def _list_pictures(root: pathlib.Path, folder: str, class_names: Sequence[str], left_out: LeftOut) -> _Listed:
     """The pictures of a split by their names in `root`, class by class, and their labels."""
     names: list[str] = []
     counts = []

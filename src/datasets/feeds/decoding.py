@@ -27,6 +27,7 @@ cv2.setNumThreads(0)
 
 RATIOS = 3 / 4, 4 / 3
 TRIES = 10
+_TOO_LARGE = f"more than {pictures.MAX_PIXELS:,} pixels"
 _FINER = 4  # how many times finer than the result a JPEG stays that is stretched
 TENSORFLOW_RATIOS = 0.75, 1.33
 TENSORFLOW_TRIES = 100
@@ -262,7 +263,7 @@ def _read_jpeg_header(data: bytes) -> Header | None:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > pictures.MAX_PIXELS:
-        raise DamagedImage(f"{width:,} × {height:,} pixels; at most {pictures.MAX_PIXELS:,} are decoded")
+        raise DamagedImage(_TOO_LARGE)
 
 
 def _decode_with_pillow(data: bytes, reduction: int = 1) -> np.ndarray:
@@ -276,6 +277,8 @@ def _decode_with_pillow(data: bytes, reduction: int = 1) -> np.ndarray:
             return np.asarray(_scale_to_8_bits(image).convert("RGB").reduce(reduction))
     except DamagedImage:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DamagedImage(_TOO_LARGE) from error
     except UnidentifiedImageError as error:
         raise DamagedImage("not an image of a format that is read") from error
     except Exception as error:  # the readers of the formats raise a dozen types

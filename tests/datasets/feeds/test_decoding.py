@@ -157,7 +157,7 @@ def test_a_bomb_is_refused_by_its_header(data):
         lambda data: stretch_for_evaluation(data, (8, 8, 3)),
     ):
         tracemalloc.start()
-        with pytest.raises(DamagedImage, match="50,000 × 50,000 pixels; at most 89,478,485"):
+        with pytest.raises(DamagedImage, match="more than 89,478,485 pixels"):
             read(enlarged(data))
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
         tracemalloc.stop()
@@ -167,7 +167,7 @@ def test_a_bomb_within_an_icon_is_refused():
     """The icon's own header says 64 × 64."""
     icon = encoded(SMALL.resize((64, 64)), "ICO", sizes=[(64, 64)])
     start = icon.index(b"\x89PNG")
-    with pytest.raises(DamagedImage, match="exceeds limit"):
+    with pytest.raises(DamagedImage, match="more than 89,478,485 pixels"):
         decode(icon[:start] + enlarged(icon[start:]))
 
 
