@@ -52,10 +52,10 @@ class LeftOut:
     def __bool__(self) -> bool:
         return bool(self._kinds)
 
-    def add(self, kind: str, example: str, count: int = 1) -> None:
-        """Counts something of a kind; the first one is the example."""
+    def add(self, kind: str, example: str) -> None:
+        """Counts something of a kind; of several examples the first in the alphabet is kept."""
         before, first = self._kinds.get(kind, (0, example))
-        self._kinds[kind] = before + count, first
+        self._kinds[kind] = before + 1, min(first, example)
 
     def __str__(self) -> str:
         """One line, such as `2 × .txt (such as train/cat/notes.txt), 1 × hidden (such as train/.DS_Store)`."""
