@@ -34,7 +34,9 @@ def get_config() -> ConfigDict:
             "seed": 0,  # of initialisation, shuffling, augmentation and dropout
             "epochs": 30,  # passes over the training set
             "batch_size": 128,  # samples per update, on all devices together
-            "eval_batch_size": 500,  # samples per evaluation step, on all devices together
+            "eval_batch_size": config_dict.placeholder(
+                int
+            ),  # samples per evaluation step, on all devices (None: it suits them)
             "steps_per_dispatch": 8,  # updates per call of the device; more is faster, the progress bar gets coarser
             "checkpoint_steps": 0,  # updates between checkpoints within an epoch; 0: only at its end
             "sharding": "data",  # data: all parameters on each device; fsdp: they and the optimiser state spread out

@@ -79,7 +79,7 @@ def prepare(config: Any) -> Iterator[Setup]:
       UserError: when the config asks for something impossible, or the data are missing.
     """
     for field, least in _LEAST.items():
-        if config[field] < least:
+        if config[field] is not None and config[field] < least:
             raise UserError(f"{field} is {config[field]}; it must be at least {least}")
     check_mode(config.wandb.mode)
     check_names(config.estimators)
