@@ -39,7 +39,7 @@ def formats() -> tuple[str, ...]:
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """The endings of their names, in lower case: `.jpg`, `.png`, `.webp` and about 60 others."""
+    """The endings of their names, in lower case: `.jpg`, `.png`, `.webp` and about 50 others."""
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats())
 
 
