@@ -69,7 +69,7 @@ def dataset() -> dict:
         "feed": "resident",  # resident: the whole set on the device; stream: decoded from disk while training
         "label_key": "label",  # tfds: the feature trained on; aggre_label, random_label1..3, worse_label in cifar10_n
         "clean_label_key": "label",  # tfds: the feature that only evaluates
-        "test_split": config_dict.placeholder(str),  # tfds: the split to test on (None: test, or else validation)
+        "test_split": config_dict.placeholder(str),  # tfds, folder: to test on (None: test; tfds: or else validation)
         "classes": config_dict.placeholder(tuple),  # names of the classes to keep, in this order (None: all)
         "image_size": config_dict.placeholder(int),  # pixels; side of the images: resident resizes, stream crops to it
         "train_examples": 0,  # train on a stratified subset of this many; 0 for all

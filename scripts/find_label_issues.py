@@ -22,7 +22,7 @@ def main() -> None:
     """Trains, unless that is done, and prints what has been found."""
     parser = command_line.Parser(__doc__)
     parser.add_argument(
-        "folder", type=pathlib.Path, help="a directory of pictures per class; or train, with val beside"
+        "folder", type=pathlib.Path, help="a directory of pictures per class; or train, with test beside"
     )
     parser.add_argument("--workdir", type=pathlib.Path, help="where the search is kept; runs/<folder> by default")
     parser.add_argument("--overwrite", action="store_true", help="start anew in a work directory that holds a search")

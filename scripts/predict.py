@@ -15,8 +15,9 @@ from collections.abc import Sequence
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 import command_line
+from datasets.pictures import LeftOut
 from errors import UserError
-from evaluation.predict import Predictions, find_pictures, predict
+from evaluation.predict import Predictions, list_files, predict
 from evaluation.trained import load_trained
 from parallel import devices
 
@@ -38,7 +39,10 @@ def main() -> None:
         raise UserError("--probabilities adds columns to a file, but there is no --output")
     devices.enable_compilation_cache()
     network = load_trained(arguments.workdir, arguments.rule, arguments.ema)
-    predictions = predict(network, find_pictures(arguments.pictures), arguments.damaged == "skip")
+    others = LeftOut()
+    predictions = predict(network, list_files(arguments.pictures, others), arguments.damaged == "skip")
+    if others:
+        print(f"no pictures: {others}", file=sys.stderr)
     for file, reason in predictions.skipped.items():
         print(f"left out: {file} ({reason})", file=sys.stderr)
     rows = list_rows(predictions, network.spec.class_names)

@@ -44,7 +44,8 @@ def finished_run(tmp_path_factory):
 
 def test_it_reports_choice_last_best_and_checkpoint(finished_run):
     workdir, result = finished_run
-    first, *lines = result.stdout.splitlines()
+    data, first, *lines = result.stdout.splitlines()
+    assert data.startswith("data: training ")
     assert re.fullmatch(r"batch of \d+ on 1 device", first)
     assert [line.split()[0] for line in lines[:2]] == ["epoch", "epoch"]
     summary = json.loads((workdir / "summary.json").read_text())
@@ -149,7 +150,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_is_used(finishe
     resume = workdir / "checkpoints" / "resume"
     assert line.startswith(f"{resume / '8'} cannot be restored (default/d/")
     assert line.endswith(f"it is now {workdir}/checkpoints/damaged/resume-8, and training continues after step 4")
-    assert "continues after step 4" in result.stdout.splitlines()[0]
+    assert "continues after step 4" in result.stdout.splitlines()[1]
     assert {path.name for path in resume.iterdir()} == {"4", "8"}
     (history, *arrays), (expected, *same) = files(workdir), files(finished_run[0])
     assert [record | UNTIMED for record in history] == [record | UNTIMED for record in expected]

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.comparison import Comparison, Measure, Options, compare, time_cpu
-from datasets.feeds.decoding import TRIES, crop_for_training, decode, draw_crop_window
+from datasets.feeds.decoding import TRIES, crop_for_training, decode, draw_window
 from datasets.feeds.jpeg import read_header
 from errors import UserError
 
@@ -94,7 +94,7 @@ def crop_all(pipeline: Pipeline, files: list[bytes]) -> np.ndarray:
 def crop_with_pillow(data: bytes, rng: np.random.Generator) -> np.ndarray:
     """Decodes to RGB, crops and resizes with antialiasing."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    top, left, height, width = draw_crop_window(image.height, image.width, LEAST_AREA, rng.random((TRIES, 4)))
+    top, left, height, width = draw_window(image.height, image.width, LEAST_AREA, rng.random((TRIES, 4)))
     window = image.crop((left, top, left + width, top + height))
     return np.asarray(window.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
@@ -103,7 +103,7 @@ def crop_with_opencv(data: bytes, rng: np.random.Generator, by_area: bool = Fals
     """Decodes the whole image to RGB, crops and resizes; by areas where both sides shrink, if `by_area`."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     assert image is not None
-    top, left, height, width = draw_crop_window(image.shape[0], image.shape[1], LEAST_AREA, rng.random((TRIES, 4)))
+    top, left, height, width = draw_window(image.shape[0], image.shape[1], LEAST_AREA, rng.random((TRIES, 4)))
     method = cv2.INTER_AREA if by_area and min(height, width) >= SIZE else cv2.INTER_LINEAR
     return cv2.resize(image[top : top + height, left : left + width], (SIZE, SIZE), interpolation=method)
 

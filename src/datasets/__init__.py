@@ -12,6 +12,7 @@ from datasets import arrays, folders, resized, tfds
 from datasets.cleaning import HOW, Cleaning, clean_training_set
 from datasets.examples import Examples, Source, StreamedExamples
 from datasets.labels import AnyExamples, corrupt_labels, draw_stratified, keep_classes, map_classes
+from datasets.pictures import escape
 from errors import UserError
 from extensions import is_external
 
@@ -28,9 +29,10 @@ class Dataset:
 class Splits:
     """The examples to train on, to validate on and to test on; None where there are none.
 
-    Validation is held-out training data and keeps its observed, possibly wrong labels: in practice nobody has better
-    ones. Only where the config says `val_labels: clean` has it the clean ones. Test labels are clean. `cleaning` says
-    what a file of label issues has changed in `train`.
+    Validation is held-out training data, or the data set's own validation split, and keeps its observed, possibly wrong
+    labels: in practice nobody has better ones. Only where the config says `val_labels: clean` has it the clean ones.
+    Test labels are clean. `cleaning` says what a file of label issues has changed in `train`, and `left_out` what was
+    found and is not read.
     """
 
     train: Examples | StreamedExamples
@@ -38,6 +40,31 @@ class Splits:
     test: Examples | StreamedExamples | None
     class_names: tuple[str, ...]
     cleaning: Cleaning | None = None
+    left_out: str = ""
+
+    def describe(self) -> list[str]:
+        """The lines for the start of a run: examples and classes of each split, and what was left out."""
+        splits = {"training": self.train, "validation": self.val, "test": self.test}
+        counts = [
+            f"no {name} data"
+            if split is None
+            else f"{name} {_count(len(split), 'image')} of {_count(len(np.unique(split.labels)), 'class')}"
+            for name, split in splits.items()
+        ]
+        lines = [f"data: {', '.join(counts)}"]
+        unseen = np.setdiff1d(np.arange(len(self.class_names)), self.train.labels)
+        if len(unseen):
+            lines.append(
+                f"without training images: {_count(len(unseen), 'class')}, such as {self.class_names[unseen[0]]}"
+            )
+        if self.left_out:
+            lines.append(f"left out: {self.left_out}")
+        skipped = sorted(set().union(*(getattr(split, "skipped", ()) for split in splits.values())))
+        if skipped:
+            lines.append(
+                f"skipped: {_count(len(skipped), 'image')} that cannot be decoded, such as {escape(skipped[0])}"
+            )
+        return lines
 
 
 def build(config: Any) -> Splits:
@@ -52,34 +79,54 @@ def build(config: Any) -> Splits:
     if config.clean not in HOW:
         raise UserError(f"dataset.clean is {config.clean!r}; it must be one of {', '.join(HOW)}")
     source = _keep_classes(load_source(config), config.classes)
-    train, num_classes = source.train, len(source.class_names)
-    noise = config.label_noise
-    train = dataclasses.replace(
-        train,
-        labels=corrupt_labels(train.labels, num_classes, noise.kind, noise.rate, config.seed),
-        clean_labels=train.labels if train.clean_labels is None and noise.kind != "none" else train.clean_labels,
-    )
+    train = noisy = _corrupt_labels(source.train, len(source.class_names), config)
+    val = None if source.val is None else _corrupt_labels(source.val, len(source.class_names), config)
     if not 0 <= config.train_examples <= len(train):
         raise UserError(
             f"dataset.train_examples is {config.train_examples}; {config.name} has {len(train)} (0 for all)"
         )
-    noisy = train
     if config.train_examples:
         train = train.take(draw_stratified(train.labels, config.train_examples, config.seed)[0])
+    train, held_out = _hold_out(train, config)
+    if held_out is not None and val is not None:
+        raise UserError(
+            f"dataset.val_fraction is {config.val_fraction}, but {config.path or config.name} has validation data of "
+            f"its own ({len(val)}); it must be 0"
+        )
+    val = held_out if val is None else val
+    if config.val_labels not in ("observed", "clean"):
+        raise UserError(f"dataset.val_labels is {config.val_labels!r}; it must be observed or clean")
+    if val is not None and config.val_labels == "clean":
+        val = _take_clean_labels(val)
+    cleaning = None
+    if config.labels:
+        train, cleaning = clean_training_set(train, noisy, source.class_names, config)
+    if np.all(train.labels == train.labels[0]):
+        raise UserError(
+            f"dataset: all {len(train)} training examples are of the class {source.class_names[train.labels[0]]!r}; "
+            "there must be at least two classes"
+        )
+    return Splits(train, val, source.test, source.class_names, cleaning, source.left_out)
+
+
+def _corrupt_labels(examples: AnyExamples, num_classes: int, config: Any) -> AnyExamples:
+    """The examples with the label noise of the config, and with their labels before it as clean ones."""
+    noise, labels, clean_labels = config.label_noise, examples.labels, examples.clean_labels
+    return dataclasses.replace(
+        examples,
+        labels=corrupt_labels(labels, num_classes, noise.kind, noise.rate, config.seed),
+        clean_labels=labels if clean_labels is None and noise.kind != "none" else clean_labels,
+    )
+
+
+def _hold_out(train: AnyExamples, config: Any) -> tuple[AnyExamples, AnyExamples | None]:
+    """What remains to train on, and the part that `val_fraction` holds out of it."""
     if not 0 <= config.val_fraction < 1:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it must be a share in [0, 1)")
     held_out, kept = draw_stratified(train.labels, round(config.val_fraction * len(train)), config.seed)
     if len(kept) == 0:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it leaves nothing of {len(train)} to train on")
-    if config.val_labels not in ("observed", "clean"):
-        raise UserError(f"dataset.val_labels is {config.val_labels!r}; it must be observed or clean")
-    val = train.take(held_out) if len(held_out) else None
-    if val is not None and config.val_labels == "clean":
-        val = _take_clean_labels(val)
-    train, cleaning = train.take(kept), None
-    if config.labels:
-        train, cleaning = clean_training_set(train, noisy, source.class_names, config)
-    return Splits(train, val, source.test, source.class_names, cleaning)
+    return train.take(kept), train.take(held_out) if len(held_out) else None
 
 
 def _take_clean_labels(val: AnyExamples) -> AnyExamples:
@@ -126,7 +173,11 @@ def _load_streamed(config: Any) -> Source:
         raise UserError(
             f"dataset.image_size is {config.image_size}; with dataset.feed=stream it is the crops' side, such as 224"
         )
-    return folders.load(config.path, config.image_size) if config.name == "folder" else tfds.load(config)
+    return (
+        folders.load(config.path, config.image_size, config.test_split)
+        if config.name == "folder"
+        else tfds.load(config)
+    )
 
 
 def _keep_classes(source: Source, names: Sequence[str] | None) -> Source:
@@ -136,8 +187,14 @@ def _keep_classes(source: Source, names: Sequence[str] | None) -> Source:
     train = keep_classes(source.train, position)
     if len(train) == 0:
         raise UserError(f"dataset.classes is {tuple(names)}; none of them has training examples")
-    test = None if source.test is None else keep_classes(source.test, position)
-    return Source(train, test if test is not None and len(test) else None, tuple(names))
+    val, test = (None if split is None else keep_classes(split, position) for split in (source.val, source.test))
+    val, test = (split if split is not None and len(split) else None for split in (val, test))
+    return dataclasses.replace(source, train=train, val=val, test=test, class_names=tuple(names))
+
+
+def _count(number: int, noun: str) -> str:
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{plural if number != 1 else ''}"
 
 
 __all__ = ["Cleaning", "Examples", "Source", "Splits", "StreamedExamples", "build"]

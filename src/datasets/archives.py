@@ -56,7 +56,7 @@ def run_command(description: str, prepare: Callable[[pathlib.Path, pathlib.Path]
         "--out", type=pathlib.Path, required=True, help="folder of all data; the set gets its own in it"
     )
     arguments = parser.parse_args()
-    command_line.run(lambda: prepare(arguments.source, arguments.out))
+    command_line.run(lambda: prepare(arguments.source.expanduser(), arguments.out.expanduser()))
 
 
 def check_present(source: pathlib.Path, archives: Iterable[Archive]) -> None:

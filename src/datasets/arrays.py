@@ -1,6 +1,8 @@
 """Data sets in memory: scikit-learn's digits, the arrays of an .npz file, and whatever a user's function returns."""
 
 import dataclasses
+import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,16 @@ import numpy as np
 from datasets.cache import Arrays
 from datasets.examples import Examples, Source
 from datasets.labels import draw_stratified
-from errors import UserError
+from datasets.memory import find_free_memory
+from datasets.pictures import LeftOut
+from errors import UserError, one_line
 from extensions import describe, explain_failure, load_object
+
+ARRAYS = (
+    *("images", "labels", "clean_labels", "class_names"),
+    *("val_images", "val_labels", "test_images", "test_labels"),
+)
+"""What an .npz file may hold; other arrays are left out."""
 
 
 def load_digits() -> Source:
@@ -24,30 +34,77 @@ def load_digits() -> Source:
 
 
 def load_npz(path: str | None) -> Source:
-    """A file with `images`, `labels` and, if known, `clean_labels`, `test_images`, `test_labels`, `class_names`.
+    """A file with `images`, `labels` and, if known, `clean_labels`, `class_names`, `test_images` and so on (ARRAYS).
+
+    Without `class_names`, the labels must be all of 0 to the number of classes minus 1. Nothing is ever unpickled, and
+    what would not fit into memory is refused before it is read.
 
     Raises:
-      UserError: there is no such file, an array is missing, or the arrays do not go together.
+      UserError: there is no such file, it is damaged, an array is missing, or the arrays do not go together.
     """
     if not path:
         raise UserError("dataset.path is not set; for dataset.name=arrays it is an .npz file with images and labels")
+    left_out = LeftOut()
+    arrays = _read_npz(pathlib.Path(path).expanduser(), left_out)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except FileNotFoundError:
-        raise UserError(f"dataset.path: there is no file {path}") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"dataset.path: {path} is not an .npz file of plain arrays ({error})") from None
-    try:
-        train = _take_split(arrays, "")
-        test = _take_split(arrays, "test_") if "test_images" in arrays else None
-        labels = [array for name, array in arrays.items() if name.endswith("labels") and array.size]
-        names = arrays.get("class_names", range(1 + max((int(array.max()) for array in labels), default=-1)))
-        source = Source(train, test, tuple(map(str, names)))
+        splits = {prefix: _take_split(arrays, prefix) for prefix in _find_prefixes(arrays)}
+        names = arrays["class_names"].tolist() if "class_names" in arrays else _number_classes(arrays)
+        train, val, test = (splits.get(prefix) for prefix in ("", "val_", "test_"))
+        assert train is not None  # or _take_split has refused it
+        source = Source(train, test, tuple(map(str, names)), _continue_rows(train, val), str(left_out))
         source.check()
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return source
+
+
+def _read_npz(path: pathlib.Path, left_out: LeftOut) -> Arrays:
+    """The arrays of a file that are used."""
+    if not path.exists():
+        raise UserError(f"dataset.path: there is no file {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
+        needed, free = sum(sizes.get(name, 0) for name in ARRAYS), find_free_memory()
+        if needed > free:
+            raise UserError(
+                f"dataset.path: the arrays in {path} take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are "
+                "free"
+            )
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ARRAYS if name in sizes}
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"dataset.path: {path} cannot be read ({one_line(error)})") from None
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen types for what is cut off
+        raise UserError(
+            f"dataset.path: {path} is damaged, or not an .npz file of plain arrays ({one_line(error)})"
+        ) from None
+    for name in sorted(sizes.keys() - set(ARRAYS)):
+        left_out.add("array of another name", name)
+    return arrays
+
+
+def _find_prefixes(arrays: Arrays) -> list[str]:
+    """Of the splits of which there is anything; there must be training data."""
+    return [""] + [prefix for prefix in ("val_", "test_") if {f"{prefix}images", f"{prefix}labels"} & arrays.keys()]
+
+
+def _number_classes(arrays: Arrays) -> range:
+    """The classes, which are all of 0 to the largest label."""
+    found = set().union(*(np.unique(array).tolist() for name, array in arrays.items() if name.endswith("labels")))
+    if found != set(range(len(found))):
+        raise UserError(
+            f"labels lie in [{min(found)}, {max(found)}] and take {len(found)} values; they must be all of 0 to "
+            f"{len(found) - 1}, or class_names must name every class from 0"
+        )
+    return range(len(found))
+
+
+def _continue_rows(train: Any, val: Any) -> Any:
+    """Validation data with rows that no training example has."""
+    return None if val is None else dataclasses.replace(val, rows=val.rows + len(train))
 
 
 def load_external(config: Any) -> Source:
@@ -61,10 +118,11 @@ def load_external(config: Any) -> Source:
         source = load(config)
         if not isinstance(source, Source):
             raise UserError(f"returned something {describe(source)}; it must return a datasets.Source")
-        for split in [source.train] + [source.test] * (source.test is not None):
+        for split in source.splits().values():
             if not isinstance(split, Examples):
                 raise UserError(f"returned a split {describe(split)}; it must be Examples.of(images, labels)")
-        source = dataclasses.replace(source, class_names=tuple(source.class_names))
+        val = _continue_rows(source.train, source.val)
+        source = dataclasses.replace(source, val=val, class_names=tuple(source.class_names))
         source.check()
     except UserError as error:
         raise UserError(f"dataset.name: {config.name}: {error}") from None
@@ -78,7 +136,8 @@ def _take_split(arrays: Arrays, prefix: str) -> Examples:
         if name not in arrays:
             raise UserError(f"there is no array {name}; it holds {', '.join(arrays) or 'nothing'}")
     images, labels = arrays[f"{prefix}images"], arrays[f"{prefix}labels"]
+    clean_labels = labels if prefix == "test_" else arrays.get(f"{prefix}clean_labels")
     try:
-        return Examples.of(images, labels, labels if prefix else arrays.get("clean_labels"))
+        return Examples.of(images, labels, clean_labels)
     except UserError as error:
         raise UserError(f"{prefix}{error}") from None

@@ -79,7 +79,7 @@ def clean_training_set(train: Any, source: Any, class_names: tuple[str, ...], co
         cleaned, changed = dataclasses.replace(train, labels=new), int(np.sum(new != train.labels))
     if not len(cleaned):
         raise UserError(f"dataset.labels: {config.labels} flags all {len(train)} examples; nothing is left to train on")
-    folder = pathlib.Path(config.labels).resolve().parent
+    folder = pathlib.Path(config.labels).expanduser().resolve().parent
     run = folder.name if (folder / "config.json").exists() else None
     return cleaned, Cleaning(config.labels, file.sha256, run, config.clean, len(rows), changed, len(cleaned))
 

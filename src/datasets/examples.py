@@ -63,7 +63,10 @@ class Examples(_Labelled):
         if images.ndim == 3:
             images = images[..., None]
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise UserError(f"images are {images.dtype} {images.shape}; they must be uint8 [N, height, width, 1 or 3]")
+            scale = "" if images.dtype == np.uint8 else ", with values scaled to 0 to 255 (of 16 bits: images // 257)"
+            raise UserError(
+                f"images are {images.dtype} {images.shape}; they must be uint8 [N, height, width, 1 or 3]{scale}"
+            )
         labels = _check_labels(labels, len(images), "labels")
         if clean_labels is not None:
             clean_labels = _check_labels(clean_labels, len(images), "clean_labels")
@@ -85,6 +88,8 @@ def _check_labels(labels: Any, count: int, name: str) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(f"{name} are {labels.dtype} {labels.shape}; they must be {count} integers, one per image")
+    if count and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
+        raise UserError(f"{name} lie in [{labels.min()}, {labels.max()}]; they must be numbers of classes, from 0")
     return labels.astype(np.int32)
 
 
@@ -142,23 +147,32 @@ class Source:
       train: the official training split.
       test: the official test split, None where there is none.
       class_names: one name per class, in the order of the labels.
+      val: the official validation split; None where there is none. Its `rows` continue those of `train`.
+      left_out: what was found and is not read, in one line; empty if all is.
     """
 
     train: Examples | StreamedExamples
     test: Examples | StreamedExamples | None
     class_names: tuple[str, ...]
+    val: Examples | StreamedExamples | None = None
+    left_out: str = ""
+
+    def splits(self) -> dict[str, Examples | StreamedExamples]:
+        """Those that there are, by the prefix that their arrays have in a file: none for training."""
+        splits = {"": self.train, "val_": self.val, "test_": self.test}
+        return {prefix: split for prefix, split in splits.items() if split is not None}
 
     def check(self) -> None:
         """Refuses splits in memory that do not go together.
 
         Raises:
-          UserError: a split is empty, a label is none of the classes, a name stands for two classes, or the test
-            images differ in shape from the training images.
+          UserError: a split is empty, a label is none of the classes, a name stands for two classes, or other images
+            differ in shape from the training images.
         """
         num_classes = len(self.class_names)
         if not all(isinstance(name, str) for name in self.class_names) or len(set(self.class_names)) < num_classes:
             raise UserError(f"class_names are {self.class_names}; they must be different texts, one per class")
-        for prefix, split in (("", self.train), ("test_", self.test)):
+        for prefix, split in self.splits().items():
             for name in ("labels", "clean_labels"):
                 labels = getattr(split, name, None)
                 if labels is not None and len(labels) == 0:
@@ -167,5 +181,5 @@ class Source:
                     raise UserError(
                         f"{prefix}{name} lie in [{labels.min()}, {labels.max()}]; they must lie in [0, {num_classes})"
                     )
-        if self.test is not None and self.test.image_shape != self.train.image_shape:
-            raise UserError(f"test_images are {self.test.image_shape}, but images are {self.train.image_shape}")
+            if split.image_shape != self.train.image_shape:
+                raise UserError(f"{prefix}images are {split.image_shape}, but images are {self.train.image_shape}")

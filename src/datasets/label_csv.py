@@ -62,6 +62,7 @@ def read_csv(file: str) -> LabelFile:
     """
     import pyarrow.csv  # few runs need it
 
+    file = os.path.expanduser(file)
     if not os.path.isfile(file):
         raise UserError(f"dataset.labels: there is no file {file}; scripts/label_issues.py makes it from a run")
     types = {name: pyarrow.int64() for name in _INTEGERS} | {"is_label_issue": pyarrow.bool_()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import pathlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,9 +14,12 @@ from tqdm import tqdm
 from datasets import folders
 from datasets.cache import Arrays, read_through_cache
 from datasets.examples import Examples, Source, StreamedExamples
+from datasets.memory import find_free_memory
+from datasets.pictures import escape
 from errors import UserError, one_line
 
 _COPIES = 2  # of the images, on the host and on a CPU that stands for a device
+_DECODING = 2  # changes when pictures come to be decoded to other pixels, so that those in the cache are not used
 
 
 def load(config: Any) -> Source:
@@ -35,25 +38,28 @@ def load(config: Any) -> Source:
         )
     if config.stream.damaged not in ("fail", "skip"):
         raise UserError(f"dataset.stream.damaged is {config.stream.damaged!r}; it must be fail or skip")
-    source = folders.load(config.path, config.image_size)
-    _check_memory(len(source.train) + len(source.test or ()), config.image_size)
+    source = folders.load(config.path, config.image_size, config.test_split)
+    _check_memory(sum(map(len, source.splits().values())), config.image_size)
     skip = config.stream.damaged == "skip"
-    train = _read_split("train", source.train, skip)
-    test = None if source.test is None else _read_split("test", source.test, skip)
-    return Source(train, test, source.class_names)
+    train, val, test = (
+        None if files is None else _read_split(split, files, skip)
+        for split, files in (("train", source.train), ("val", source.val), ("test", source.test))
+    )
+    assert train is not None  # every folder has pictures to train on
+    return dataclasses.replace(source, train=train, val=val, test=test)
 
 
 def _read_split(split: str, files: Any, skip: bool) -> Examples:
     """The pictures of a split, `StreamedExamples`, without those that are skipped; `rows` stay those of the source."""
-    names = [files.encoded.name(row) for row in range(len(files))]
-    fingerprint = repr((files.image_shape, [(os.path.abspath(name), _stat(name)) for name in names]))
+    names = [files.encoded.name(row) for row in files.rows.tolist()]
+    fingerprint = repr((_DECODING, files.image_shape, [(os.path.abspath(name), _stat(name)) for name in names]))
     arrays = read_through_cache(f"folder-{split}", fingerprint, lambda: _decode(files))
     damaged = arrays["damaged"].tolist()
     if damaged and not skip:
         others = f", nor can {len(damaged) - 1} more" if len(damaged) > 1 else ""
         raise UserError(
-            f"{names[damaged[0]]} cannot be decoded ({arrays['reasons'][0]}){others}; repair or remove such files, or "
-            "set dataset.stream.damaged=skip"
+            f"{escape(names[damaged[0]])} cannot be decoded ({arrays['reasons'][0]}){others}; repair or remove such "
+            "files, or set dataset.stream.damaged=skip"
         )
     if len(damaged) == len(files):
         raise UserError(f"dataset.path: not one of the {len(files)} pictures of {split!r} can be decoded")
@@ -65,7 +71,7 @@ def _read_split(split: str, files: Any, skip: bool) -> Examples:
         paths=files.paths,
         skipped=frozenset(names[row] for row in damaged),
     )
-    return examples.take(np.delete(files.rows, damaged)) if damaged else examples
+    return examples.take(np.delete(np.arange(len(files)), damaged)) if damaged else examples
 
 
 def _decode(files: StreamedExamples) -> Arrays:
@@ -76,11 +82,11 @@ def _decode(files: StreamedExamples) -> Arrays:
     from datasets.feeds.decoding import DamagedImage, stretch_for_evaluation
     from datasets.feeds.stream import count_usable_cores
 
-    images = np.zeros((len(files), *files.image_shape), np.uint8)
+    images, rows = np.zeros((len(files), *files.image_shape), np.uint8), files.rows.tolist()
 
     def read(row: int) -> str | None:
         try:
-            images[row] = stretch_for_evaluation(files.encoded.read(row), files.image_shape)
+            images[row] = stretch_for_evaluation(files.encoded.read(rows[row]), files.image_shape)
         except (DamagedImage, OSError) as error:
             return one_line(error)
         return None
@@ -102,29 +108,9 @@ def _stat(name: str) -> tuple[int, int] | None:
 
 
 def _check_memory(count: int, side: int) -> None:
-    needed, free = _COPIES * count * side**2 * 3, _find_free_memory()
+    needed, free = _COPIES * count * side**2 * 3, find_free_memory()
     if needed > free:
         raise UserError(
             f"dataset.feed is 'resident'; {count:,} pictures of {side} × {side} pixels need {needed / 1e9:.1f} GB of "
             f"memory, and {free / 1e9:.1f} GB are free; choose a smaller dataset.image_size, or dataset.feed=stream"
         )
-
-
-def _find_free_memory() -> int:
-    """Bytes that this process may still take: of the machine and, in a container, of its limit."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for line in _read_lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            free = 1024 * int(line.split()[1])
-    limit, used = (_read_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if limit and used and limit[0].isdigit():
-        free = min(free, max(int(limit[0]) - int(used[0]), 0))
-    return free
-
-
-def _read_lines(file: str) -> list[str]:
-    """Of a file of Linux; none on another system."""
-    try:
-        return pathlib.Path(file).read_text().splitlines()
-    except OSError:
-        return []

@@ -1,5 +1,6 @@
 """Data sets that tfds has prepared as array_record; reading them needs neither TensorFlow nor a network."""
 
+import json
 import os
 import pathlib
 import sys
@@ -10,7 +11,9 @@ from tqdm import tqdm
 
 from datasets.cache import Arrays, read_through_cache
 from datasets.examples import Examples, Source, StreamedExamples
-from errors import UserError
+from errors import UserError, one_line
+
+_PREPARE_AGAIN = "delete the folder and let tfds prepare it again (docs/data.md)"
 
 
 def load(config: Any) -> Source:
@@ -61,7 +64,7 @@ def load_test_split(name: str, root: str, image_size: int) -> tuple[StreamedExam
     Raises:
       UserError: it is not prepared as array_record, or has no images with labels to test on.
     """
-    if not any((pathlib.Path(root) / name).glob("*/dataset_info.json")):
+    if not any((pathlib.Path(root).expanduser() / name).glob("*/dataset_info.json")):
         return None
     config = _TestSet(name, root, image_size)
     builder, directory = _open_builder(config)
@@ -94,7 +97,10 @@ class TfdsImages:
 
     def read(self, row: int) -> bytes:
         """See `EncodedImages.read`."""
-        return self._source[row][self._image_key]
+        try:
+            return self._source[row][self._image_key]
+        except RuntimeError as error:  # what array_record raises for a damaged file
+            raise OSError(one_line(error)) from None
 
     def name(self, row: int) -> str:
         """See `EncodedImages.name`."""
@@ -106,8 +112,22 @@ class TfdsImages:
 
 def _load_split(config: Any, builder: Any, directory: pathlib.Path, split: str, label_key: str) -> Any:
     """The split in memory or, if it is streamed, its files with their labels."""
-    arrays = _read_cached(config, builder, directory, split)
+    if not builder.info.splits[split].num_examples:
+        raise UserError(f"dataset.name: the split {split!r} of {config.name} is empty")
+    try:
+        arrays = _read_cached(config, builder, directory, split)
+    except (RuntimeError, OSError) as error:  # what array_record raises for a damaged or missing file
+        raise UserError(
+            f"dataset.name: the split {split!r} in {directory} cannot be read ({one_line(error)}); {_PREPARE_AGAIN}"
+        ) from None
     labels, clean_labels = arrays[label_key], arrays[config.clean_label_key]
+    num_classes = builder.info.features[label_key].num_classes
+    for key, values in ((label_key, labels), (config.clean_label_key, clean_labels)):
+        if values.min() < 0 or values.max() >= num_classes:
+            raise UserError(
+                f"dataset.name: {key!r} of the split {split!r} of {config.name} lies in [{values.min()}, "
+                f"{values.max()}]; it must lie in [0, {num_classes}), so this split has no labels, or is damaged"
+            )
     if config.feed != "stream":
         return Examples.of(arrays["image"], labels, clean_labels)
     images = TfdsImages(config.name, builder, split, arrays.get("file_name"))
@@ -134,13 +154,29 @@ def _open_builder(config: Any) -> tuple[Any, pathlib.Path]:
             f"or run {_format_command(config.name, root)} (docs/data.md)"
         )
     directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()])
-    builder = tfds.builder_from_directory(directory)
+    _check_descriptions(directory)
+    try:
+        builder = tfds.builder_from_directory(directory)
+    except Exception as error:  # tfds and protobuf raise many kinds for what they cannot read
+        raise UserError(f"dataset.name: tfds cannot read {directory} ({one_line(error)}); {_PREPARE_AGAIN}") from None
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise UserError(
             f"dataset.name: {directory} is prepared as {builder.info.file_format.value}; it must be array_record: "
             f"run {_format_command(config.name, root)} (docs/data.md)"
         )
     return builder, directory
+
+
+def _check_descriptions(directory: pathlib.Path) -> None:
+    """Refuses a data set one of whose descriptions is cut off, which tfds would not name, or would not notice."""
+    for file in sorted(directory.glob("*.json")):
+        try:
+            json.loads(file.read_bytes())
+        except ValueError as error:
+            raise UserError(f"dataset.name: {file} is damaged ({one_line(error)}); {_PREPARE_AGAIN}") from None
+    for file in sorted(directory.glob("*.labels.txt")):
+        if not file.read_bytes().endswith(b"\n"):
+            raise UserError(f"dataset.name: {file} is cut off; {_PREPARE_AGAIN}")
 
 
 def _format_command(name: str, root: pathlib.Path) -> str:

@@ -54,9 +54,12 @@ def estimate(workdir: pathlib.Path, estimators: Sequence[str], rules: Sequence[s
     mesh = devices.make_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     everywhere = devices.replicated_sharding(mesh)
-    steps_per_epoch = -(-len(splits.train) // config.batch_size)
+    batch_size = devices.clamp_batch_size(
+        config.batch_size, config.optimizer.accumulation_steps, len(splits.train), mesh
+    )
+    steps_per_epoch = -(-len(splits.train) // batch_size)
     recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
-    measure = OfflineEstimators(estimators, recipe, config, splits.train.image_shape, mesh).measure
+    measure = OfflineEstimators(estimators, recipe, config, splits.train.image_shape, mesh, batch_size).measure
     data = jax.device_put(select_arrays(splits.train), everywhere)
     results = {}
     for rule, epoch in epochs.items():

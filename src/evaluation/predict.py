@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from datasets.feeds.decoding import DamagedImage, crop_for_evaluation, stretch_for_evaluation
 from datasets.feeds.stream import count_usable_cores
-from datasets.folders import SUFFIXES
+from datasets.pictures import LeftOut, escape, find_pictures, read_file
 from errors import UserError, one_line
 from networks.exported import Spec, TrainedNetwork
 
@@ -37,21 +36,24 @@ class Predictions(NamedTuple):
     skipped: Mapping[pathlib.Path, str]
 
 
-def find_pictures(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+def list_files(paths: Iterable[pathlib.Path], left_out: LeftOut) -> list[pathlib.Path]:
     """The files among the paths, and all pictures in the folders among them, with those of their subfolders.
 
-    A file may have any name; in a folder, pictures are told by their endings. Hidden files and subfolders are left out.
+    A file may have any name; which files of a folder are pictures, `datasets.pictures` says. It counts the others in
+    `left_out`.
 
     Raises:
-      UserError: when a path does not exist, or a folder holds no pictures.
+      UserError: when a path does not exist or is neither a file nor a folder, or a folder holds no pictures.
     """
     found = []
-    for path in paths:
+    for path in (path.expanduser() for path in paths):
         if not path.exists():
             raise UserError(f"there is no picture and no folder {path}")
-        inside = [path] if path.is_file() else list(_walk(path))
+        if not path.is_file() and not path.is_dir():
+            raise UserError(f"{path} is neither a file nor a folder, but a pipe, socket or device")
+        inside = [path] if path.is_file() else [path / name for name in find_pictures(path, left_out)]
         if not inside:
-            raise UserError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
+            raise UserError(f"{path} holds no pictures" + (f"; it holds {left_out}" if left_out else ""))
         found += inside
     return found
 
@@ -82,24 +84,18 @@ def predict(network: TrainedNetwork, files: Sequence[pathlib.Path], skip: bool =
                 elif skip:
                     skipped[file] = image
                 else:
-                    raise UserError(f"{file} cannot be read ({image}); --damaged=skip leaves such pictures out")
+                    raise UserError(
+                        f"{escape(str(file))} cannot be read ({image}); --damaged=skip leaves such pictures out"
+                    )
             probabilities.append(np.asarray(classify(params, images))[:count])  # what follows only fills up the batch
             bar.update(len(batch))
     return Predictions(shown, np.concatenate(probabilities), skipped)
 
 
-def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    for parent, subfolders, names in os.walk(folder, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield pathlib.Path(parent, name)
-
-
 def _read(spec: Spec, file: pathlib.Path) -> np.ndarray | str:
     """The pixels that the network sees, uint8 of `image_shape`, or why there are none."""
     try:
-        data = file.read_bytes()
+        data = read_file(file)
         if spec.resize is None:
             return stretch_for_evaluation(data, spec.image_shape)
         return crop_for_evaluation(data, spec.resize, spec.image_shape[0])

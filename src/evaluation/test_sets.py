@@ -10,6 +10,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,9 +18,11 @@ import numpy as np
 
 from datasets import Examples, Splits, StreamedExamples
 from datasets.folders import ImageFiles
+from datasets.pictures import LeftOut, find_pictures
 from datasets.tfds import load_test_split
 from errors import UserError
 from evaluation.corruptions import SEVERITIES
+from parallel.processes import is_main
 
 CORRUPTED = {"cifar10_c": 32, "imagenet_c": 224}  # the side of their images
 REAL = "imagenet_real"
@@ -116,7 +119,7 @@ def find_folder(path: str, name: str) -> pathlib.Path:
     Raises:
       UserError: when there is neither.
     """
-    inner = pathlib.Path(path) / name
+    inner = pathlib.Path(path).expanduser() / name
     folder = inner if inner.is_dir() else inner.parent
     if not folder.is_dir():
         raise UserError(f"evaluate_path: there is no folder {path}")
@@ -151,15 +154,17 @@ def read_folder(
         raise UserError(
             f"{folder / foreign[0]} is no class of the run, whose classes are {_abridge(class_names)} (docs/data.md)"
         )
-    files: list[str] = []
+    files, left_out = [], LeftOut()
     labels: list[int] = []
     for name in names:
         if name in known:
-            inside = sorted(path.name for path in (folder / name).iterdir() if path.is_file())
+            inside = find_pictures(folder, left_out, name)
             if not inside:
                 raise UserError(f"{folder / name} holds no images")
-            files += [f"{name}/{file}" for file in inside]
+            files += inside
             labels += [known[name]] * len(inside)
+    if left_out and is_main():
+        print(f"{folder}: left out: {left_out}", file=sys.stderr)
     if not files:
         raise UserError(f"{folder} holds no folders of the run's classes, which are {_abridge(class_names)}")
     return StreamedExamples.of(ImageFiles(folder, files), np.array(labels), image_shape[0])

@@ -95,6 +95,12 @@ def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> No
         )
 
 
+def clamp_batch_size(batch_size: int, accumulation_steps: int, examples: int, mesh: Mesh) -> int:
+    """The batch size, but no larger than the whole set, rounded up to what devices and parts can share equally."""
+    parts = mesh.size * accumulation_steps
+    return min(batch_size, -(-examples // parts) * parts)
+
+
 def choose_eval_batch_size(batch_size: int | None, mesh: Mesh) -> int:
     """Samples per evaluation step: the number given, or one that suits the devices.
 

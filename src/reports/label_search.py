@@ -32,6 +32,7 @@ def define_run(folder: pathlib.Path, options: Sequence[str]) -> Run:
     Raises:
       UserError: the folder is missing, or holds fewer than two classes; or an option is not understood.
     """
+    folder = folder.expanduser()
     source = folders.load(str(folder), image_size=1)
     if len(source.class_names) < 2:
         raise UserError(f"{folder} has the only class {source.class_names[0]!r}; there must be at least two")

@@ -108,7 +108,7 @@ def measure_signals(setup: Setup, state: TrainState, epoch: int) -> dict[str, fl
     measured = {}
     for name, (measure, batches) in setup.measurements.items():
         started = time.perf_counter()
-        block = next(setup.feeds["train"].read_epoch(epoch, setup.config.batch_size, batches))
+        block = next(setup.feeds["train"].read_epoch(epoch, setup.batch_size, batches))
         number = devices.place(np.int32(epoch), devices.replicated_sharding(setup.mesh))
         measured[name] = float(measure(state, block.batches, number))
         measured[f"{name}_seconds"] = time.perf_counter() - started

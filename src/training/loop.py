@@ -75,7 +75,7 @@ def rehearse(setup: Setup) -> None:
     running = devices.place(Collector().running(labels), everywhere)
     votes = (devices.place(np.full(len(labels), -1, np.int32), everywhere),) if setup.needs_past else ()
     steps = min(setup.config.steps_per_dispatch, setup.steps_per_epoch)
-    batches, count = next(feed.read_epoch(1, setup.config.batch_size, steps))
+    batches, count = next(feed.read_epoch(1, setup.batch_size, steps))
     numbers = devices.place((np.int32(count), np.int32(1)), everywhere)
     state, *_ = setup.train_block(state, running, batches, *numbers, *votes)
     check_finite(state.params)
@@ -93,7 +93,7 @@ def train_epoch(
     steps = min(setup.config.steps_per_dispatch, setup.steps_per_epoch)
     past = run.vote_on_past() if setup.needs_past else None
     votes = () if past is None else (devices.place(past, everywhere),)
-    blocks = feed.read_epoch(epoch, setup.config.batch_size, steps, done=collector.steps)
+    blocks = feed.read_epoch(epoch, setup.batch_size, steps, done=collector.steps)
     for batches, count in collector.wait_for(blocks):
         numbers = devices.place((np.int32(count), np.int32(epoch)), everywhere)
         state, running, so_far, metrics = setup.train_block(state, running, batches, *numbers, *votes)

@@ -59,15 +59,17 @@ class OfflineEstimators:
         config: Any,
         image_shape: tuple[int, ...],
         mesh: jax.sharding.Mesh,
+        batch_size: int,
     ):
         """Chooses the estimators; they are compiled when they are first used.
 
         Args:
           names: `config.estimators`; `textbook`, which the training step computes, is ignored.
           recipe: of training; the optimizer is not used.
-          config: of the run; reads `seed`, `batch_size` and `eval_batch_size`.
+          config: of the run; reads `seed` and `eval_batch_size`.
           image_shape: height, width, channels.
           mesh: the devices.
+          batch_size: of training.
 
         Raises:
           UserError: for an unknown name, or a pattern that matches no parameter.
@@ -78,16 +80,16 @@ class OfflineEstimators:
             pattern = layer_pattern(name)
             if name == OFFLINE:
                 scores = functools.partial(evaluation_scores, recipe)
-                batch_size = devices.choose_eval_batch_size(config.eval_batch_size, mesh)
+                size = devices.choose_eval_batch_size(config.eval_batch_size, mesh)
             elif name == OFFLINE_TRAIN:
-                scores, batch_size = functools.partial(training_scores, recipe), config.batch_size
+                scores, size = functools.partial(training_scores, recipe), batch_size
             elif name == FULL or pattern is not None:
-                groups, batch_size = _groups(pattern, _parameter_sizes(recipe, image_shape), mesh.size)
+                groups, size = _groups(pattern, _parameter_sizes(recipe, image_shape), mesh.size)
                 scores = functools.partial(gradient_scores, recipe, groups)
             else:
                 assert name == TEXTBOOK
                 continue
-            self._passes[name] = Pass(jax.jit(scores), batch_size, name == OFFLINE_TRAIN)
+            self._passes[name] = Pass(jax.jit(scores), size, name == OFFLINE_TRAIN)
 
     def measure(
         self, state: TrainState, data: Batch, epoch: int

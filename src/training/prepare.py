@@ -18,6 +18,7 @@ from datasets.feeds import open_feed
 from datasets.feeds.batches import Feed
 from errors import UserError
 from parallel import devices
+from parallel.processes import is_main
 from training.estimators import TEXTBOOK, check_names
 from training.offline import OfflineEstimators
 from training.optimizer import build_schedule
@@ -38,6 +39,7 @@ class Setup:
       config: of the run.
       splits: its data.
       feeds: of the splits that exist: `train`, `val`, `test`.
+      batch_size: samples per update; that of the config, or the whole training set where that is smaller.
       mesh: all devices.
       recipe: what a training step needs to know.
       schedule: the learning rate by step, from 0.
@@ -54,6 +56,7 @@ class Setup:
     config: Any
     splits: Splits
     feeds: Mapping[str, Feed]
+    batch_size: int
     mesh: jax.sharding.Mesh
     recipe: Recipe
     schedule: optax.Schedule
@@ -88,7 +91,14 @@ def prepare(config: Any) -> Iterator[Setup]:
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     splits = datasets.build(config.dataset)
     image_shape = splits.train.image_shape
-    steps_per_epoch = -(-len(splits.train) // config.batch_size)
+    batch_size = devices.clamp_batch_size(
+        config.batch_size, config.optimizer.accumulation_steps, len(splits.train), mesh
+    )
+    if is_main():
+        print(*splits.describe(), sep="\n")
+        if batch_size < config.batch_size:
+            print(f"batch_size is {config.batch_size}, more than the training set has; each update takes all of it")
+    steps_per_epoch = -(-len(splits.train) // batch_size)
     recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
     networks.check_contract(recipe.model, image_shape, recipe.num_classes)
     recipe.augmentation.check_size(*image_shape[:2])
@@ -111,6 +121,7 @@ def prepare(config: Any) -> Iterator[Setup]:
             config=config,
             splits=splits,
             feeds=feeds,
+            batch_size=batch_size,
             mesh=mesh,
             recipe=recipe,
             schedule=build_schedule(config.optimizer, config.epochs * steps_per_epoch),
@@ -121,7 +132,7 @@ def prepare(config: Any) -> Iterator[Setup]:
             evaluate=jax.jit(functools.partial(evaluate, recipe.model)),
             needs_past=any(rule.needs[0] in DISSENT for rule in selection.rules),
             measurements=build_measurements(selection.rules, recipe, steps_per_epoch),
-            estimators=OfflineEstimators(config.estimators, recipe, config, image_shape, mesh),
+            estimators=OfflineEstimators(config.estimators, recipe, config, image_shape, mesh, batch_size),
             test_sets=test_sets,
         )
 

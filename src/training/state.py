@@ -80,7 +80,7 @@ def load_pretrained_params(state: TrainState, config: Any, model: nn.Module) -> 
         return state
     from networks import pretrained
 
-    path = pathlib.Path(config.pretrained)
+    path = pathlib.Path(config.pretrained).expanduser()
     if not path.exists():
         raise UserError(f"pretrained: there is no file and no run {path}")
     new_head = not config.pretrained_head

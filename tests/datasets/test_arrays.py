@@ -1,5 +1,6 @@
 """Each source delivers the images and labels that were put into it, and refuses in one line what it cannot read."""
 
+import shutil
 import sys
 import types
 
@@ -98,6 +99,20 @@ def test_tfds_mistakes(tfds_dir, tmp_path):
             datasets.build(config(path=str(path), **fields))
 
 
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "label.labels.txt", "cifar10_n-train"])
+@pytest.mark.parametrize("share", [0, 0.5, 0.999])
+def test_a_file_of_tfds_that_is_cut_off_is_named(tfds_dir, tmp_path, name, share):
+    """The cache keeps what was read of whole files."""
+    shutil.copytree(tfds_dir / "cifar10_n", tmp_path / "cifar10_n")
+    (file,) = (file for file in tmp_path.rglob("*.*") if file.name.startswith(name))
+    data = file.read_bytes()
+    file.write_bytes(data[: int(share * len(data))])
+    named = "the split 'train'" if name == "cifar10_n-train" else name
+    with pytest.raises(UserError, match=rf"^dataset\.name: .*{named}.* prepare it again") as error:
+        datasets.build(config(name="cifar10_n", path=str(tmp_path), label_key="aggre_label"))
+    assert "\n" not in str(error.value)
+
+
 def write_npz(path, **arrays):
     rng = np.random.default_rng(0)
     arrays = {"images": rng.integers(0, 256, (30, 6, 6, 3), dtype=np.uint8), "labels": np.arange(30) % 3} | arrays
@@ -130,6 +145,30 @@ def test_npz_with_the_least(tmp_path):
     assert splits.class_names == ("0", "1", "2")
 
 
+def test_npz_with_validation_data_and_more(tmp_path, monkeypatch):
+    more = {"val_images": np.ones((4, 6, 6, 3), np.uint8), "val_labels": np.arange(4) % 3}
+    write_npz(tmp_path / "mine.npz", **more, notes=np.array([Unpickled()], object), class_names=np.array(list("abcd")))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    splits = datasets.build(config(name="arrays", path="~/mine.npz"))
+    assert (splits.val.images == 1).all()
+    assert (splits.val.rows.tolist(), splits.val.clean_labels) == ([30, 31, 32, 33], None)
+    assert splits.describe() == [
+        "data: training 30 images of 3 classes, validation 4 images of 3 classes, no test data",
+        "without training images: 1 class, such as d",
+        "left out: 1 × array of another name (such as notes)",
+    ]
+
+
+class Unpickled:
+    """Nothing that was downloaded may be unpickled."""
+
+    def __setstate__(self, state):
+        raise AssertionError
+
+    def __reduce__(self):
+        return Unpickled, (), {}
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -138,12 +177,21 @@ def test_npz_with_the_least(tmp_path):
         ({"images": np.zeros((30, 6, 6, 2), np.uint8)}, "must be uint8"),
         ({"labels": np.arange(29)}, "30 integers"),
         ({"labels": np.arange(30.0)}, "labels are float64.* must be 30 integers"),
+        ({"images": np.zeros((30, 6, 6), np.uint16)}, r"must be uint8 .*images // 257"),
         ({"labels": np.arange(30) - 1}, r"lie in \[-1, 28\]"),
+        ({"labels": np.arange(30) % 3 + 1}, r"lie in \[1, 3\] and take 3 values; they must be all of 0 to 2"),
+        ({"labels": np.arange(30) % 3 * 2}, r"lie in \[0, 4\] and take 3 values"),
+        ({"labels": np.full(30, 2**31)}, r"lie in \[2147483648, 2147483648\]"),
+        ({"labels": np.full(30, 2**31 - 1)}, r"lie in \[2147483647, 2147483647\] and take 1 values"),
+        ({"labels": np.full(30, 2**64 - 1, np.uint64)}, r"lie in \[18446744073709551615, "),
+        ({"labels": np.zeros(30, int)}, "all 30 training examples are of the class '0'"),
+        ({"val_images": np.zeros((5, 6, 6, 3), np.uint8)}, "no array val_labels"),
         ({"class_names": np.array(["a", "b"])}, r"lie in \[0, 2\]"),
         ({"images": np.zeros((0, 6, 6, 3), np.uint8), "labels": np.zeros(0, int)}, "empty"),
         ({"clean_labels": np.zeros((30, 3), int)}, "clean_labels are"),
         ({"test_images": np.zeros((5, 8, 8, 3), np.uint8), "test_labels": np.zeros(5, int)}, "test_images are"),
         ({"images": np.array([{}] * 30, object)}, "plain arrays"),
+        ({"class_names": np.array([Unpickled()] * 3, object)}, "plain arrays"),
     ],
 )
 def test_npz_mistakes(tmp_path, arrays, message):
@@ -152,7 +200,38 @@ def test_npz_mistakes(tmp_path, arrays, message):
         datasets.build(config(name="arrays", path=str(tmp_path / "mine.npz")))
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_that_is_cut_off(tmp_path, save, share):
+    save(tmp_path / "mine.npz", images=np.zeros((30, 6, 6), np.uint8), labels=np.arange(30) % 3)
+    data = (tmp_path / "mine.npz").read_bytes()
+    (tmp_path / "mine.npz").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(UserError, match=r"mine\.npz is damaged, or not an \.npz file") as error:
+        datasets.build(config(name="arrays", path=str(tmp_path / "mine.npz")))
+    assert "\n" not in str(error.value)
+
+
+def test_a_bit_that_is_flipped_in_an_npz_is_noticed(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=np.zeros((30, 6, 6), np.uint8), labels=np.arange(30) % 3)
+    data = bytearray((tmp_path / "mine.npz").read_bytes())
+    data[500] ^= 1
+    (tmp_path / "mine.npz").write_bytes(data)
+    with pytest.raises(UserError, match=r"damaged.*Bad CRC-32"):
+        datasets.build(config(name="arrays", path=str(tmp_path / "mine.npz")))
+
+
+def test_an_npz_that_unpacks_to_more_than_the_memory_is_refused_before(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "mine.npz", images=np.zeros((30_000, 6, 6), np.uint8), labels=np.arange(30) % 3)
+    assert (tmp_path / "mine.npz").stat().st_size < 10_000
+    monkeypatch.setattr(datasets.arrays, "find_free_memory", lambda: 1_000_000)
+    with pytest.raises(UserError, match=r"take 0\.0 GB of memory, and 0\.0 GB are free"):
+        datasets.build(config(name="arrays", path=str(tmp_path / "mine.npz")))
+
+
 def test_a_file_that_is_no_npz(tmp_path):
+    np.save(tmp_path / "mine.npy", IMAGES)
+    with pytest.raises(UserError, match=r"not an \.npz file"):
+        datasets.build(config(name="arrays", path=str(tmp_path / "mine.npy")))
     (tmp_path / "mine.npz").write_text("no")
     with pytest.raises(UserError, match=r"not an \.npz file"):
         datasets.build(config(name="arrays", path=str(tmp_path / "mine.npz")))
@@ -198,6 +277,7 @@ def test_a_function_from_outside(monkeypatch):
         (lambda config: Source(Examples.of(IMAGES[0, 0], LABELS), None, ()), r"images are uint8 \(2, 3\)"),
         (lambda config: Source(Examples.of(IMAGES, [0, 1, 2]), None, ()), r"labels are int64 \(3,\); .* 4 integers"),
         (lambda config: Source(Examples.of(IMAGES, LABELS, ["a"] * 4), None, ()), r"clean_labels are <U1 \(4,\)"),
+        (lambda config: Source(Examples.of(IMAGES, LABELS), None, tuple("abc"), IMAGES), "returned a split of type nd"),
         (lambda config: Source(Examples.of(IMAGES, LABELS), None, ("a", "b")), r"labels lie in \[0, 2\]; .* \[0, 2\)"),
         (lambda config: Source(Examples.of(IMAGES, LABELS), None, "aab"), "class_names are .* different"),
         (lambda config: Source(Examples.of(IMAGES, LABELS), None, range(3)), r"class_names are \(0, 1, 2\); .* texts"),

@@ -46,6 +46,12 @@ def test_drop(splits, tmp_path):
     assert splits.cleaning is None
 
 
+def test_a_tilde_is_the_home_folder(splits, tmp_path, monkeypatch):
+    write_label_file(tmp_path / "issues.csv", splits.train, [3], suggested=0)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(build(labels="~/issues.csv").train) == 299
+
+
 def test_relabel(splits, tmp_path):
     """The clean labels stay what they are, and a suggested label that is the given one changes nothing."""
     flagged = np.flatnonzero(splits.train.labels < 3)

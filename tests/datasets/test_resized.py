@@ -85,8 +85,7 @@ def test_pixels_come_from_the_cache_until_a_file_changes(tmp_path, monkeypatch):
 def test_damaged_pictures_are_named_or_left_out(tmp_path):
     whole = write(tmp_path)
     (tmp_path / "cat" / "1.png").write_bytes(b"")
-    (tmp_path / "dog" / "2.png").unlink()
-    (tmp_path / "dog" / "2.png").symlink_to("nowhere.png")
+    (tmp_path / "dog" / "2.png").write_bytes(b"GIF89a")
     message = r"cat/1\.png cannot be decoded \(the file is empty\), nor can 1 more; .*dataset\.stream\.damaged=skip"
     with pytest.raises(UserError, match=message):
         datasets.build(configure(tmp_path))
@@ -127,23 +126,41 @@ def test_what_does_not_fit_is_refused_before_it_is_read(tmp_path, monkeypatch):
     write(tmp_path)
     needed = 2 * 6 * 16 * 16 * 3
     monkeypatch.setattr(resized, "_decode", None)
-    monkeypatch.setattr(resized, "_find_free_memory", lambda: needed - 1)
+    monkeypatch.setattr(resized, "find_free_memory", lambda: needed - 1)
     with pytest.raises(UserError, match=r"6 pictures of 16 × 16 pixels need 0\.0 GB .* smaller dataset\.image_size"):
         datasets.build(configure(tmp_path))
-    monkeypatch.setattr(resized, "_find_free_memory", lambda: needed)
+    monkeypatch.setattr(resized, "find_free_memory", lambda: needed)
     with pytest.raises(TypeError, match="not callable"):  # now it is read
         datasets.build(configure(tmp_path))
 
 
-def test_free_memory_is_that_of_the_container(monkeypatch):
-    files = {
-        "/proc/meminfo": ["MemTotal: 900 kB", "MemAvailable: 700 kB"],
-        "/sys/fs/cgroup/memory.max": ["max"],
-        "/sys/fs/cgroup/memory.current": ["100"],
-    }
-    monkeypatch.setattr(resized, "_read_lines", lambda file: files.get(file, []))
-    assert resized._find_free_memory() == 700 * 1024
-    files["/sys/fs/cgroup/memory.max"] = ["5100"]
-    assert resized._find_free_memory() == 5000
-    files.clear()
-    assert resized._find_free_memory() > 2**27  # that of the machine
+def test_grey_pictures_of_16_bits_differ_as_those_of_8_do(tmp_path):
+    """Two classes with the means 12,000 and 40,000; Pillow's own conversion makes both white."""
+    rng = np.random.default_rng(0)
+    for name, mean in zip(CLASSES, (12_000, 40_000), strict=True):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            Image.fromarray(rng.normal(mean, 500, (16, 16)).astype(np.uint16)).save(tmp_path / name / f"{i}.png")
+    images = datasets.build(configure(tmp_path)).train.images
+    np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), np.repeat([12_000, 40_000], 3) / 257, atol=1)
+
+
+@pytest.mark.parametrize("feed", ["resident", "stream"])
+def test_validation_and_test_data_are_what_their_folders_say(tmp_path, feed):
+    for split, count in (("Training", 4), ("VALID", 3), ("test", 2)):
+        write(tmp_path / split, count=count, seed=count)
+    splits = datasets.build(configure(tmp_path, feed=feed))
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (8, 6, 4)
+    assert splits.val.paths.tolist() == [f"VALID/{name}/{i}.png".encode() for name in CLASSES for i in range(3)]
+    assert not set(splits.train.rows) & set(splits.val.rows)
+    assert (splits.val.clean_labels, splits.test.clean_labels.tolist()) == (None, [0, 0, 1, 1])
+    assert splits.describe() == [
+        "data: training 8 images of 2 classes, validation 6 images of 2 classes, test 4 images of 2 classes"
+    ]
+    with pytest.raises(UserError, match=r"dataset\.val_fraction is 0\.5, but .* has validation data of its own"):
+        datasets.build(configure(tmp_path, feed=feed, val_fraction=0.5))
+    noisy = datasets.build(configure(tmp_path, feed=feed, label_noise={"kind": "symmetric", "rate": 0.5})).val
+    assert (noisy.labels != noisy.clean_labels).sum() == 3  # the rules that validate know no better labels
+    if feed == "resident":
+        pixels = datasets.build(configure(tmp_path / "VALID")).train.images
+        assert np.array_equal(splits.val.images, pixels)

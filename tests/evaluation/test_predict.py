@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import flax.linen as nn
@@ -19,6 +20,8 @@ import datasets
 import networks
 from configs import base
 from datasets.feeds.augment import normalize
+from datasets.pictures import LeftOut
+from errors import UserError
 from evaluation import predict
 from evaluation.trained import load_trained
 from networks.exported import Spec, TrainedNetwork
@@ -67,7 +70,7 @@ def of_folder(folder, feed):
     config.network.update({"name": "convnextv2", "patch_size": 4, "depths": (1,), "widths": (8,)})
     config.stopping.rules, config.stopping.warmup, config.optimizer.ema = RULES, 0.0, 0.7
     summary = loop.train(config, folder / "run")
-    return folder / "run", folder / "images" / "val", summary
+    return folder / "run", folder / "images" / "test", summary
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +196,22 @@ def test_folders_are_searched_for_pictures(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "c").symlink_to(tmp_path / "b" / "a")
-    found = predict.find_pictures([tmp_path / "notes.txt", tmp_path])
-    names = ["notes.txt", "a.webp", "b/x.JPG", "b/a/y.png", "c/y.png"]
+    left_out = LeftOut()
+    found = predict.list_files([tmp_path / "notes.txt", tmp_path], left_out)
+    names = ["notes.txt", "a.webp", "b/a/y.png", "b/x.JPG", "c/y.png"]
     assert [str(path.relative_to(tmp_path)) for path in found] == names
+    assert str(left_out) == "1 × .txt (such as notes.txt), 2 × hidden (such as .hidden.png)"
+
+
+def test_what_is_no_file_is_never_opened(tmp_path):
+    """It would wait for ever."""
+    os.mkfifo(tmp_path / "x.jpg")
+    for path, message in (
+        (tmp_path / "x.jpg", "x.jpg is neither"),
+        (tmp_path, r"no pictures; it holds 1 × pipe, socket"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict.list_files([path], LeftOut())
 
 
 def test_a_picture_that_cannot_be_read_is_named(grey, tmp_path):
@@ -208,7 +224,7 @@ def test_a_picture_that_cannot_be_read_is_named(grey, tmp_path):
     assert not output.exists()
     result = run_script("predict.py", *arguments, "--damaged=skip")
     assert result.returncode == 0
-    assert result.stderr == f"left out: {damaged} (not an image that Pillow can read)\n"
+    assert result.stderr == f"left out: {damaged} (not an image of a format that is read)\n"
     assert [row["path"] for row in read(output)] == [str(good)]
     result = run_script("predict.py", workdir, damaged, "--damaged=skip", f"--output={output}")
     assert (result.returncode, result.stdout, read(output)) == (0, "", [])
@@ -219,7 +235,7 @@ def test_a_picture_that_cannot_be_read_is_named(grey, tmp_path):
     [
         (["{pictures}", "--rule=oracle"], "--rule is 'oracle'; the rules of {workdir} are max_gwa, last"),
         (["{workdir}/nowhere"], "there is no picture and no folder {workdir}/nowhere"),
-        (["{workdir}/checkpoints"], "{workdir}/checkpoints holds no pictures (.jpeg"),
+        (["{workdir}/checkpoints"], "{workdir}/checkpoints holds no pictures; it holds "),
         (["{pictures}", "--output={workdir}/nowhere/x.csv"], "--output: there is no folder {workdir}/nowhere"),
         (["{pictures}", "--probabilities"], "--probabilities adds columns to a file, but there is no --output"),
         (["{pictures}", "--damaged=ignore"], "'ignore'"),
@@ -255,7 +271,7 @@ def test_an_older_run_finds_the_shape_of_its_images_in_its_data(grey, tmp_path):
     network = load_trained(workdir)
     assert network.spec.image_shape == (8, 8, 1)
     summary = json.loads((workdir / "summary.json").read_text())
-    predictions = predict.predict(network, predict.find_pictures([grey[1]]))
+    predictions = predict.predict(network, predict.list_files([grey[1]], LeftOut()))
     chosen = predictions.probabilities.argmax(axis=1)
     right = np.mean([int(file.parent.name) == label for file, label in zip(predictions.files, chosen, strict=True)])
     assert right == pytest.approx(summary["rules"]["max_gwa"]["test_accuracy"], abs=1e-9)

@@ -8,7 +8,7 @@ from photographs import photographs
 CLASSES = ("n01", "n02", "n03")
 
 
-def write(root: pathlib.Path, splits=("train", "val"), per_class=5):
+def write(root: pathlib.Path, splits=("train", "test"), per_class=5):
     """`root/<split>/<class>/<i>.jpg`; every image of its own size."""
     images = photographs(32)
     for split in splits:

@@ -51,7 +51,7 @@ def measured(scale=1.0, names=NAMES, **fields):
     params = state.params | {"head": jax.tree.map(lambda leaf: scale * leaf, state.params["head"])}
     state = TrainState(params, state.opt_state, jax.device_put(np.int32(2 * 5), everywhere), state.rng)
     data = jax.device_put(images_and_labels(), everywhere)
-    estimators = OfflineEstimators(names, recipe, CONFIG, SHAPE, mesh)
+    estimators = OfflineEstimators(names, recipe, CONFIG, SHAPE, mesh, CONFIG.batch_size)
     return params, *estimators.measure(state, data, epoch=2)
 
 

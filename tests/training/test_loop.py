@@ -146,7 +146,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, capsys, sav
     assert len(files(tmp_path / "cut")[0]) == 2
     capsys.readouterr()
     loop.train(small(**options), tmp_path / "cut")
-    assert capsys.readouterr().out.splitlines()[0] == f"batch of 64 on 1 device; continues after step {saved}"
+    assert f"\nbatch of 64 on 1 device; continues after step {saved}\n" in capsys.readouterr().out
     (history, scores, predictions), (expected, *arrays) = (files(tmp_path / name) for name in ("cut", "whole"))
     assert np.array_equal(scores, arrays[0])
     assert np.array_equal(predictions, arrays[1])
@@ -233,3 +233,16 @@ def test_one_device_and_four_give_the_same(tmp_path):
         for record, same in zip(history, expected, strict=True):
             for name in ("train_loss", "test_loss", "gwa"):
                 assert record[name] == pytest.approx(same[name], abs=1e-5)
+
+
+def test_a_batch_larger_than_the_training_set_is_all_of_it(tmp_path, capsys):
+    loop.train(small(epochs=1, batch_size=300), tmp_path / "all")
+    assert "batch_size is" not in capsys.readouterr().out
+    loop.train(small(epochs=1, batch_size=100_000), tmp_path / "more")
+    said = capsys.readouterr().out
+    assert "data: training 300 images of 10 classes, no validation data, test 359 images of 10 classes\n" in said
+    assert "batch_size is 100000, more than the training set has; each update takes all of it\n" in said
+    assert "batch of 300 on 1 device" in said
+    assert json.loads((tmp_path / "more" / "config.json").read_text())["batch_size"] == 100_000
+    for one, other in zip(files(tmp_path / "all")[1:], files(tmp_path / "more")[1:], strict=True):
+        assert np.array_equal(one, other)

@@ -50,7 +50,7 @@ def test_a_run_that_was_cut_off_within_an_epoch_ends_as_one_that_was_not(config,
 def test_a_skipped_image_has_no_score_and_is_listed(config, tmp_path):
     damaged = tmp_path / "images" / "train" / "n02" / "1.jpg"
     damaged.write_bytes(damaged.read_bytes()[:300])
-    unreadable = tmp_path / "images" / "val" / "n01" / "4.jpg"
+    unreadable = tmp_path / "images" / "test" / "n01" / "4.jpg"
     unreadable.write_bytes(b"")
     with pytest.raises(UserError, match=r"n02/1\.jpg cannot be decoded"):
         loop.train(config, tmp_path / "fail")

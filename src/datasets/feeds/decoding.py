@@ -1,9 +1,12 @@
 """From encoded images to pixels: decoding to RGB, the random crop of training and the images of evaluation.
 
-A file shows what Pillow's `Image.open(...).convert("RGB")` shows: no rotation by EXIF, no alpha, grey as three equal
-channels. Nearly all files are JPEGs of one or three components. OpenCV reads those, faster, only down to the last row
-of the crop and, where the crop allows it, directly at a half, a quarter or an eighth of the size. Pillow reads all
-others, and decides what counts as damaged.
+A file shows what Pillow's `Image.open(...).convert("RGB")` shows: the first picture of several, no rotation by EXIF, no
+alpha, grey as three equal channels. Only grey of 16 bits is scaled to 8, where Pillow would cut values off, and grey of
+32 bits, whose range nobody knows, is refused.
+
+Nearly all files are JPEGs of one or three components. OpenCV reads those, faster, only down to the last row of the crop
+and, where the crop allows it, directly at a half, a quarter or an eighth of the size. Pillow reads all others, and
+decides what counts as damaged.
 
 Results depend on the arguments only, never on the thread or the process.
 """
@@ -15,7 +18,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from datasets.feeds.jpeg import cut_below, read_header
+from datasets import pictures
+from datasets.feeds.jpeg import Header, cut_below, read_header
 
 # The feed decodes many images side by side, in threads or processes; OpenCV's own threads would compete with them. This
 # stands here and not in the feed, so that it holds in every process that decodes.
@@ -23,6 +27,7 @@ cv2.setNumThreads(0)
 
 RATIOS = 3 / 4, 4 / 3
 TRIES = 10
+_TOO_LARGE = f"more than {pictures.MAX_PIXELS:,} pixels"
 _FINER = 4  # how many times finer than the result a JPEG stays that is stretched
 TENSORFLOW_RATIOS = 0.75, 1.33
 TENSORFLOW_TRIES = 100
@@ -51,9 +56,9 @@ def decode(data: bytes, least: int | None = None) -> np.ndarray:
         uint8 RGB [height, width, 3].
 
     Raises:
-        DamagedImage: not an image, or not all of one.
+        DamagedImage: not an image, or not all of one; or one of 32 bits, or of more than `pictures.MAX_PIXELS`.
     """
-    header = read_header(data)
+    header = _read_jpeg_header(data)
     if header is None:
         return _decode_with_pillow(data)
     return _decode_with_opencv(data, _choose_reduction(min(header.height, header.width), least) if least else 1)
@@ -72,8 +77,8 @@ def crop_for_training(
         size: side of the result in pixels.
         least_area: smallest share of the image's area, in (0, 1].
         rng: gives the same number of draws for every image.
-        like_tensorflow: chooses the part by `draw_tensorflow_window`, and resizes it as `tf.image.resize` does where
-            nothing else is asked for: bilinearly and without antialiasing, values rounded down.
+        like_tensorflow: chooses the part as TensorFlow does, and resizes it as `tf.image.resize` does where nothing
+            else is asked for: bilinearly and without antialiasing, values rounded down.
 
     Returns:
         uint8 RGB [size, size, 3].
@@ -82,13 +87,12 @@ def crop_for_training(
         DamagedImage: as `decode`.
     """
     draws = rng.random((TENSORFLOW_TRIES if like_tensorflow else TRIES, 4))
-    draw_window = draw_tensorflow_window if like_tensorflow else draw_crop_window
-    header = read_header(data)
+    header = _read_jpeg_header(data)
     if header is None:
         image, reduction = _decode_with_pillow(data), 1
-        top, left, height, width = draw_window(image.shape[0], image.shape[1], least_area, draws)
+        top, left, height, width = draw_window(image.shape[0], image.shape[1], least_area, draws, like_tensorflow)
     else:
-        top, left, height, width = draw_window(header.height, header.width, least_area, draws)
+        top, left, height, width = draw_window(header.height, header.width, least_area, draws, like_tensorflow)
         reduction = 1 if like_tensorflow else _choose_reduction(min(height, width), size)
         image = _decode_with_opencv(data, reduction, cut_below(data, header, top + height))
     # Pixel i of the reduced image covers i·r to (i + 1)·r of the full one: edges move by half a pixel at most.
@@ -100,57 +104,61 @@ def crop_for_training(
     return _resize(part, size, size)
 
 
-def draw_crop_window(height: int, width: int, least_area: float, draws: np.ndarray) -> tuple[int, int, int, int]:
+def draw_window(
+    height: int, width: int, least_area: float, draws: np.ndarray, like_tensorflow: bool = False
+) -> tuple[int, int, int, int]:
     """Chooses the part that `crop_for_training` cuts out of an image.
 
     Args:
         height: of the image, in pixels.
         width: of the image.
         least_area: smallest share of the image's area.
-        draws: [tries, 4] uniform in [0, 1): area, ratio, vertical and horizontal place of each try.
+        draws: [tries, 4] uniform in [0, 1): two for the size of each try, one for its vertical and one for its
+            horizontal place.
+        like_tensorflow: chooses as TensorFlow's `sample_distorted_bounding_box` does for an image without boxes. A part
+            that is smaller than the image then never reaches its last row or column, and if no try fits, it is the
+            whole image.
 
     Returns:
         top, left, height and width in pixels.
     """
-    lowest, highest = RATIOS
-    for area, ratio, down, right in draws.tolist():
-        pixels = height * width * (least_area + (1 - least_area) * area)
-        proportion = lowest * (highest / lowest) ** ratio
-        rows, columns = round(math.sqrt(pixels / proportion)), round(math.sqrt(pixels * proportion))
+    draw_size, last = (_draw_size_like_tensorflow, 0) if like_tensorflow else (_draw_size, 1)
+    for first, second, down, right in draws.tolist():
+        rows, columns = draw_size(height, width, least_area, first, second)
         if 0 < rows <= height and 0 < columns <= width:
-            return int(down * (height - rows + 1)), int(right * (width - columns + 1)), rows, columns
+            return int(down * (height - rows + last)), int(right * (width - columns + last)), rows, columns
+    if like_tensorflow:
+        return 0, 0, height, width
+    lowest, highest = RATIOS
     rows, columns = min(height, round(width / lowest)), min(width, round(height * highest))
     return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
-def draw_tensorflow_window(height: int, width: int, least_area: float, draws: np.ndarray) -> tuple[int, int, int, int]:
-    """Chooses the part as TensorFlow's `sample_distorted_bounding_box` does for an image without boxes.
+def _draw_size(height: int, width: int, least_area: float, area: float, ratio: float) -> tuple[int, int]:
+    """Height and width of a part, which may not fit into the image; the area is uniform, the ratio log-uniform."""
+    lowest, highest = RATIOS
+    pixels = height * width * (least_area + (1 - least_area) * area)
+    proportion = lowest * (highest / lowest) ** ratio
+    return round(math.sqrt(pixels / proportion)), round(math.sqrt(pixels * proportion))
+
+
+def _draw_size_like_tensorflow(
+    height: int, width: int, least_area: float, ratio: float, tall: float
+) -> tuple[int, int]:
+    """Height and width of a part, which may not fit into the image; no pixels if it has less than the least area.
 
     The ratio of width to height is uniform in [0.75, 1.33], and then the height is uniform over all whole numbers for
-    which the part fits into the image and has the least area. So large parts are likelier than with a uniform area. A
-    part that is smaller than the image never reaches its last row or column. If no try fits, it is the whole image.
-
-    Args:
-        height: of the image, in pixels.
-        width: of the image.
-        least_area: smallest share of the image's area.
-        draws: [tries, 4] uniform in [0, 1): ratio, height, vertical and horizontal place of each try.
-
-    Returns:
-        top, left, height and width in pixels.
+    which the part fits into the image and has the least area. So large parts are likelier than with a uniform area.
     """
     lowest, highest = TENSORFLOW_RATIOS
     least = least_area * height * width
-    for ratio, tall, down, right in draws.tolist():
-        proportion = lowest + (highest - lowest) * ratio
-        shortest = round(math.sqrt(least / proportion))
-        tallest = min(height, round(math.sqrt(height * width / proportion)), int((width + 0.5) / proportion))
-        rows = tallest if shortest >= tallest else shortest + int(tall * (tallest - shortest + 1))
-        rows += rows * round(rows * proportion) < least  # whole pixels may fall a little short of the least area
-        columns = round(rows * proportion)
-        if rows <= height and columns <= width and rows * columns >= least:
-            return int(down * (height - rows)), int(right * (width - columns)), rows, columns
-    return 0, 0, height, width
+    proportion = lowest + (highest - lowest) * ratio
+    shortest = round(math.sqrt(least / proportion))
+    tallest = min(height, round(math.sqrt(height * width / proportion)), int((width + 0.5) / proportion))
+    rows = tallest if shortest >= tallest else shortest + int(tall * (tallest - shortest + 1))
+    rows += rows * round(rows * proportion) < least  # whole pixels may fall a little short of the least area
+    columns = round(rows * proportion)
+    return (rows, columns) if rows * columns >= least else (0, 0)
 
 
 def crop_for_evaluation(data: bytes, resize: int, size: int) -> np.ndarray:
@@ -167,7 +175,7 @@ def crop_for_evaluation(data: bytes, resize: int, size: int) -> np.ndarray:
     Raises:
         DamagedImage: as `decode`.
     """
-    header = read_header(data)
+    header = _read_jpeg_header(data)
     if header is None:
         image = _decode_with_pillow(data)
         height, width = image.shape[:2]
@@ -245,15 +253,43 @@ def _decode_with_opencv(data: bytes, reduction: int, part: bytes | bytearray | N
     return _decode_with_pillow(data, reduction) if image is None else image
 
 
+def _read_jpeg_header(data: bytes) -> Header | None:
+    """As `read_header`; refuses what is too large."""
+    header = read_header(data)
+    if header is not None:
+        _check_size(header.width, header.height)
+    return header
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > pictures.MAX_PIXELS:
+        raise DamagedImage(_TOO_LARGE)
+
+
 def _decode_with_pillow(data: bytes, reduction: int = 1) -> np.ndarray:
     if not data:
         raise DamagedImage("the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=pictures.formats()) as image:
+            _check_size(*image.size)
             image.load()
             image.info.pop("transparency", None)  # alpha is dropped, which Pillow would warn of
-            return np.asarray(image.convert("RGB").reduce(reduction))
+            return np.asarray(_scale_to_8_bits(image).convert("RGB").reduce(reduction))
+    except DamagedImage:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DamagedImage(_TOO_LARGE) from error
     except UnidentifiedImageError as error:
-        raise DamagedImage("not an image that Pillow can read") from error
+        raise DamagedImage("not an image of a format that is read") from error
     except Exception as error:  # the readers of the formats raise a dozen types
         raise DamagedImage(str(error)) from error
+
+
+def _scale_to_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits with the range 0 to 65,535 as 0 to 255; all others of up to 8 bits are returned as they are."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow scales PPM to 16 bits
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise DamagedImage("grey of 32 bits, whose range is not known; it must be saved with 8 or 16 bits")
+    return image

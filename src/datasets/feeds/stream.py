@@ -22,7 +22,8 @@ from datasets.examples import StreamedExamples
 from datasets.feeds import decoding
 from datasets.feeds.batches import Block, Feed, Stacked
 from datasets.feeds.order import BatchOrder
-from errors import UserError
+from datasets.pictures import escape
+from errors import UserError, one_line
 from parallel import devices
 
 Item = dict[str, np.ndarray]
@@ -202,7 +203,7 @@ class _Crops(NamedTuple):
             if self.skip:
                 return None
             raise UserError(
-                f"{encoded.name(place)} cannot be decoded ({error}); repair or remove it, or set "
+                f"{escape(encoded.name(place))} cannot be decoded ({one_line(error)}); repair or remove it, or set "
                 "dataset.stream.damaged=skip"
             ) from None
 

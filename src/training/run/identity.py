@@ -70,6 +70,8 @@ def find_difference(before: Arrays, now: Arrays) -> str | None:
         example = f", such as {different[0][0]}, now {different[0][1]}" if different else ""
         return f"{len(names[1])} classes instead of {len(names[0])}{example}"
     for prefixes, kind in ((_TRAINING, ""), (_TEST, "test ")):
+        if any(f"{prefix}rows" in before and f"{prefix}rows" not in now for prefix in prefixes):
+            return f"there are no {kind or 'validation '}data any more"
         common = [prefix for prefix in prefixes if f"{prefix}rows" in before and f"{prefix}rows" in now]
         if not common:
             continue

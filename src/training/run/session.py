@@ -98,7 +98,7 @@ class Session:
         steps = epoch * setup.steps_per_epoch + collector.steps
         self.progress.start(steps)
         if is_main():
-            batch = devices.describe_batch(setup.config.batch_size, setup.mesh)
+            batch = devices.describe_batch(setup.batch_size, setup.mesh)
             print(batch + (f"; continues after step {steps}" if steps else ""))
             if setup.splits.cleaning is not None:
                 print(setup.splits.cleaning.describe())

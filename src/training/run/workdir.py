@@ -91,7 +91,7 @@ def check_overwrite(workdir: pathlib.Path, config: Any) -> None:
       UserError: with what would be right.
     """
     for field, name in (("dataset.labels", config.dataset.labels), ("pretrained", config.pretrained)):
-        path = pathlib.Path(name).resolve() if name else None
+        path = pathlib.Path(name).expanduser().resolve() if name else None
         if path and workdir.resolve() in (path, *path.parents):
             raise UserError(f"--overwrite would delete what {field} names in {workdir}; choose another --workdir")
 

@@ -3,6 +3,8 @@
 import concurrent.futures
 import io
 import struct
+import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
@@ -19,14 +21,14 @@ from datasets.feeds.decoding import (
     crop_for_evaluation,
     crop_for_training,
     decode,
-    draw_crop_window,
-    draw_tensorflow_window,
+    draw_window,
     stretch_for_evaluation,
 )
 from datasets.feeds.jpeg import cut_below, read_header
 
 PHOTOGRAPH = read_samples()[0]  # 640 x 427
 SMALL = PHOTOGRAPH.resize((150, 101))
+RNG = np.random.default_rng(0)
 
 
 def encoded(image, kind="JPEG", **options):
@@ -62,7 +64,6 @@ def thumbnailed():
 
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-SIXTEEN_BITS = Image.fromarray(np.asarray(SMALL.convert("L")).astype(np.uint16) * 257)
 
 KINDS = {
     "jpeg": encoded(SMALL),
@@ -87,7 +88,6 @@ KINDS = {
     "palette png": encoded(SMALL.quantize(64), "PNG"),
     "palette png with one clear colour": encoded(SMALL.quantize(64), "PNG", transparency=3),
     "palette png with alpha": encoded(SMALL.quantize(64), "PNG", transparency=bytes(range(64))),
-    "png of 16 bits": encoded(SIXTEEN_BITS, "PNG"),
     "png of one bit": encoded(SMALL.convert("1"), "PNG"),
     "webp": encoded(SMALL, "WEBP"),
     "webp with alpha": encoded(with_alpha(SMALL, "RGB"), "WEBP", lossless=True),
@@ -110,6 +110,65 @@ def test_pixels_are_pillows(kind, capfd):
     assert crop_for_training(KINDS[kind], 32, 0.05, np.random.default_rng(0)).shape == (32, 32, 3)
     assert crop_for_evaluation(KINDS[kind], 36, 32).shape == (32, 32, 3)
     assert capfd.readouterr() == ("", "")
+
+
+def encoded_grey(values, file_format):
+    """Pillow's file of a grey picture of this dtype."""
+    return encoded(Image.fromarray(values), file_format)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM"])
+def test_grey_of_16_bits_is_scaled_to_8(file_format):
+    """Each level of 8 bits comes back from its multiple of 257, and what lies between goes to the nearer one."""
+    levels = np.arange(256, dtype=np.uint16).repeat(2).reshape(16, 32)
+    offsets = np.tile(np.array([-128, 128]), 256).reshape(16, 32)
+    values = np.clip(257 * levels.astype(int) + offsets, 0, 65535).astype(np.uint16)
+    image = decode(encoded_grey(values, file_format))
+    assert np.array_equal(image, np.broadcast_to(levels[..., None], (16, 32, 3)))
+    for crop in (
+        crop_for_training(encoded_grey(np.full((9, 9), 12_000, np.uint16), file_format), 4, 0.05, RNG),
+        crop_for_evaluation(encoded_grey(np.full((9, 9), 12_000, np.uint16), file_format), 4, 4),
+    ):
+        assert (crop == round(12_000 / 257)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_grey_of_32_bits_has_no_range_and_is_refused(dtype):
+    with pytest.raises(DamagedImage, match="32 bits"):
+        decode(encoded_grey(np.ones((4, 4), dtype), "TIFF"))
+
+
+def enlarged(data):
+    """The file, with a header that claims 50,000 × 50,000 pixels."""
+    if data.startswith(b"\xff\xd8"):
+        at = read_header(data).height_at
+        return data[:at] + struct.pack(">HH", 50_000, 50_000) + data[at + 4 :]
+    header = b"IHDR" + struct.pack(">II", 50_000, 50_000) + data[24:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+
+
+@pytest.mark.parametrize("data", [encoded(SMALL), encoded(SMALL, "PNG")], ids=["jpeg", "png"])
+def test_a_bomb_is_refused_by_its_header(data):
+    for read in (
+        decode,
+        lambda data: decode(data, 8),
+        lambda data: crop_for_training(data, 8, 0.05, RNG),
+        lambda data: crop_for_evaluation(data, 8, 8),
+        lambda data: stretch_for_evaluation(data, (8, 8, 3)),
+    ):
+        tracemalloc.start()
+        with pytest.raises(DamagedImage, match="more than 89,478,485 pixels"):
+            read(enlarged(data))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.stop()
+
+
+def test_a_bomb_within_an_icon_is_refused():
+    """The icon's own header says 64 × 64."""
+    icon = encoded(SMALL.resize((64, 64)), "ICO", sizes=[(64, 64)])
+    start = icon.index(b"\x89PNG")
+    with pytest.raises(DamagedImage, match="more than 89,478,485 pixels"):
+        decode(icon[:start] + enlarged(icon[start:]))
 
 
 def test_opencv_reads_ordinary_jpegs(monkeypatch):
@@ -199,7 +258,7 @@ def test_a_file_cut_below_a_row_holds_the_same_pixels(mode, subsampling, monkeyp
 )
 def test_windows_lie_within_the_image(height, width, least_area, seed):
     draws = np.random.default_rng(seed).random((10, 4))
-    top, left, rows, columns = draw_crop_window(height, width, least_area, draws)
+    top, left, rows, columns = draw_window(height, width, least_area, draws)
     assert 0 <= top <= top + rows <= height
     assert 0 <= left <= left + columns <= width
     assert min(rows, columns) >= 1
@@ -212,7 +271,7 @@ def test_windows_lie_within_the_image(height, width, least_area, seed):
 
 def test_windows_follow_their_distribution():
     draws = np.random.default_rng(0).random((4000, 1, 4))
-    windows = np.array([draw_crop_window(3000, 3100, 0.05, one) for one in draws])
+    windows = np.array([draw_window(3000, 3100, 0.05, one) for one in draws])
     fallback = windows[:, 2] == 3000
     top, left, height, width = windows[~fallback].T
     # Of windows of one area below 3/4 · 3000² all ratios fit, so there area and ratio are uniform.
@@ -233,7 +292,7 @@ def test_windows_follow_their_distribution():
 def test_without_a_fitting_try_the_window_is_central_and_as_large_as_can_be(shape):
     height, width = shape
     none_fits = np.tile([0.999, 0.5, 0.0, 0.0], (10, 1))
-    top, left, rows, columns = draw_crop_window(height, width, 0.99, none_fits)
+    top, left, rows, columns = draw_window(height, width, 0.99, none_fits)
     assert abs(2 * top + rows - height) <= 1
     assert abs(2 * left + columns - width) <= 1
     assert rows == height or columns == width
@@ -245,7 +304,7 @@ def test_without_a_fitting_try_the_window_is_central_and_as_large_as_can_be(shap
 )
 def test_tensorflows_windows_lie_within_the_image(height, width, least_area, seed):
     draws = np.random.default_rng(seed).random((100, 4))
-    top, left, rows, columns = draw_tensorflow_window(height, width, least_area, draws)
+    top, left, rows, columns = draw_window(height, width, least_area, draws, like_tensorflow=True)
     assert 0 <= top <= top + rows <= height
     assert 0 <= left <= left + columns <= width
     assert rows * columns >= least_area * height * width
@@ -257,7 +316,9 @@ def test_tensorflows_windows_lie_within_the_image(height, width, least_area, see
 
 def test_tensorflows_heights_are_uniform():
     draws = np.random.default_rng(0).random((20_000, 1, 4))
-    top, left, height, width = np.array([draw_tensorflow_window(10_000, 10_000, 0.05, one) for one in draws]).T
+    top, left, height, width = np.array(
+        [draw_window(10_000, 10_000, 0.05, one, like_tensorflow=True) for one in draws]
+    ).T
     ratio = width / height
     lowest, highest = np.sqrt(0.05 / ratio), np.minimum(1, 1 / ratio)  # shares of the side
     for values, low, high in (
@@ -273,7 +334,7 @@ def test_tensorflows_heights_are_uniform():
 def test_windows_are_those_of_tensorflow():
     """Shares in 100,000 windows of TensorFlow 2.21's `sample_distorted_bounding_box` in an image of 500 × 375."""
     draws = np.random.default_rng(1).random((20_000, 100, 4))
-    _, _, height, width = np.array([draw_tensorflow_window(500, 375, 0.05, one) for one in draws]).T
+    _, _, height, width = np.array([draw_window(500, 375, 0.05, one, like_tensorflow=True) for one in draws]).T
     area = height * width / (500 * 375)
     shares = {0.399: height <= 200, 0.771: height <= 300, 0.355: area < 0.2, 0.0225: area > 0.8}
     for share, found in shares.items():
@@ -283,7 +344,7 @@ def test_windows_are_those_of_tensorflow():
 
 def test_an_image_too_long_for_tensorflows_ratios_is_taken_whole():
     draws = np.random.default_rng(2).random((100, 4))
-    assert draw_tensorflow_window(30, 1000, 0.05, draws) == (0, 0, 30, 1000)
+    assert draw_window(30, 1000, 0.05, draws, like_tensorflow=True) == (0, 0, 30, 1000)
 
 
 @pytest.mark.parametrize(("kind", "side"), [("PNG", 640), ("JPEG", 640), ("JPEG", 2000)])
@@ -293,7 +354,7 @@ def test_crops_like_tensorflows_are_interpolated_from_the_full_image(kind, side)
     image = decode(data).astype(np.float64)
     for seed in range(4):
         draws = np.random.default_rng(seed).random((100, 4))
-        top, left, height, width = draw_tensorflow_window(*image.shape[:2], 0.05, draws)
+        top, left, height, width = draw_window(*image.shape[:2], 0.05, draws, like_tensorflow=True)
         y, x = ((np.arange(96) + 0.5) * length / 96 - 0.5 for length in (height, width))
         part = np.moveaxis(image[top : top + height, left : left + width], -1, 0)
         places = np.meshgrid(y, x, indexing="ij")
@@ -312,7 +373,7 @@ def test_training_crops_are_those_of_the_full_image(side):
     image = Image.open(io.BytesIO(data)).convert("RGB")
     for seed in range(12):
         draws = np.random.default_rng(seed).random((10, 4))
-        top, left, height, width = draw_crop_window(image.height, image.width, 0.05, draws)
+        top, left, height, width = draw_window(image.height, image.width, 0.05, draws)
         r = decoding._choose_reduction(min(height, width), 96)
         box = [round(edge / r) * r for edge in (left, top, left + width, top + height)]
         box[2:] = min(box[2], image.width), min(box[3], image.height)

@@ -194,7 +194,7 @@ if __name__ == "__main__":
 def test_workers_do_not_outlive_a_process_that_is_killed(examples, tmp_path):
     (tmp_path / "reads.py").write_text(READS)
     before = set(os.listdir("/dev/shm"))
-    command = [sys.executable, str(tmp_path / "reads.py"), str(examples.encoded._root.parent)]
+    command = [sys.executable, str(tmp_path / "reads.py"), str(examples.encoded._root)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         (worker,) = map(int, process.stdout.readline().split())

@@ -57,6 +57,10 @@ def changed(name, places, value):
         (changed("images", 17, 0), "1 image changed, such as of row 17"),
         (changed("test_images", [3, 5], 0), "2 test images changed, such as of row 3"),
         (changed("test_labels", 4, 0), "1 test label changed, such as of row 4"),
+        (
+            {name: array for name, array in ARRAYS.items() if not name.startswith("test")},
+            "there are no test data any more",
+        ),
         (changed("class_names", 1, "cow"), "3 classes instead of 3, such as dog, now cow"),
     ],
 )
@@ -76,7 +80,7 @@ def test_other_rows_of_a_subset_are_noticed(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    for split in ("train", "val"):
+    for split in ("train", "test"):
         for name in ("cat", "dog"):
             (tmp_path / "images" / split / name).mkdir(parents=True)
             for i in range(8):
@@ -99,7 +103,7 @@ def folder(tmp_path):
             "1 image missing, such as train/cat/7.png and 1 image added, such as train/dog/9.png",
         ),
         (
-            lambda root: shutil.copy(root / "train/cat/7.png", root / "val/cat/9.png"),
+            lambda root: shutil.copy(root / "train/cat/7.png", root / "test/cat/9.png"),
             "1 test image added, such as cat/9.png",
         ),
         (
