@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,6 +75,22 @@ def build(config: Any) -> Splits:
     return Splits(train, val, source.test, source.class_names, cleaning)
 
 
+def check_name(config: Any) -> None:
+    """Refuses a `dataset.name` that is none of ours, nothing from outside, and no set that tfds has prepared.
+
+    Raises:
+      UserError: with a name that is like it.
+    """
+    names = ("digits", "arrays", "folder")
+    if config.name is None or config.name in names or is_external(config.name):
+        return
+    try:
+        tfds.check_prepared(config)
+    except UserError as error:
+        close = difflib.get_close_matches(config.name, [*names, *tfds.list_prepared(config)], n=1)
+        raise UserError(f"{error}" + (f"; did you mean {close[0]}?" if close else "")) from None
+
+
 def _take_clean_labels(val: AnyExamples) -> AnyExamples:
     """Held-out data with their clean labels in place of the observed ones."""
     if val.clean_labels is None:
@@ -132,4 +149,4 @@ def _keep_classes(source: Source, names: Sequence[str] | None) -> Source:
     return Source(train, test if test is not None and len(test) else None, tuple(names))
 
 
-__all__ = ["Cleaning", "Examples", "Source", "Splits", "StreamedExamples", "build"]
+__all__ = ["Cleaning", "Examples", "Source", "Splits", "StreamedExamples", "build", "check_name"]

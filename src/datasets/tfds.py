@@ -210,3 +210,20 @@ def _resize_image(image: np.ndarray, size: int | None) -> np.ndarray:
     from datasets.feeds.decoding import stretch
 
     return stretch(image, size, size)
+
+
+def check_prepared(config: Any) -> None:
+    """Refuses a name of which tfds has prepared no set, without reading one.
+
+    Raises:
+      UserError: as `load`.
+    """
+    _open_builder(config)
+
+
+def list_prepared(config: Any) -> list[str]:
+    """The names of the sets that tfds has prepared in the folder that `config.dataset` names."""
+    import tensorflow_datasets as tfds
+
+    root = pathlib.Path(config.path or tfds.core.constants.DATA_DIR).expanduser()
+    return sorted({path.parts[len(root.parts)] for path in root.glob("*/*/dataset_info.json")})
