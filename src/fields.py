@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_dict
 from errors import UserError
 from extensions import is_external
 
-_LONGEST = 4000  # characters of a text; file systems take no longer paths
+_LONGEST, _LONGEST_PART = 4000, 255  # bytes of a text, and between its slashes; file systems take no longer names
 _KEY = re.compile(r"sk-(?=\S*\d)\S{6,}|sk-\S{20,}|hf_\w{30,}|gh[pousr]_\w{30,}|glpat-\S{20,}|AKIA[0-9A-Z]{16}")
 _HOLDS_KEY = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")  # names of environment variables
 
@@ -95,11 +95,10 @@ def optional(kind: Kind) -> Kind:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value.strip()) <= len(value) <= _LONGEST and not _has_control(value)
-
-
-def _has_control(text: str) -> bool:
-    return any(ord(character) < 32 or ord(character) == 127 for character in text)
+    if not isinstance(value, str) or not value.strip() or any(ord(c) < 32 or ord(c) == 127 for c in value):
+        return False
+    encoded = value.encode(errors="surrogatepass")
+    return len(encoded) <= _LONGEST and all(len(part) <= _LONGEST_PART for part in encoded.split(b"/"))
 
 
 def _is_a(value: Any, *types: type) -> bool:
@@ -116,7 +115,7 @@ def _contains(interval: str) -> Callable[[Any], bool]:
     return lambda value: (low < value if opens else low <= value) and (value < high if closes else value <= high)
 
 
-TEXT = Kind(_is_text, "text, not empty and without line breaks", str)
+TEXT = Kind(_is_text, "text: not empty, without line breaks, no longer than a file name may be", str)
 SWITCH = Kind(lambda value: isinstance(value, bool), "True or False", bool)
 SHARE = number("[0, 1)")
 COUNT = whole("[1, 1000000]")
@@ -193,7 +192,8 @@ def check(config: Any, section: Section, prefix: str = "") -> None:
     for name in config if section else ():
         if name not in section:
             close = difflib.get_close_matches(str(name), section, n=1)
-            raise UserError(f"the config has no field {prefix}{name}" + (f"; did you mean {close[0]}?" * bool(close)))
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UserError(f"the config has no field {prefix}{name}{hint}")
     for name, entry in section.items():
         path = prefix + name
         if name not in config:
@@ -215,8 +215,9 @@ def check(config: Any, section: Section, prefix: str = "") -> None:
 
 def explain(path: str, value: Any, kind: Kind) -> str:
     """That a field has a value that it may not have, and what would be right."""
-    wrong = [entry for entry in (value if isinstance(value, tuple) else (value,)) if entry not in kind.names]
-    close = difflib.get_close_matches(str(wrong[0])[:100], kind.names, n=1) if wrong else ()
+    entries = value if isinstance(value, tuple) else (value,)
+    wrong = next((entry[:100] for entry in entries if isinstance(entry, str) and entry not in kind.names), "")
+    close = difflib.get_close_matches(wrong, kind.names, n=1)
     return f"{path} is {show(value)}; it must be {kind.right}" + (f"; did you mean {close[0]}?" if close else "")
 
 

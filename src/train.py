@@ -32,6 +32,8 @@ def main(argv: list[str]) -> None:
     logging.getLogger().setLevel(logging.WARNING)  # absl would let every library report what it does
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs", _config_name()))
     try:
+        if not (workdir / "summary.json").exists():  # a finished run needs no data
+            datasets.check_name(_CONFIG.value.dataset)
         processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     except UserError as error:
         refuse(error)
@@ -41,9 +43,7 @@ def main(argv: list[str]) -> None:
 
 def _train(workdir: pathlib.Path) -> None:
     try:
-        if not (workdir / "summary.json").exists():
-            datasets.check_name(_CONFIG.value.dataset)  # before JAX is imported, so that a typo is answered at once
-        from training.run.workdir import find_summary
+        from training.run.workdir import find_summary  # imported after the checks: a typo is answered at once
 
         summary = processes.run_on_main(lambda: find_summary(workdir, _CONFIG.value, _OVERWRITE.value))
         if summary is None:

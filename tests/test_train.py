@@ -107,8 +107,8 @@ def test_a_run_without_a_page(finished_run, tmp_path):
         (["--config=configs/none.py"], "configs/none.py"),
         (["--config=configs/cifar10_small.py:resnet"], "variants convnext and vit"),
         (["--config=configs/digits.py", "--config.sed=1"], "no field sed; did you mean seed?"),
-        (["--config=configs/digits.py", "--config.epochs=many"], "invalid literal for int"),
-        (["--config=configs/digits.py", "--confg.epochs=3"], "Unknown command line flag"),
+        (["--config=configs/digits.py", "--config.epochs=many"], "--config.epochs=many: it must be a whole number"),
+        (["--config=configs/digits.py", "--confg.epochs=3"], "no flag --confg.epochs; did you mean --config.epochs?"),
         (["--config=configs/digits.py", "more"], "more is not understood"),
     ],
 )

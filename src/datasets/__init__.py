@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,14 +80,8 @@ def check_name(config: Any) -> None:
     Raises:
       UserError: with a name that is like it.
     """
-    names = ("digits", "arrays", "folder")
-    if config.name is None or config.name in names or is_external(config.name):
-        return
-    try:
-        tfds.check_prepared(config)
-    except UserError as error:
-        close = difflib.get_close_matches(config.name, [*names, *tfds.list_prepared(config)], n=1)
-        raise UserError(f"{error}" + (f"; did you mean {close[0]}?" if close else "")) from None
+    if config.name not in (None, "digits", "arrays", "folder") and not is_external(config.name):
+        tfds.find_prepared(config)
 
 
 def _take_clean_labels(val: AnyExamples) -> AnyExamples:
