@@ -2,6 +2,8 @@
 
 import math
 import random
+import re
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -291,6 +293,13 @@ def test_no_run_of_ours_has_settings_that_do_nothing(file):
         expected = ["dataset.val_labels"] * (config.dataset.val_labels == "clean" and not config.dataset.val_fraction)
         noise = config.dataset.label_noise
         assert lines == expected + ["dataset.label_noise.kind"] * (noise.kind != "none" and not noise.rate), run.name
+
+
+def test_every_command_of_the_results_can_be_pasted():
+    commands = re.findall(r"`uv run (src/train.py [^`]*)`", (ROOT / "results" / "README.md").read_text())
+    assert len(commands) > 20
+    for command in commands:
+        assert read_config(shlex.split(command)[1:]).epochs > 0, command
 
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"

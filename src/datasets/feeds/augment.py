@@ -66,11 +66,11 @@ class Augmentation:
         An `upscale` below their size leaves no crop, one far above it a few pixels, and with a `pad` of their size some
         crops are all black.
         """
-        sides = f"the images are {height} × {width} pixels"
-        if self.upscale and not max(height, width) <= self.upscale <= _MOST_ENLARGED * min(height, width):
+        sides, largest = f"the images are {height} × {width} pixels", max(height, width)
+        if self.upscale and not largest <= self.upscale <= _MOST_ENLARGED * largest:
             raise UserError(
-                f"augment.upscale is {self.upscale}; {sides}, so it must be 0 (off) or at least {max(height, width)} "
-                f"and at most {_MOST_ENLARGED * min(height, width)}"
+                f"augment.upscale is {self.upscale}; {sides}, so it must be 0 (off) or in "
+                f"[{largest}, {_MOST_ENLARGED * largest}]"
             )
         if self.pad >= min(height, width):
             raise UserError(f"augment.pad is {self.pad}; {sides}, so it must be below {min(height, width)}")
