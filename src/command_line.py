@@ -128,7 +128,7 @@ def _register_parsers() -> None:
 
     By default config_flags adds up what is given for a tuple more than once, and no text stands for None.
     """
-    read = {
+    read: dict[type, tuple[Callable[[str], Any], str]] = {
         int: (flags.IntegerParser().parse, "a whole number"),
         float: (float, "a number"),
         bool: (flags.BooleanParser().parse, "True or False"),
