@@ -99,7 +99,8 @@ def run() -> Section:
         "seed": Field(0, SEED),  # of initialisation, shuffling, augmentation and dropout
         "epochs": Field(30, whole("[1, 100000]")),  # passes over the training set
         "batch_size": Field(128, COUNT),  # samples per update, on all devices together
-        "eval_batch_size": Field(500, COUNT),  # samples per evaluation step, on all devices together
+        # Samples per evaluation step, on all devices together (None: what suits them).
+        "eval_batch_size": Field(None, optional(COUNT)),
         # Updates per call of the device; more is faster, the progress bar gets coarser. At most those of an epoch.
         "steps_per_dispatch": Field(8, COUNT),
         "checkpoint_steps": Field(0, COUNT_OR_0),  # updates between checkpoints within an epoch; 0: only at its end
@@ -155,9 +156,7 @@ def dataset() -> Section:
         "val_labels": Field("observed", one_of("observed", "clean"), given("dataset.val_fraction")),
         "label_noise": {
             # asymmetric: CIFAR-10's class map; uniform: any class at random
-            "kind": Field(
-                "none", one_of("none", "symmetric", "asymmetric", "uniform"), given("dataset.label_noise.rate")
-            ),
+            "kind": Field("none", NOISE, given("dataset.label_noise.rate")),
             "rate": Field(0.0, number("[0, 1]")),  # share of the labels that the noise touches
         },
         # label_issues.csv of a run, to clean the training labels by (None: no)

@@ -1,73 +1,62 @@
-"""Times what the score costs on this machine, in alternating rounds.
+"""Compares what things cost on this machine, in rounds, each way once per round in a random order.
 
-uv run scripts/benchmark.py score [--rounds=30] [--output=benchmark.json]
-uv run scripts/benchmark.py step --config=configs/cifar10_small.py [--config.field=value ...]
+uv run scripts/benchmark.py score                                    the alignments of a batch, three ways
+uv run scripts/benchmark.py step [--config=configs/cifar10_small.py] a training step without and with the score
+uv run scripts/benchmark.py epoch [--config=...]                     an epoch as users run it, against its bare steps
+uv run scripts/benchmark.py start [--against=other_checkout]         start to first step; the answer to a typo
+uv run scripts/benchmark.py growth                                   batch, classes, samples, runs: cost as they grow
+uv run scripts/benchmark.py crops <folder of JPEGs>                  a training crop, against Pillow and OpenCV
+uv run scripts/benchmark.py feed <folder of classes>                 how many crops threads and workers deliver
+uv run scripts/benchmark.py monitor                                  gwa.torch's monitor (needs PyTorch, transformers)
+uv run scripts/benchmark.py peers                                    a step in JAX and in PyTorch (needs the same)
 
-`score` compares three ways to compute the alignments of a batch: our closed form, the formula as it reads, and
-automatic differentiation. `step` compares a training step without the score, with it, and with dissent beside it, on
-random images of the size of the config's data set. Times are medians with quartiles; ratios are taken within a round.
+Costs are medians over the rounds; a ratio is a way's cost divided by that of the first way in the same round: median
+with quartiles. [--rounds=30] [--output=x.json] [--config.field=value ...]
 """
 
+import dataclasses
+import importlib
 import json
 import os
 import pathlib
 
-import jax
-
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 import command_line
+from benchmarks.comparison import Options
 from errors import UserError
-from planning.cost import find_data_set
-from planning.timing import SCORE_SHAPES, build_score_programs, build_step_programs, compare
-from sweeps.definition import Run, Sweep, configure, select
 
-PARTS = ("score", "step")
+PARTS = ("score", "step", "epoch", "start", "growth", "crops", "feed", "monitor", "peers")
 
 
 def main() -> None:
-    """Prints a table, and writes the same as JSON."""
+    """Prints the comparisons of a part, and writes them as JSON."""
     parser = command_line.Parser(__doc__)
-    parser.add_argument("part", help=" or ".join(PARTS))
-    parser.add_argument("--config", default="configs/cifar10_small.py", help="of the step, with :variant")
+    parser.add_argument("part", help=f"one of {', '.join(PARTS)}")
+    parser.add_argument("folder", nargs="?", type=pathlib.Path, help="of images, for crops and feed")
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--config", default="configs/cifar10_small.py", help="of step, epoch, start, with :variant")
+    parser.add_argument("--against", type=pathlib.Path, help="another checkout, for start")
     parser.add_argument("--output", type=pathlib.Path)
     arguments, overrides = parser.parse_known_args()
     if arguments.part not in PARTS:
         raise UserError(f"there is no part {arguments.part!r}; there are {', '.join(PARTS)}")
     if arguments.rounds < 1:
         raise UserError(f"--rounds is {arguments.rounds}; it must be at least 1")
-    load = os.getloadavg()[0]
-    report = time_score(arguments.rounds) if arguments.part == "score" else time_step(arguments, overrides)
-    report |= {"device": jax.devices()[0].device_kind, "cores": os.cpu_count(), "load_before": load}
-    print(f"{arguments.rounds} rounds on {report['device']}, {report['cores']} cores, load {load:.1f} before")
-    for comparison in report["comparisons"]:
-        print(comparison["name"])
-        for name, figures in comparison["programs"].items():
-            (_, median, _), (low, ratio, high) = figures["milliseconds"], figures["ratio"]
-            print(f"  {name:26} {median:9.3f} ms  ratio {ratio:.3f} [{low:.3f}, {high:.3f}]")
+    try:
+        part = importlib.import_module(f"benchmarks.{arguments.part}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"{arguments.part} needs the package {error.name}, which is not installed") from error
+    cores, load = os.cpu_count(), os.getloadavg()[0]
+    options = Options(arguments.rounds, arguments.config, overrides, arguments.folder, arguments.against)
+    comparisons = part.measure(options)
+    print(f"{arguments.rounds} rounds on {cores} cores, load {load:.1f} before")
+    for comparison in comparisons:
+        print(*comparison.lines(), sep="\n")
     if arguments.output:
+        report = {"rounds": arguments.rounds, "cores": cores, "load_before": load}
+        report["comparisons"] = [dataclasses.asdict(comparison) for comparison in comparisons]
         arguments.output.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def time_score(rounds: int) -> dict:
-    """The comparisons of the score alone."""
-    names = (
-        f"{samples} samples, {features} features, {classes} classes" for samples, features, classes in SCORE_SHAPES
-    )
-    programs = (compare(build_score_programs(*shape), rounds) for shape in SCORE_SHAPES)
-    return {"comparisons": [{"name": name, "programs": part} for name, part in zip(names, programs, strict=True)]}
-
-
-def time_step(arguments, overrides: list[str]) -> dict:
-    """The comparison of training steps."""
-    if not pathlib.Path(arguments.config.partition(":")[0]).is_file():
-        raise UserError(f"there is no config {arguments.config}")
-    run = Run(arguments.config, {"config": arguments.config})
-    config = configure(select(Sweep("benchmark", (run,)), "*", overrides).runs[0])
-    programs, counts = build_step_programs(config, find_data_set(config, None, None))
-    figures = compare(programs, arguments.rounds)
-    return {"comparisons": [{"name": f"a step of {arguments.config}", "programs": figures, "counts": counts}]}
 
 
 if __name__ == "__main__":

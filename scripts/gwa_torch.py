@@ -42,6 +42,7 @@ from training.selection import Selection, summarize
 from training.signals import two_peakedness
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+EVAL_BATCH = 500  # images, where the config leaves it open
 
 
 def main() -> None:
@@ -140,8 +141,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
                 step=epoch * steps,
                 train_loss=float(torch.stack(losses).mean()),
                 learning_rate=learning_rate,
-                **evaluate(model, "val", splits.val, config.eval_batch_size),
-                **evaluate(model, "test", splits.test, config.eval_batch_size),
+                **evaluate(model, "val", splits.val, config.eval_batch_size or EVAL_BATCH),
+                **evaluate(model, "test", splits.test, config.eval_batch_size or EVAL_BATCH),
             )
             record["two_peakedness"] = two_peakedness(monitor.samples["alignment"])
             record["seconds"] = time.perf_counter() - started

@@ -123,7 +123,7 @@ class _Judge:
         """What `count_right` gives for each checkpoint, `[checkpoints, 2]`."""
         on_devices, results, left = devices.place(answers, self._everywhere), [], len(answers)
         with contextlib.closing(open_feed(examples, self._config, self._mesh, resize)) as feed:
-            for block in feed.read_in_order(self._config.eval_batch_size):
+            for block in feed.read_in_order(devices.choose_eval_batch_size(self._config.eval_batch_size, self._mesh)):
                 results.append([self._count(params, block.batches, on_devices) for params in self._checkpoints])
                 feed.hold_back(results)
                 shown = min(block.batches.mask.size, left)  # without padding

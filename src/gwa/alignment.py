@@ -1,5 +1,7 @@
 """Gradient-weight alignment of single samples, in closed form, from the forward pass of a linear head."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -101,8 +103,40 @@ def head_gradient_norm(logits: ArrayLike, labels: ArrayLike, embeddings: ArrayLi
         residual_norm *= scale
     else:
         _, residual_norm = _hard_terms(logits, labels, logits)
-        residual_norm *= _missing_probability(logits, labels)
+        residual_norm *= jax.nn.sigmoid(_OtherClasses.of(logits, _find_own_class(labels, logits)).excess)
     return _norm(embeddings, axis=-1) * residual_norm
+
+
+def prediction_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
+    """Entropy of each sample's softmax(logits), in nats.
+
+    The labels do not change it. They are there because the exponentials over the other classes than the label's, which
+    `head_alignment` needs, suffice: a program that calls both computes them once. q is the softmax over those classes::
+
+        H(p) = −p_y log p_y − (1 − p_y) log(1 − p_y) + (1 − p_y) H(q)
+
+    Args:
+      logits: `[..., classes]`.
+      labels: as in `head_alignment`.
+
+    Returns:
+      float32 `[...]`, in [0, log(classes)]; NaN where the label is no class or something is not finite.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from gwa.alignment import prediction_entropy
+      >>> [f"{entropy:.2f}" for entropy in prediction_entropy(jnp.array([[0.0, 0.0], [9.0, 0.0]]), jnp.array([0, 0]))]
+      ['0.69', '0.00']
+    """
+    logits = jnp.asarray(logits, jnp.float32)
+    labels, _ = _as_labels(labels)
+    others = _OtherClasses.of(logits, _find_own_class(labels, logits))
+    among_others = jnp.log(others.total) - jnp.sum(others.softmax() * (logits - others.highest), axis=-1, keepdims=True)
+    wrong, right = jax.nn.sigmoid(others.excess), jax.nn.sigmoid(-others.excess)
+    return (
+        right * jax.nn.softplus(others.excess)
+        + wrong * (jax.nn.softplus(-others.excess) + jnp.squeeze(among_others, -1))
+    )  # fmt: skip
 
 
 def _as_labels(labels: ArrayLike) -> tuple[jax.Array, bool]:
@@ -113,18 +147,52 @@ def _as_labels(labels: ArrayLike) -> tuple[jax.Array, bool]:
     return labels.astype(jnp.float32 if soft else jnp.int32), soft
 
 
-def _missing_probability(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """1 − p_y, for class indices: the sigmoid of how far the other classes together exceed the label's."""
-    is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
-    others = jax.nn.logsumexp(logits, axis=-1, where=~is_label)
-    return jax.nn.sigmoid(others - jnp.sum(jnp.where(is_label, logits, 0), axis=-1))
+def _find_own_class(labels: jax.Array, logits: jax.Array) -> jax.Array:
+    """Boolean `[..., classes]`: the label's class, or that of the largest target."""
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        labels = jnp.argmax(labels, axis=-1)
+    return jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+
+
+class _OtherClasses(NamedTuple):
+    """The exponentials of the logits of all classes but one, with a trailing axis of 1 where there are no classes.
+
+    Whoever needs them calls `of` with the same arguments, and the compiler keeps one of the results.
+
+    Attributes:
+      exponentials: of logits − `highest`, `[..., classes]`; 0 for the class that is left out.
+      highest: the largest of their logits.
+      total: the sum of the exponentials.
+      own: the logit of the class that is left out; −∞ if there is none.
+    """
+
+    exponentials: jax.Array
+    highest: jax.Array
+    total: jax.Array
+    own: jax.Array
+
+    @classmethod
+    def of(cls, logits: jax.Array, left_out: jax.Array) -> "_OtherClasses":
+        highest = jnp.max(jnp.where(left_out, -jnp.inf, logits), axis=-1, keepdims=True)
+        exponentials = jnp.where(left_out, 0, jnp.exp(logits - highest))
+        own = jnp.max(jnp.where(left_out, logits, -jnp.inf), axis=-1, keepdims=True)
+        return cls(exponentials, highest, jnp.sum(exponentials, axis=-1, keepdims=True), own)
+
+    def softmax(self) -> jax.Array:
+        """Over these classes alone, `[..., classes]`."""
+        return self.exponentials / self.total
+
+    @property
+    def excess(self) -> jax.Array:
+        """By how much their log-sum-exp exceeds the logit of the class left out, `[...]`: the logit of 1 − p_y."""
+        return jnp.squeeze(self.highest - self.own + jnp.log(self.total), -1)
 
 
 def _hard_terms(logits: jax.Array, labels: jax.Array, products: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Σ_{j≠y} q_j (u_y − u_j) and √(1 + Σ_{j≠y} q_j²), for class indices; the latter is NaN where there is no y."""
     is_class = (labels >= 0) & (labels < logits.shape[-1])
-    is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
-    wrong = jax.nn.softmax(logits, axis=-1, where=~is_label)
+    is_label = _find_own_class(labels, logits)
+    wrong = _OtherClasses.of(logits, is_label).softmax()
     product_of_label = jnp.sum(jnp.where(is_label, products, 0), axis=-1, keepdims=True)
     return (
         jnp.sum(wrong * (product_of_label - products), axis=-1),
@@ -137,24 +205,21 @@ def _soft_terms(logits: jax.Array, targets: jax.Array, products: jax.Array) -> t
 
     The scale is what softmax and targets leave to the other classes than that of the largest target, together.
     """
-    largest = jax.nn.one_hot(jnp.argmax(targets, axis=-1), targets.shape[-1], dtype=bool)
-    own_logit, own_target, own_product = (
-        jnp.sum(jnp.where(largest, x, 0), axis=-1, keepdims=True) for x in (logits, targets, products)
-    )
-    # The softmax over the other classes, and how far these together exceed the largest target's class.
-    highest = jnp.max(jnp.where(largest, -jnp.inf, logits), axis=-1, keepdims=True)
-    wrong = jnp.where(largest, 0, jnp.exp(logits - highest))
-    total = jnp.sum(wrong, axis=-1, keepdims=True)
-    log_missing = jax.nn.log_sigmoid(highest - own_logit + jnp.log(total))  # log(1 − p_y), however small
+    largest = _find_own_class(targets, logits)
+    own_target, own_product = (jnp.sum(jnp.where(largest, x, 0), axis=-1, keepdims=True) for x in (targets, products))
+    others = _OtherClasses.of(logits, largest)
+    log_missing = jax.nn.log_sigmoid(others.excess)[..., None]  # log(1 − p_y), however small
     other_targets = jnp.where(largest, 0, targets)
     other_target = jnp.sum(other_targets, axis=-1, keepdims=True)
     all_targets = own_target + other_target
     excess = log_missing - jnp.log(other_target / all_targets)
     share, target_share = jax.nn.sigmoid(excess), jax.nn.sigmoid(-excess)
-    others = (share / total) * wrong - target_share * (other_targets / jnp.where(other_target == 0, 1, other_target))
-    residual = jnp.where(largest, target_share - share, others)
+    differences = (share / others.total) * others.exponentials - target_share * (
+        other_targets / jnp.where(other_target == 0, 1, other_target)
+    )
+    residual = jnp.where(largest, target_share - share, differences)
     scale = all_targets * jnp.exp(log_missing) + other_target
-    return jnp.sum(others * (own_product - products), axis=-1), _norm(residual, axis=-1), jnp.squeeze(scale, -1)
+    return jnp.sum(differences * (own_product - products), axis=-1), _norm(residual, axis=-1), jnp.squeeze(scale, -1)
 
 
 def _norm(x: jax.Array, axis: int | None) -> jax.Array:

@@ -42,6 +42,15 @@ def _gelu_backward(x: Array, gradient: Array) -> tuple[Array]:
 gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
+def dense(x: Array, kernel: Array, bias: Array) -> Array:
+    """Affine map of the last axis of x [..., C], as one two-dimensional product; kernel [C, D], bias [D].
+
+    On CPU, XLA has a fast path for the weight gradient of a product with one leading axis, and none for several.
+    """
+    rows = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype) + bias.astype(x.dtype)[None]
+    return rows.reshape(*x.shape[:-1], kernel.shape[1])
+
+
 @jax.custom_vjp
 def layer_norm(x: Array, scale: Array, bias: Array) -> Array:
     """Layer normalisation of rows [N, C] with scale and bias [C] (Ba et al., arXiv 1607.06450).

@@ -27,10 +27,7 @@ HEAD_INITIALIZERS = {"normal": TRUNCATED_NORMAL, "zeros": initializers.zeros}
 
 
 class Dense(nn.Module):
-    """Affine map of the last axis, [..., C] -> [..., features], as one two-dimensional product.
-
-    On CPU, XLA has a fast path for the weight gradient of a product with one leading axis, and none for several.
-    """
+    """Affine map of the last axis, [..., C] -> [..., features]."""
 
     features: int
     kernel_init: initializers.Initializer = TRUNCATED_NORMAL
@@ -40,8 +37,7 @@ class Dense(nn.Module):
         """Map x [..., C] to [..., features]."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", initializers.zeros, (self.features,))
-        rows = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype) + bias.astype(x.dtype)[None]
-        return rows.reshape(*x.shape[:-1], self.features)
+        return functional.dense(x, kernel, bias)
 
 
 class LayerNorm(nn.Module):

@@ -95,6 +95,16 @@ def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> No
         )
 
 
+def choose_eval_batch_size(batch_size: int | None, mesh: Mesh) -> int:
+    """Samples per evaluation step: the number given, or one that suits the devices.
+
+    On a CPU small batches stay in its caches: 50 instead of 500 take 0.6 of the time (docs/performance.md).
+    """
+    if batch_size is not None:
+        return batch_size
+    return mesh.size * (50 if mesh.devices.flat[0].platform == "cpu" else 500)
+
+
 def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache directory, so that the next run starts in a third of the time."""
     jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla" / _instruction_set()))

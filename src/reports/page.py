@@ -20,6 +20,7 @@ from reports.layout import Table
 from reports.model_comparison import draw_comparison, tabulate_comparison
 from reports.paper_tables import tabulate_small, tabulate_table1, tabulate_table2, tabulate_table3
 from reports.regret import SWEEPS, draw_regret, tabulate_averages, tabulate_regret
+from reports.retrained import tabulate_retrained
 from reports.single_runs import tabulate_finetuning, tabulate_single_runs
 from reports.textbook import draw_textbook, tabulate_textbook
 from training.run.reader import FinishedRun, find_runs
@@ -40,6 +41,7 @@ TABLES: dict[str, Callable[[Sequence[FinishedRun]], list[Table]]] = {
     "table1_small": tabulate_small,
     "regret": tabulate_regret,
     "averages": tabulate_averages,
+    "retrained": tabulate_retrained,
     "detection": tabulate_detection,
     "cleaning": tabulate_cleaning,
     "aggregates": tabulate_aggregates,

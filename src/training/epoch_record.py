@@ -89,7 +89,7 @@ def evaluate(setup: Setup, state: TrainState) -> dict[str, float | None]:
 
 def _evaluate_split(setup: Setup, params: Any, split: str) -> dict[str, float]:
     feed, results = setup.feeds[split], []
-    for block in feed.read_in_order(setup.config.eval_batch_size):
+    for block in feed.read_in_order(devices.choose_eval_batch_size(setup.config.eval_batch_size, setup.mesh)):
         results.append(setup.evaluate(params, block.batches))
         feed.hold_back(results)
     sums = devices.fetch(results)

@@ -77,7 +77,8 @@ class OfflineEstimators:
         for name in check_names(names):
             pattern = layer_pattern(name)
             if name == OFFLINE:
-                scores, batch_size = functools.partial(evaluation_scores, recipe), config.eval_batch_size
+                scores = functools.partial(evaluation_scores, recipe)
+                batch_size = devices.choose_eval_batch_size(config.eval_batch_size, mesh)
             elif name == OFFLINE_TRAIN:
                 scores, batch_size = functools.partial(training_scores, recipe), config.batch_size
             elif name == FULL or pattern is not None:

@@ -16,6 +16,7 @@ import networks
 from datasets.feeds.augment import Augmentation, augment_images, mix, normalize
 from datasets.feeds.batches import Batch, Batches
 from gwa import Moments, gwa_score, head_alignment, head_gradient_norm
+from gwa.alignment import prediction_entropy
 from gwa.rules.dissent import sample_dissent
 from parallel import devices
 from training.estimators import TEXTBOOK, textbook_alignment
@@ -134,7 +135,7 @@ def train_step(
         head = params["head"]
         metrics = {
             "loss": loss,
-            "prediction_entropy": jnp.sum(weights * _entropy(logits)),
+            "prediction_entropy": jnp.sum(weights * prediction_entropy(logits, targets)),
             "head_gradient_norm": jnp.sum(weights * head_gradient_norm(logits, targets, embeddings)),
             "alignment": head_alignment(logits, targets, embeddings, head["kernel"], head.get("bias")),
             "prediction": jnp.argmax(logits, -1).astype(jnp.int32),
@@ -261,11 +262,6 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     if jnp.issubdtype(targets.dtype, jnp.integer):
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     return optax.softmax_cross_entropy(logits, targets)
-
-
-def _entropy(logits: jax.Array) -> jax.Array:
-    log_probabilities = jax.nn.log_softmax(logits)
-    return -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
 
 
 def _accumulate_gradient(

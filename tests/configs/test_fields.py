@@ -38,7 +38,7 @@ FREE_TEXT = {
 }
 OPTIONAL = {
     *("pretrained", "evaluate_path", "dataset.name", "dataset.path", "dataset.test_split", "dataset.classes"),
-    *("dataset.image_size", "dataset.labels", "optimizer.clip_norm", "wandb.entity", "wandb.name"),
+    *("eval_batch_size", "dataset.image_size", "dataset.labels", "optimizer.clip_norm", "wandb.entity", "wandb.name"),
     *(path for path in PATHS if path.startswith("network.") and path != "network.compute_dtype"),
 }
 ZERO = {

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gwa import head_alignment
+from gwa import head_alignment, head_gradient_norm
+from gwa.alignment import prediction_entropy
 
 if hasattr(jax, "enable_x64"):
     enable_x64 = jax.enable_x64
@@ -197,3 +198,29 @@ def test_shapes_that_do_not_fit(change, message):
     arguments = {"logits": logits, "labels": labels, "embeddings": embeddings, "kernel": kernel} | change
     with pytest.raises(ValueError, match=message):
         head_alignment(**arguments)
+
+
+@pytest.mark.parametrize("margin", [-200, -15, 0, 5, 50, 1000])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_the_entropy_is_that_of_the_softmax(margin, classes):
+    logits, labels, *_ = example(margin, classes, False)
+    z = logits.astype(np.longdouble)
+    log_p = z - z.max(-1, keepdims=True) - np.log(np.sum(np.exp(z - z.max(-1, keepdims=True)), -1, keepdims=True))
+    expected = -np.sum(np.exp(log_p) * log_p, -1)
+    for targets in (labels, np.eye(classes, dtype=np.float32)[labels], np.full((6, classes), 1 / classes, np.float32)):
+        np.testing.assert_allclose(prediction_entropy(logits, targets), expected, rtol=3e-6, atol=2e-7)
+
+
+def test_alignment_gradient_norm_and_entropy_share_their_exponentials():
+    """XLA counts one exponential per logit, and some operations per sample."""
+
+    def scores(logits, labels, embeddings, kernel):
+        norm = head_gradient_norm(logits, labels, embeddings)
+        return head_alignment(logits, labels, embeddings, kernel), norm, prediction_entropy(logits, labels)
+
+    samples, classes = 64, 1000
+    arguments = [jnp.zeros(shape) for shape in ((samples, classes), (samples, 8), (8, classes))]
+    compiled = jax.jit(scores).lower(arguments[0], jnp.zeros(samples, int), *arguments[1:]).compile()
+    cost = compiled.cost_analysis()
+    cost = cost[0] if isinstance(cost, list) else cost  # before JAX 0.5
+    assert samples * classes <= cost["transcendentals"] <= samples * (classes + 20)

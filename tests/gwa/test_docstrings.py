@@ -38,7 +38,7 @@ def run(name):
     doctest.DebugRunner().run(test)
 
 
-@pytest.mark.parametrize("name", sorted({*public(gwa), *public(gwa.rules)}))
+@pytest.mark.parametrize("name", sorted({*public(gwa), *public(gwa.rules), "gwa.alignment.prediction_entropy"}))
 def test_example(name):
     run(name)
 

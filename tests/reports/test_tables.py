@@ -182,6 +182,25 @@ def test_averages_gain_what_the_records_say(tmp_path, monkeypatch):
     assert entry([table], "`last`", "one epoch later") == "always +30.00 (6)"
 
 
+def test_retraining_is_compared_in_the_conditions_that_have_all_three_runs(tmp_path):
+    for labels in ("clean", "aggre", "random1", "worse", "symmetric40", "asymmetric40"):
+        held_out = {"gwa": [0.1, 0.2], "val_loss": [0.1, 0.2], "val_accuracy": [0.5, 0.5]}
+        write_run(tmp_path / "regimes" / f"{labels}-none-0.1-seed0", [0.55, 0.45], **held_out)
+        write_run(tmp_path / "retrained" / f"retrained-{labels}-none-seed0", [0.1, 0.6])
+        averaged = [0.5, 0.75]
+        fields = {"gwa": [0.2, 0.1], "dissent": [None, 0.1], "ema_test_accuracy": averaged}
+        write_run(tmp_path / "retrained" / f"all-{labels}-none-seed0", [0.7, 0.5], **fields)
+    write_run(tmp_path / "retrained" / "all-clean-none-seed1", [0.9, 0.9])
+    (table,) = TABLES["retrained"](find_runs(tmp_path))
+    rows = {row[:2]: row[2:] for row in table.rows}
+    accuracy, difference = rows["a tenth held out", "`lowest_validation_loss`"]
+    assert accuracy.ours == (pytest.approx(55), 0, 6)
+    assert difference == "always −5.00 (6)"
+    assert rows["retrained", "`last`"][1] == "–"
+    assert rows["all", "`max_gwa`"][1] == "always +10.00 (6)"
+    assert rows["all", "`max_gwa`, averaged"][1] == "always +15.00 (6)"
+
+
 @given(st.lists(st.floats(-100, 100), min_size=2))
 def test_mean_against_scipy(values):
     mean = Mean.of(values)

@@ -20,6 +20,13 @@ def test_one_peak_has_hardly_a_valley(scores):
     assert two_peakedness(scores) < 0.4
 
 
+@pytest.mark.parametrize(
+    "draw", [RNG.standard_normal, RNG.exponential, RNG.uniform], ids=["normal", "exponential", "uniform"]
+)
+def test_few_samples_of_one_peak_are_seldom_taken_for_two(draw):
+    assert sum(two_peakedness(draw(size=100)) >= PRONOUNCED for _ in range(50)) <= 2
+
+
 @pytest.mark.parametrize("distance", [3.0, 4.0, 6.0])
 def test_two_normal_peaks_have_the_valley_of_their_density(distance):
     scores = np.concatenate([RNG.standard_normal(20_000), distance + RNG.standard_normal(20_000)])

@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 import pytest
+from planning.timing import build_score_programs, build_step_programs, compare
 from run_scripts import run_script
 from small_runs import small
 
 from planning.cost import DATA_SETS
-from planning.timing import build_score_programs, build_step_programs, compare
 
 
 def test_a_program_that_waits_three_times_as_long_has_the_ratio_three():
