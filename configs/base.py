@@ -184,7 +184,7 @@ def augment() -> Section:
     drawn = given("augment.randaugment_ops")
     return {
         # Smallest share of an image that a random crop shows.
-        "crop_area": Field(0.05, number("(0, 1]"), STREAMED),
+        "crop_area": Field(0.05, number("[0.001, 1]"), STREAMED),
         # Draw the crop's height uniformly, not its area; shrink without antialiasing.
         "crop_like_tensorflow": Field(False, SWITCH, STREAMED),
         # Pixels; side to enlarge images to before a random crop of their original size; 0, or 1 to 8 times that size.
@@ -273,7 +273,7 @@ def stopping() -> Section:
         "churn_per_misfit": {"excess": Field(0.2, number("[0, 1000]"), churn)},
         "lowest_sharpness": {
             "batches": Field(5, whole("[1, 1000]"), sharpness),
-            "radius": Field(0.05, number("(0, 1000]"), sharpness),  # the step up the gradient, as a distance
+            "radius": Field(0.05, number("[0.000001, 1000]"), sharpness),  # the step up the gradient, as a distance
         },
     }
 

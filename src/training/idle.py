@@ -24,6 +24,10 @@ def find_idle(config: Any, image_shape: tuple[int, ...], steps_per_epoch: int, n
             f"an epoch has {steps_per_epoch} updates, and at its end there is a checkpoint anyway",
         ),
         "sharding": (config.sharding == "fsdp" and num_devices == 1, "there is one device, which holds everything"),
+        "optimizer.ema": (
+            0 < config.optimizer.ema * steps_per_epoch < 0.01,
+            f"an epoch has {steps_per_epoch} updates, so the average forgets everything within one",
+        ),
         "augment.upscale": (config.augment.upscale == height == width, "the images have this size already"),
     }
     return fields.find_idle(config, base.FIELDS) + [

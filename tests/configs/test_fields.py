@@ -265,6 +265,8 @@ IDLE = [  # options over digits, and the fields that then do nothing
     (["stopping.patience=30"], ["stopping.patience"]),
     (["checkpoint_steps=23"], ["checkpoint_steps"]),
     (["sharding=fsdp"], ["sharding"]),
+    (["optimizer.ema=0.0001"], ["optimizer.ema"]),
+    (["optimizer.ema=0.5"], []),
     (["evaluate_path=x", "pretrained_head=True"], ["pretrained_head", "evaluate_path"]),
     (["wandb.project=mine"], ["wandb.project"]),
     (["wandb.project=mine", "wandb.mode=offline"], []),
