@@ -1,9 +1,70 @@
-"""Every field of a run, once, with its unit, its allowed values and its default. The other configs change a handful.
+"""Every field of a run, once, with its default, its allowed values, its unit and what it depends on.
 
-A field whose default is None takes the value that its reader names: an optional field that is "not set".
+`Field(default, what it may hold, when it matters)`: the program refuses other values before it reads any data, and says
+at the start which of the fields that were changed do nothing in this run. The other configs change a handful. A field
+whose default is None takes the value that its reader names: an optional field that is "not set".
 """
 
 from ml_collections import ConfigDict, config_dict
+
+from extensions import is_external
+from fields import (
+    COUNT,
+    COUNT_OR_0,
+    SHARE,
+    SWITCH,
+    TEXT,
+    Condition,
+    Field,
+    Section,
+    both,
+    defaults,
+    either,
+    given,
+    named,
+    number,
+    one_of,
+    one_of_or_external,
+    optional,
+    several,
+    unless,
+    where,
+    whole,
+)
+
+NETWORKS = (
+    *("convnextv2_atto", "convnextv2_femto", "convnextv2_pico", "convnextv2_nano", "convnextv2_tiny"),
+    *("convnextv2_base", "convnextv2_large", "convnextv2_huge", "convnextv2"),
+    *("vit_ti16", "vit_s16", "vit_b16", "vit_l16", "vit_so400m14", "vit"),
+)
+RULES = (
+    *("max_gwa", "max_bounded_gwa", "min_then_max_gwa", "best_validation", "lowest_validation_loss", "label_wave"),
+    *("gradient_disparity", "gradient_disparity_consecutive", "lowest_train_loss", "lowest_gradient_norm"),
+    *("lowest_head_gradient_norm", "lowest_prediction_entropy", "churn_per_misfit", "dissent", "hard_dissent"),
+    *("lowest_sharpness", "last", "oracle"),
+)
+NOISE = one_of("none", "symmetric", "asymmetric", "uniform")
+SEED = whole("[0, 4294967295]")
+PIXELS = whole("[1, 4096]")
+DEPTH, WIDTH = whole("[1, 1000]"), whole("[1, 65536]")
+EPOCHS = whole("[1, 100000]")
+STEPS = whole("[0, 1000000000]")
+STREAMED = where("dataset.feed", "stream")
+TFDS = unless("dataset.name", "digits", "arrays", "folder")
+TRACKED = unless("wandb.mode", "disabled")
+DRAWS = Condition(
+    lambda config: (
+        config.dataset.label_noise.rate > 0
+        or config.dataset.train_examples > 0
+        or config.dataset.val_fraction > 0
+        or is_external(config.dataset.name)
+    ),
+    "label noise, a subset or a validation split",
+)
+PATIENT = Condition(
+    lambda config: config.stopping.rules[0] != "last" and config.stopping.patience < config.epochs,
+    "fewer epochs than the run has, and another first rule than last",
+)
 
 
 class Options(ConfigDict):
@@ -29,150 +90,206 @@ class Network(ConfigDict):
 
 def get_config() -> ConfigDict:
     """The defaults that every experiment starts from; it names no data set and no network."""
-    return ConfigDict(
-        {
-            "seed": 0,  # of initialisation, shuffling, augmentation and dropout
-            "epochs": 30,  # passes over the training set
-            "batch_size": 128,  # samples per update, on all devices together
-            "eval_batch_size": config_dict.placeholder(
-                int
-            ),  # samples per evaluation step, on all devices (None: it suits them)
-            "steps_per_dispatch": 8,  # updates per call of the device; more is faster, the progress bar gets coarser
-            "keep_freed_memory": True,  # on CPU, without streaming: less time per step, and memory stays at its peak
-            "checkpoint_steps": 0,  # updates between checkpoints within an epoch; 0: only at its end
-            "sharding": "data",  # data: all parameters on each device; fsdp: they and the optimiser state spread out
-            "pretrained": config_dict.placeholder(str),  # weights to start from: .npz (Google's ViT), .safetensors, run
-            "pretrained_head": False,  # keep their head too: for the same classes in the same order
-            "dataset": dataset(),
-            "augment": augment(),
-            "network": Network(network()),
-            "loss": {"label_smoothing": 0.0},  # share of the target spread evenly over all classes, [0, 1)
-            "optimizer": optimizer(),
-            "stopping": stopping(),
-            "record": (),  # further values of each training sample to record: loss, margin, error_norm
-            "estimators": (),  # further estimates of the alignments to record: names of training.estimators
-            # Test sets measured on every rule's checkpoint when training ends: cifar10_c, imagenet_c and, of streamed
-            # runs, imagenet_real and any folder of classes in evaluate_path, such as imagenet_v2.
-            "evaluate": (),
-            "evaluate_path": config_dict.placeholder(str),  # folder of their folders; None: corruptions of the test set
-            "report": True,  # write the page of the run, report.html, when training ends
-            "wandb": wandb(),
-        }
-    )
+    return ConfigDict(defaults(FIELDS) | {"network": Network(defaults(network()))})
 
 
-def dataset() -> dict:
+def run() -> Section:
+    """All sections, and the fields that belong to none."""
+    return {
+        "seed": Field(0, SEED),  # of initialisation, shuffling, augmentation and dropout
+        "epochs": Field(30, whole("[1, 100000]")),  # passes over the training set
+        "batch_size": Field(128, COUNT),  # samples per update, on all devices together
+        # Samples per evaluation step, on all devices together (None: what suits them).
+        "eval_batch_size": Field(None, optional(COUNT)),
+        # Updates per call of the device; more is faster, the progress bar gets coarser. At most those of an epoch.
+        "steps_per_dispatch": Field(8, COUNT),
+        # On CPU, without streaming: less time per step, and the process keeps the most memory that it ever needed.
+        "keep_freed_memory": Field(True, SWITCH),
+        "checkpoint_steps": Field(0, COUNT_OR_0),  # updates between checkpoints within an epoch; 0: only at its end
+        # data: all parameters on each device; fsdp: they and the optimiser state spread out
+        "sharding": Field("data", one_of("data", "fsdp")),
+        # Weights to start from: .npz (Google's ViT), .safetensors, a run.
+        "pretrained": Field(None, optional(TEXT)),
+        # Keep their head too: for the same classes in the same order.
+        "pretrained_head": Field(False, SWITCH, given("pretrained")),
+        "dataset": dataset(),
+        "augment": augment(),
+        "network": network(),
+        "loss": {"label_smoothing": Field(0.0, SHARE)},  # share of the target spread evenly over all classes
+        "optimizer": optimizer(),
+        "stopping": stopping(),
+        # Further values of each training sample to record.
+        "record": Field((), several(one_of("loss", "margin", "error_norm"))),
+        # Further estimates of the alignments to record; `layers=<pattern>` too (training.estimators).
+        "estimators": Field((), several(TEXT)),
+        # Test sets measured on every rule's checkpoint when training ends: cifar10_c, imagenet_c and, of streamed
+        # runs, imagenet_real and any folder of classes in evaluate_path, such as imagenet_v2.
+        "evaluate": Field((), several(TEXT)),
+        # Folder of their folders; None: corruptions of the test set.
+        "evaluate_path": Field(None, optional(TEXT), given("evaluate")),
+        "report": Field(True, SWITCH),  # write the page of the run, report.html, when training ends
+        "wandb": wandb(),
+    }
+
+
+def dataset() -> Section:
     """Where images and labels come from, and what is done to the labels."""
     return {
-        "name": config_dict.placeholder(str),  # digits, arrays (.npz), folder (of classes), a tfds name, my_module:load
-        "path": config_dict.placeholder(str),  # arrays: file; folder: it; tfds: its data folder (None: its own default)
-        "feed": "resident",  # resident: the whole set on the device; stream: decoded from disk while training
-        "label_key": "label",  # tfds: the feature trained on; aggre_label, random_label1..3, worse_label in cifar10_n
-        "clean_label_key": "label",  # tfds: the feature that only evaluates
-        "test_split": config_dict.placeholder(str),  # tfds, folder: to test on (None: test; tfds: or else validation)
-        "classes": config_dict.placeholder(tuple),  # names of the classes to keep, in this order (None: all)
-        "image_size": config_dict.placeholder(int),  # pixels; side of the images: resident resizes, stream crops to it
-        "train_examples": 0,  # train on a stratified subset of this many; 0 for all
-        "val_fraction": 0.0,  # stratified share of the training data held out for validation, [0, 1)
+        # digits, arrays (.npz), folder (of classes), a tfds name, my_module:load
+        "name": Field(None, optional(TEXT)),
+        # arrays: file; folder: it; tfds: its data folder (None: its own default)
+        "path": Field(None, optional(TEXT), unless("dataset.name", "digits")),
+        # resident: the whole set on the device; stream: decoded from disk while training
+        "feed": Field("resident", one_of("resident", "stream")),
+        # tfds: the feature trained on; aggre_label, random_label1..3, worse_label in cifar10_n
+        "label_key": Field("label", TEXT, TFDS),
+        "clean_label_key": Field("label", TEXT, TFDS),  # tfds: the feature that only evaluates
+        # tfds, folder: the split to test on (None: test; of tfds, or else validation)
+        "test_split": Field(None, optional(TEXT), unless("dataset.name", "digits", "arrays")),
+        # Names of the classes to keep, in this order (None: all).
+        "classes": Field(None, optional(several(TEXT, least=2))),
+        # Pixels; side of the images. A resident folder and a resident tfds set are resized to it, stream crops to it.
+        "image_size": Field(None, optional(PIXELS), unless("dataset.name", "digits", "arrays")),
+        # Train on a stratified subset of this many; 0 for all.
+        "train_examples": Field(0, whole("[0, 1000000000]")),
+        "val_fraction": Field(0.0, SHARE),  # stratified share of the training data held out for validation
         # Labels of the held-out data: observed or, as in the paper, clean even where the training labels are noisy.
         # Nobody has those in practice; with them, the rules that validate read clean labels.
-        "val_labels": "observed",
+        "val_labels": Field("observed", one_of("observed", "clean"), given("dataset.val_fraction")),
         "label_noise": {
-            "kind": "none",  # none, symmetric, asymmetric (CIFAR-10's class map), uniform (any class at random)
-            "rate": 0.0,  # share of the labels that the noise touches, [0, 1]
+            # asymmetric: CIFAR-10's class map; uniform: any class at random
+            "kind": Field("none", NOISE, given("dataset.label_noise.rate")),
+            "rate": Field(0.0, number("[0, 1]")),  # share of the labels that the noise touches
         },
-        "labels": config_dict.placeholder(str),  # label_issues.csv of a run, to clean the training labels by (None: no)
-        "clean": "drop",  # what happens to the samples that it flags: drop, or relabel
+        # label_issues.csv of a run, to clean the training labels by (None: no)
+        "labels": Field(None, optional(TEXT)),
+        # What happens to the samples that it flags.
+        "clean": Field("drop", one_of("drop", "relabel"), given("dataset.labels")),
         "stream": {
-            "threads": 0,  # that read and decode, of each worker if there are some; 0: one per core, or per worker
-            "workers": 0,  # processes that do so instead: where a process needs more than 2,500 images a second
-            "buffer": 2,  # batches ready ahead of the device
-            "resize": 256,  # pixels; the shorter side of an evaluated image before its central crop
-            "damaged": "fail",  # what a damaged image of any folder does: fail, or skip (listed in summary.json)
+            # Threads that read and decode, of each worker if there are some; 0: one per core, or per worker.
+            "threads": Field(0, whole("[0, 1024]"), STREAMED),
+            # Processes that do so instead: where a process needs more than 2,500 images a second.
+            "workers": Field(0, whole("[0, 1024]"), STREAMED),
+            "buffer": Field(2, whole("[1, 1000]"), STREAMED),  # batches ready ahead of the device
+            # Pixels; the shorter side of an evaluated image before its central crop.
+            "resize": Field(256, PIXELS, STREAMED),
+            # What a damaged image of any folder does; those that are skipped are listed in summary.json.
+            "damaged": Field("fail", one_of("fail", "skip"), either(STREAMED, where("dataset.name", "folder"))),
         },
-        "seed": 0,  # of label noise, subset and validation split: runs that differ in `seed` share their data
+        # Of label noise, subset and validation split: runs that differ in `seed` share their data.
+        "seed": Field(0, SEED, DRAWS),
     }
 
 
-def augment() -> dict:
+def augment() -> Section:
     """What the training images go through on the device, in this order; 0 or False leaves a step out."""
+    drawn = given("augment.randaugment_ops")
     return {
-        "crop_area": 0.05,  # stream: smallest share of an image that a random crop shows, (0, 1]
-        "crop_like_tensorflow": False,  # stream: draw its height uniformly, not its area; shrink without antialiasing
-        "upscale": 0,  # pixels; side to enlarge images to before a random crop of their original size
-        "randaugment_ops": 0,  # RandAugment operations per image
-        "randaugment_magnitude": 0.0,  # their strength, [0, 10]
-        "solarize_wraps": False,  # at magnitude 10, Solarize's threshold 256 becomes 0: it inverts all, not nothing
-        "pad": 0,  # pixels of black on each side before a random crop of the image's own size
-        "flip": False,  # mirror every second image
-        "mixup": 0.0,  # alpha of the Beta distribution that mixes pairs of images
-        "cutmix": 0.0,  # the same for pasted boxes; with both, a coin decides per batch
+        # Smallest share of an image that a random crop shows.
+        "crop_area": Field(0.05, number("[0.001, 1]"), STREAMED),
+        # Draw the crop's height uniformly, not its area; shrink without antialiasing.
+        "crop_like_tensorflow": Field(False, SWITCH, STREAMED),
+        # Pixels; side to enlarge images to before a random crop of their original size; 0, or 1 to 8 times that size.
+        "upscale": Field(0, whole("[0, 32768]")),
+        "randaugment_ops": Field(0, whole("[0, 20]")),  # RandAugment operations per image
+        "randaugment_magnitude": Field(0.0, number("[0, 10]"), drawn),  # their strength
+        # At magnitude 10, Solarize's threshold 256 becomes 0: it inverts all, not nothing.
+        "solarize_wraps": Field(False, SWITCH, both(drawn, where("augment.randaugment_magnitude", 10))),
+        # Pixels of black on each side before a random crop of the image's own size; less than that size.
+        "pad": Field(0, whole("[0, 4095]")),
+        "flip": Field(False, SWITCH),  # mirror every second image
+        "mixup": Field(0.0, number("[0, 100]")),  # alpha of the Beta distribution that mixes pairs of images
+        "cutmix": Field(0.0, number("[0, 100]")),  # the same for pasted boxes; with both, a coin decides per batch
     }
 
 
-def network() -> dict:
-    """A name of `networks.NAMES`, or `my_module:MyNet`, and departures from what the name stands for."""
+def network() -> Section:
+    """A name of `NETWORKS`, or `my_module:MyNet`, and departures from what the name stands for."""
     return {
-        "name": config_dict.placeholder(str),
-        "compute_dtype": "float32",  # or bfloat16; parameters, head, loss and scores stay float32
-        "patch_size": config_dict.placeholder(int),  # pixels; of the ViT's patches, of the ConvNeXt's stem
-        "patch_init": config_dict.placeholder(
-            str
-        ),  # ViT: of the kernel that embeds patches, xavier_uniform or lecun_normal
-        "activation": config_dict.placeholder(str),  # gelu (exact) or gelu_tanh
-        "stochastic_depth": config_dict.placeholder(float),  # rate of dropped branches at the last block, [0, 1)
-        "head_init": config_dict.placeholder(str),  # normal or zeros
-        "kernel_size": config_dict.placeholder(int),  # ConvNeXt: pixels; of the depthwise convolutions
-        "stem_bias": config_dict.placeholder(bool),  # ConvNeXt
-        "depths": config_dict.placeholder(tuple),  # ConvNeXt: blocks per stage
-        "widths": config_dict.placeholder(tuple),  # ConvNeXt: channels per stage
-        "width": config_dict.placeholder(int),  # ViT: features per token
-        "depth": config_dict.placeholder(int),  # ViT: blocks
-        "mlp_dim": config_dict.placeholder(int),  # ViT: hidden features
-        "num_heads": config_dict.placeholder(int),  # ViT
-        "position": config_dict.placeholder(str),  # ViT: learned or sincos2d
-        "pooling": config_dict.placeholder(str),  # ViT: token, mean or attention
-        "dropout": config_dict.placeholder(float),  # ViT: rate, [0, 1)
+        "name": Field(None, optional(one_of_or_external(*NETWORKS))),
+        "compute_dtype": Field("float32", one_of("float32", "bfloat16")),  # of all but parameters, head, loss, scores
+        "patch_size": Field(None, optional(whole("[1, 256]"))),  # pixels; of the ViT's patches, of the ConvNeXt's stem
+        # ViT: of the kernel that embeds patches.
+        "patch_init": Field(None, optional(one_of("xavier_uniform", "lecun_normal"))),
+        "activation": Field(None, optional(one_of("gelu", "gelu_tanh"))),  # gelu is exact
+        "stochastic_depth": Field(None, optional(SHARE)),  # rate of dropped branches at the last block
+        "head_init": Field(None, optional(one_of("normal", "zeros"))),
+        "kernel_size": Field(None, optional(whole("[1, 63]"))),  # ConvNeXt: pixels; of the depthwise convolutions
+        "stem_bias": Field(None, optional(SWITCH)),  # ConvNeXt
+        "depths": Field(None, optional(several(DEPTH, least=1, distinct=False))),  # ConvNeXt: blocks per stage
+        "widths": Field(None, optional(several(WIDTH, least=1, distinct=False))),  # ConvNeXt: channels per stage
+        "width": Field(None, optional(WIDTH)),  # ViT: features per token
+        "depth": Field(None, optional(DEPTH)),  # ViT: blocks
+        "mlp_dim": Field(None, optional(WIDTH)),  # ViT: hidden features
+        "num_heads": Field(None, optional(whole("[1, 1024]"))),  # ViT; a divisor of the width
+        "position": Field(None, optional(one_of("learned", "sincos2d"))),  # ViT
+        "pooling": Field(None, optional(one_of("token", "mean", "attention"))),  # ViT
+        "dropout": Field(None, optional(SHARE)),  # ViT: rate
         "options": {},  # fields of a network from outside, such as network.options.width
     }
 
 
-def optimizer() -> dict:
+def optimizer() -> Section:
     """The optax chain: clip, rule, weight decay, schedule."""
     return {
-        "name": "adamw",  # adam, adamw, sgd
-        "learning_rate": 1e-3,  # at its peak
-        "schedule": "cosine",  # cosine (to 0) or constant, after the warm-up
-        "cosine_steps": 0,  # updates, warm-up included, after which the cosine has reached 0; 0: those of the run
-        "warmup_steps": 0,  # updates of linear warm-up from 0
-        "weight_decay": 0.0,  # multiplied by the learning rate, as optax.adamw does; not for adam
-        "decay": "kernels",  # what decays: kernels, or all parameters as in the paper's repository
-        "momentum": 0.9,  # sgd
-        "clip_norm": config_dict.placeholder(float),  # largest global norm of a gradient (None: any)
-        "ema": 0.0,  # epochs over which the moving average of the parameters forgets 63 %; 0: no average is kept
-        "accumulation_steps": 1,  # parts a batch is computed in, to save memory; the update is that of the whole batch
+        "name": Field("adamw", one_of("adam", "adamw", "sgd")),
+        "learning_rate": Field(1e-3, number("(0, 1000]")),  # at its peak
+        "schedule": Field("cosine", one_of("cosine", "constant")),  # after the warm-up; the cosine ends at 0
+        # Updates, warm-up included, after which the cosine has reached 0; 0: those of the run.
+        "cosine_steps": Field(0, STEPS, where("optimizer.schedule", "cosine")),
+        "warmup_steps": Field(0, STEPS),  # updates of linear warm-up from 0; fewer than those of the run
+        "weight_decay": Field(0.0, number("[0, 1000]")),  # multiplied by the learning rate; not for adam
+        # What decays: kernels, or all parameters as in the paper's repository.
+        "decay": Field("kernels", one_of("kernels", "all"), given("optimizer.weight_decay")),
+        "momentum": Field(0.9, SHARE, where("optimizer.name", "sgd")),
+        "clip_norm": Field(None, optional(number("(0, 1000000]"))),  # largest global norm of a gradient (None: any)
+        # Epochs over which the moving average of the parameters forgets 63 %; 0: no average is kept.
+        "ema": Field(0.0, number("[0, 100000]")),
+        # Parts a batch is computed in, to save memory; the update is that of the whole batch.
+        "accumulation_steps": Field(1, COUNT),
     }
 
 
-def stopping() -> dict:
+def stopping() -> Section:
     """Which epochs to keep checkpoints of, and whether to stop before the last."""
+    disparity = named("stopping.rules", "gradient_disparity", "gradient_disparity_consecutive")
+    wave, churn = named("stopping.rules", "label_wave"), named("stopping.rules", "churn_per_misfit")
+    sharpness = named("stopping.rules", "lowest_sharpness")
     return {
-        "rules": ("max_gwa",),  # of gwa.RULES, or my_module:MyRule; the first one chooses, and may stop training
-        "patience": 0,  # epochs the first rule waits for a better one before training stops; 0 trains to the end
-        "warmup": 0.1,  # share of training whose epochs are not eligible, for rules on training signals
+        # Of RULES, or my_module:MyRule; the first one chooses, and may stop training.
+        "rules": Field(("max_gwa",), several(one_of_or_external(*RULES), least=1)),
+        # Epochs the first rule waits for a better one before training stops; 0 trains to the end.
+        "patience": Field(0, whole("[0, 100000]"), PATIENT),
+        # Share of training whose epochs are not eligible, for rules on training signals.
+        "warmup": Field(0.1, SHARE),
         # Parameters of single rules; those that halt by themselves end training where they are the first.
-        "label_wave": {"window": 3, "patience": 5},  # epochs averaged; epochs without a lower average until it halts
-        "gradient_disparity": {"batches": 5, "increases": 5},  # also of gradient_disparity_consecutive
-        "churn_per_misfit": {"excess": 0.2},  # rise above the minimum that halts, as a share of it
-        "lowest_sharpness": {"batches": 5, "radius": 0.05},  # the step up the gradient, as a distance
+        "label_wave": {
+            "window": Field(3, EPOCHS, wave),  # epochs averaged
+            "patience": Field(5, EPOCHS, wave),  # epochs without a lower average until it halts
+        },
+        "gradient_disparity": {
+            "batches": Field(5, whole("[2, 1000]"), disparity),
+            "increases": Field(5, EPOCHS, disparity),  # until it halts
+        },
+        # Rise above the minimum that halts, as a share of it.
+        "churn_per_misfit": {"excess": Field(0.2, number("[0, 1000]"), churn)},
+        "lowest_sharpness": {
+            "batches": Field(5, whole("[1, 1000]"), sharpness),
+            "radius": Field(0.05, number("[0.000001, 1000]"), sharpness),  # the step up the gradient, as a distance
+        },
     }
 
 
-def wandb() -> dict:
+def wandb() -> Section:
     """Weights & Biases."""
     return {
-        "mode": "disabled",  # disabled, offline (upload later with `wandb sync`) or online
-        "project": "gwa",
-        "entity": config_dict.placeholder(str),
-        "name": config_dict.placeholder(str),  # None: the work directory's name
+        # offline: upload later with `wandb sync`
+        "mode": Field("disabled", one_of("disabled", "offline", "online")),
+        "project": Field("gwa", TEXT, TRACKED),
+        "entity": Field(None, optional(TEXT), TRACKED),
+        "name": Field(None, optional(TEXT), TRACKED),  # None: the work directory's name
     }
+
+
+#: Every field by its name, sections nested.
+FIELDS = run()

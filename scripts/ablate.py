@@ -12,6 +12,7 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 import command_line
 from reports.aggregates import ablate, format_choices
+from reports.copies import leave_out_copies
 from training.run.reader import read_run_or_runs
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("folder", type=pathlib.Path, help="a work directory, or a folder of them")
     parser.add_argument("--beta", type=float, nargs="+", default=[0.3, 0.6, 1.2, 2.4, 5.0], help="offsets of GWA")
     arguments = parser.parse_args()
-    choices = [ablate(run, arguments.beta) for run in read_run_or_runs(arguments.folder)]
+    choices = [ablate(run, arguments.beta) for run in leave_out_copies(read_run_or_runs(arguments.folder))]
     print("\n".join(format_choices(choices)))
 
 

@@ -11,6 +11,7 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 import command_line
 from errors import UserError
+from reports.copies import leave_out_copies
 from reports.page import draw_runs
 from reports.run_figures import draw_overview, draw_run
 from reports.style import save, save_all
@@ -36,7 +37,7 @@ def draw(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
         save(draw_overview(read_run(folder)), output)
         return [output]
     is_run = (folder / "summary.json").exists()
-    figures = draw_run(read_run(folder)) if is_run else draw_runs(find_runs(folder))
+    figures = draw_run(read_run(folder)) if is_run else draw_runs(leave_out_copies(find_runs(folder)))
     if not figures:
         raise UserError(f"{folder} holds no sweep to draw; name a run in it, such as {find_runs(folder)[0].workdir}")
     return save_all(figures, output)

@@ -5,6 +5,7 @@ uv run src/train.py --config=configs/digits.py [--workdir=runs/digits] [--overwr
 
 import logging
 import pathlib
+import sys
 from typing import Any
 
 from absl import app, flags
@@ -12,8 +13,9 @@ from ml_collections import config_flags
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
-from command_line import refuse
-from errors import UserError, config_mistake
+import datasets
+from command_line import check_flags, refuse
+from errors import UserError
 from parallel import processes
 from parallel.allocator import keep_freed_memory
 
@@ -31,6 +33,8 @@ def main(argv: list[str]) -> None:
     logging.getLogger().setLevel(logging.WARNING)  # absl would let every library report what it does
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs", _config_name()))
     try:
+        if not (workdir / "summary.json").exists():  # a finished run needs no data
+            datasets.check_name(_CONFIG.value.dataset)
         processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     except UserError as error:
         refuse(error)
@@ -41,9 +45,9 @@ def main(argv: list[str]) -> None:
 def _train(workdir: pathlib.Path) -> None:
     if _CONFIG.value.keep_freed_memory and _CONFIG.value.dataset.feed == "resident":
         keep_freed_memory()  # before JAX is imported
-    from training.run.workdir import find_summary  # imported after the flags are parsed: a typo is answered at once
-
     try:
+        from training.run.workdir import find_summary  # imported after the checks: a typo is answered at once
+
         summary = processes.run_on_main(lambda: find_summary(workdir, _CONFIG.value, _OVERWRITE.value))
         if summary is None:
             from reports.run_page import write_at_end
@@ -60,16 +64,18 @@ def _train(workdir: pathlib.Path) -> None:
 
 def parse(argv: list[str]) -> list[str]:
     """The flags' values from the command line; a mistake in it ends the program with one line and exit code 2."""
+    if {"--help", "-h", "-help"} & set(argv):
+        app.usage(shorthelp=True, writeto_stdout=True)
+        sys.exit()
     try:
-        rest = flags.FLAGS(argv)
-        if _CONFIG.value is None:
-            refuse("--config is missing; it names a file such as configs/digits.py")
-        _ = _CONFIG.value.is_locked  # a config that cannot be read is only noticed when it is
-    except Exception as error:  # whatever the user's own config file raises
-        refuse(config_mistake(error))
-    if len(rest) > 1:
-        refuse(f"{rest[1]} is not understood; options start with --")
-    return rest
+        config, rest = check_flags(flags.FLAGS, argv)
+    except UserError as error:
+        refuse(error)
+    if config is None:
+        refuse("--config is missing; it names a file such as configs/digits.py")
+    if rest:
+        refuse(f"{rest[0]} is not understood; options start with --")
+    return argv[:1]
 
 
 def _config_name() -> str:

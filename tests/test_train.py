@@ -7,6 +7,7 @@ import os
 import pathlib
 import pty
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -29,6 +30,7 @@ SMALL = [
     "--config.network.widths=(16,)",
     "--config.network.patch_size=2",
 ]
+SECRET = "0123456789abcdef0123456789abcdef01234567"  # the form of a key of Weights & Biases
 
 
 def train(*arguments, check=True, environment=None):
@@ -69,7 +71,7 @@ def test_it_leaves_every_file_of_a_run(finished_run):
         *("summary.json", "checkpoints", "report.html"),
     }
     environment = json.loads((workdir / "environment.json").read_text())
-    assert environment["command"].endswith(f"--workdir={workdir}")
+    assert shlex.split(environment["command"])[1:] == [*SMALL, f"--workdir={workdir}"]  # as it can be pasted again
     assert environment["packages"]["jax"]
     assert json.loads((workdir / "config.json").read_text())["epochs"] == 2
 
@@ -94,11 +96,16 @@ def test_a_page_that_cannot_be_written_costs_no_run(finished_run, tmp_path):
     assert "page:" not in result.stdout
 
 
-def test_a_run_without_a_page(finished_run, tmp_path):
+def test_a_run_without_a_page_says_what_does_nothing_and_stores_no_secret(finished_run, tmp_path):
     del finished_run
-    result = train(*SMALL, "--config.report=False", f"--workdir={tmp_path}")
+    options = ["--config.report=False", "--config.augment.crop_area=0.2", "--config.wandb.mode=offline"]
+    environment = os.environ | {"WANDB_API_KEY": SECRET, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    result = train(*SMALL, *options, f"--workdir={tmp_path}", environment=environment)
     assert not (tmp_path / "report.html").exists()
     assert "page:" not in result.stdout
+    line = "augment.crop_area=0.2 has no effect on this run: it needs dataset.feed=stream"
+    assert line in result.stderr.splitlines()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -108,8 +115,8 @@ def test_a_run_without_a_page(finished_run, tmp_path):
         (["--config=configs/none.py"], "configs/none.py"),
         (["--config=configs/cifar10_small.py:resnet"], "variants convnext and vit"),
         (["--config=configs/digits.py", "--config.sed=1"], "no field sed; did you mean seed?"),
-        (["--config=configs/digits.py", "--config.epochs=many"], "invalid literal for int"),
-        (["--config=configs/digits.py", "--confg.epochs=3"], "Unknown command line flag"),
+        (["--config=configs/digits.py", "--config.epochs=many"], "--config.epochs=many: it must be a whole number"),
+        (["--config=configs/digits.py", "--confg.epochs=3"], "no flag --confg.epochs; did you mean --config.epochs?"),
         (["--config=configs/digits.py", "more"], "more is not understood"),
     ],
 )
@@ -128,7 +135,10 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, message):
         ("--config.dataset.name=cifar11", "prepared no 'cifar11'"),
         ("--config.batch_size=0", "batch_size is 0"),
         ("--config.wandb.mode=on", "wandb.mode is 'on'"),
-        ("--config.optimizer.learning_rate=1e38", "training diverged"),
+        ("--config.optimizer.learning_rate=-1", "optimizer.learning_rate is -1.0; it must be a number in (0, 1000]"),
+        ("--config.augment.pad=10000", "augment.pad is 10000"),
+        ("--config.augment.pad=9", "augment.pad is 9; the images are 8 × 8 pixels"),
+        ("--config.seed=-1", "seed is -1"),
     ],
 )
 def test_a_mistake_in_the_config_costs_nothing_that_is_saved(finished_run, override, message):

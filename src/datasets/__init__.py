@@ -129,6 +129,16 @@ def _hold_out(train: AnyExamples, config: Any) -> tuple[AnyExamples, AnyExamples
     return train.take(kept), train.take(held_out) if len(held_out) else None
 
 
+def check_name(config: Any) -> None:
+    """Refuses a `dataset.name` that is none of ours, nothing from outside, and no set that tfds has prepared.
+
+    Raises:
+      UserError: with a name that is like it.
+    """
+    if config.name not in (None, "digits", "arrays", "folder") and not is_external(config.name):
+        tfds.find_prepared(config)
+
+
 def _take_clean_labels(val: AnyExamples) -> AnyExamples:
     """Held-out data with their clean labels in place of the observed ones."""
     if val.clean_labels is None:
@@ -197,4 +207,4 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{plural if number != 1 else ''}"
 
 
-__all__ = ["Cleaning", "Examples", "Source", "Splits", "StreamedExamples", "build"]
+__all__ = ["Cleaning", "Examples", "Source", "Splits", "StreamedExamples", "build", "check_name"]

@@ -1,5 +1,6 @@
 """Data sets that tfds has prepared as array_record; reading them needs neither TensorFlow nor a network."""
 
+import difflib
 import json
 import os
 import pathlib
@@ -141,19 +142,36 @@ def _agrees_by_chance(labels: np.ndarray, others: np.ndarray, num_classes: int) 
     return bool(np.mean(labels == others) < chance + 5 * np.sqrt(chance * (1 - chance) / count))
 
 
+def find_prepared(config: Any) -> pathlib.Path:
+    """The newest version of the data set that `config.dataset` names; tfds is not imported for it.
+
+    Raises:
+      UserError: tfds has prepared no such set; with a name that is like it.
+    """
+    root = _data_folder(config)
+    versions = [path.parent for path in (root / config.name).glob("*/dataset_info.json")]
+    if not versions:
+        names = sorted({path.parts[len(root.parts)] for path in root.glob("*/*/dataset_info.json")})
+        close = difflib.get_close_matches(config.name, ["digits", "arrays", "folder", *names], n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UserError(
+            f"dataset.name: tfds has prepared no {config.name!r} under {root}{hint}; set dataset.path to its data "
+            f"folder, or run {_format_command(config.name, root)} (docs/data.md)"
+        )
+    return max(versions, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()])
+
+
+def _data_folder(config: Any) -> pathlib.Path:
+    """Where tfds looks too if it is told nothing else."""
+    return pathlib.Path(config.path or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
 def _open_builder(config: Any) -> tuple[Any, pathlib.Path]:
     """The builder of the prepared data set, made from its files alone, and its directory."""
+    directory, root = find_prepared(config), _data_folder(config)
     os.environ.setdefault("NO_GCE_CHECK", "true")  # tfds would look for a cloud at import
     import tensorflow_datasets as tfds
 
-    root = pathlib.Path(config.path or tfds.core.constants.DATA_DIR).expanduser()
-    versions = [path.parent for path in (root / config.name).glob("*/dataset_info.json")]
-    if not versions:
-        raise UserError(
-            f"dataset.name: tfds has prepared no {config.name!r} under {root}; set dataset.path to its data folder, "
-            f"or run {_format_command(config.name, root)} (docs/data.md)"
-        )
-    directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()])
     _check_descriptions(directory)
     try:
         builder = tfds.builder_from_directory(directory)

@@ -10,7 +10,7 @@ from flax.linen import initializers
 from jax import Array
 
 from errors import UserError
-from networks.fields import COUNT, RATE, check_fields, one_of
+from networks.fields import COUNT, SHARE, check_fields, one_of
 from networks.layers import (
     ACTIVATIONS,
     Dense,
@@ -145,9 +145,9 @@ class ViT(nn.Module):
 
     def check(self) -> None:
         """Refuses fields that a ViT cannot have, by a UserError."""
-        check_fields(self, width=COUNT, depth=COUNT, mlp_dim=COUNT, num_heads=COUNT, patch_size=COUNT, dropout=RATE)
-        check_fields(self, position=one_of(("learned", "sincos2d")), pooling=one_of(("token", "mean", "attention")))
-        check_fields(self, patch_init=one_of(PATCH_INITIALIZERS))
+        check_fields(self, width=COUNT, depth=COUNT, mlp_dim=COUNT, num_heads=COUNT, patch_size=COUNT, dropout=SHARE)
+        check_fields(self, position=one_of("learned", "sincos2d"), pooling=one_of("token", "mean", "attention"))
+        check_fields(self, patch_init=one_of(*PATCH_INITIALIZERS))
         if self.width % self.num_heads:
             raise UserError(f"network.num_heads is {self.num_heads}; it must divide network.width, {self.width}")
         if self.position == "sincos2d" and (self.width % 4 or self.width < 8):

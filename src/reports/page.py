@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from errors import UserError
 from reports.aggregates import tabulate_aggregates
 from reports.cleaning import tabulate_cleaning
+from reports.copies import leave_out_copies
 from reports.detection import tabulate_detection
 from reports.estimator_bias import tabulate_bias
 from reports.layout import Table
@@ -60,7 +61,7 @@ def make_tables(folder: pathlib.Path, names: Sequence[str] = ()) -> list[Table]:
     Raises:
       UserError: when there is no table of a name, or no run for it.
     """
-    runs = find_runs(folder)
+    runs = leave_out_copies(find_runs(folder))
     tables: list[Table] = []
     for name in names or TABLES:
         if name not in TABLES:

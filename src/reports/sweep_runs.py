@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -108,8 +109,8 @@ def note_missing_choices(chose: int, runs: int) -> str:
 
 def note_missing_evaluation(run: FinishedRun, test_set: str) -> str:
     """A footnote for a run that has not been evaluated on another test set."""
-    path = "" if test_set == "cifar10_c" else " --path=DATA"
-    command = f"uv run scripts/evaluate.py runs/{run.sweep}/{run.name} --on={test_set}{path}"
+    words = ["uv", "run", "scripts/evaluate.py", f"runs/{run.sweep}/{run.name}", f"--on={test_set}"]
+    command = shlex.join(words if test_set == "cifar10_c" else [*words, "--path=DATA"])
     return f"not evaluated: `{command}`, and its other seeds"
 
 

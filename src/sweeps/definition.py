@@ -15,10 +15,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from errors import UserError, config_mistake, one_line
+from command_line import read_config
+from errors import UserError, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,18 +135,12 @@ def configure(run: Run) -> ConfigDict:
     """The config that `src/train.py` trains, with the run's overrides.
 
     Raises:
-      UserError: when the config has no such variant or field, or a field takes no such value.
+      UserError: when the config has no such variant or field, or a field may not have such a value.
     """
-    values = flags.FlagValues()
-    arguments = ["train.py", *run.flags()]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments)
     try:
-        values(arguments)
-        config = values.config
-        _ = config.is_locked  # a config that cannot be read is only noticed when it is
-    except Exception as error:  # whatever the user's own config file raises
-        raise UserError(f"the run {run.name} cannot be configured: {config_mistake(error)}") from error
-    return config
+        return read_config(run.flags())
+    except UserError as error:
+        raise UserError(f"the run {run.name} cannot be configured: {error}") from error
 
 
 def write_wandb_sweep(path: pathlib.Path, sweep: Sweep, arguments: Sequence[str]) -> None:

@@ -7,6 +7,8 @@ import optax
 
 from errors import UserError
 
+_MOST_STEPS = 2**31 - 1  # the devices count them in int32
+
 
 def build_optimizer(config: Any, total_steps: int) -> optax.GradientTransformation:
     """The chain that turns the mean gradient of a batch into the update.
@@ -41,10 +43,12 @@ def build_schedule(config: Any, total_steps: int) -> optax.Schedule:
     """The learning rate as a function of the step, from 0.
 
     Raises:
-      UserError: for an unknown schedule, a warm-up that does not end before training does, or a cosine that ends more
-        than 1 % of the steps before it.
+      UserError: for an unknown schedule, a warm-up that does not end before training does, a cosine that ends more
+        than 1 % of the steps before it, or more steps than can be counted.
     """
     warmup, peak = config.warmup_steps, config.learning_rate
+    if total_steps > _MOST_STEPS:
+        raise UserError(f"epochs: the run would have {total_steps} updates; it can have at most {_MOST_STEPS}")
     if not 0 <= warmup < total_steps:
         raise UserError(
             f"optimizer.warmup_steps is {warmup}; it must be at least 0 and below the run's {total_steps} steps"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,9 @@ import jax
 import optax
 
 import datasets
+import fields
 import networks
+from configs import base
 from datasets import Splits, StreamedExamples
 from datasets.feeds import open_feed
 from datasets.feeds.batches import Feed
@@ -20,15 +23,13 @@ from errors import UserError
 from parallel import devices
 from parallel.processes import is_main
 from training.estimators import TEXTBOOK, check_names
+from training.idle import find_idle
 from training.offline import OfflineEstimators
 from training.optimizer import build_schedule
-from training.run.tracking import check_mode
 from training.selection import Selection, find_rule
 from training.signals import DISSENT, Measurement, build_measurements
 from training.state import TrainState, create_state, load_pretrained_params, state_shapes
 from training.step import Metrics, Recipe, build_recipe, evaluate, jit_train_block
-
-_LEAST = {"epochs": 1, "eval_batch_size": 1, "steps_per_dispatch": 1, "checkpoint_steps": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +79,7 @@ def prepare(config: Any) -> Iterator[Setup]:
     Raises:
       UserError: when the config asks for something impossible, or the data are missing.
     """
-    for field, least in _LEAST.items():
-        if config[field] is not None and config[field] < least:
-            raise UserError(f"{field} is {config[field]}; it must be at least {least}")
-    check_mode(config.wandb.mode)
+    fields.check(config, base.FIELDS)
     check_names(config.estimators)
     networks.build(config.network, num_classes=2)  # a mistake in it need not wait for the data
     for name in config.stopping.rules:
@@ -94,11 +92,13 @@ def prepare(config: Any) -> Iterator[Setup]:
     batch_size = devices.clamp_batch_size(
         config.batch_size, config.optimizer.accumulation_steps, len(splits.train), mesh
     )
+    steps_per_epoch = -(-len(splits.train) // batch_size)
     if is_main():
         print(*splits.describe(), sep="\n")
         if batch_size < config.batch_size:
             print(f"batch_size is {config.batch_size}, more than the training set has; each update takes all of it")
-    steps_per_epoch = -(-len(splits.train) // batch_size)
+        for line in find_idle(config, image_shape, steps_per_epoch, mesh.size):
+            print(line, file=sys.stderr)
     recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
     networks.check_contract(recipe.model, image_shape, recipe.num_classes)
     recipe.augmentation.check_size(*image_shape[:2])

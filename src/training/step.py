@@ -15,7 +15,6 @@ from jax.sharding import Mesh
 import networks
 from datasets.feeds.augment import Augmentation, augment_images, mix, normalize
 from datasets.feeds.batches import Batch, Batches
-from errors import UserError
 from gwa import Moments, gwa_score, head_alignment, head_gradient_norm
 from gwa.alignment import prediction_entropy
 from gwa.rules.dissent import sample_dissent
@@ -69,10 +68,6 @@ def build_recipe(config: Any, num_classes: int, total_steps: int) -> Recipe:
     Raises:
       UserError: a field has an impossible value, or two contradict each other.
     """
-    if not 0 <= config.loss.label_smoothing < 1:
-        raise UserError(f"loss.label_smoothing is {config.loss.label_smoothing}; it must be a share in [0, 1)")
-    if not 0 <= config.optimizer.ema < math.inf:
-        raise UserError(f"optimizer.ema is {config.optimizer.ema}; it must be a number of epochs, 0 for no average")
     steps_forgotten = config.optimizer.ema * total_steps / config.epochs
     return Recipe(
         model=networks.build(config.network, num_classes),

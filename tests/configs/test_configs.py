@@ -9,9 +9,12 @@ import pytest
 
 from repository import ROOT
 
+import fields
 import networks
+from configs import base
 from datasets.feeds.randaugment import build_operations
 from planning.cost import DataSet, count_steps, find_data_set
+from training.idle import find_idle
 from training.optimizer import build_schedule
 from training.state import create_state
 from training.step import build_recipe, train_step
@@ -81,10 +84,12 @@ def test_every_config_is_counted():
 def test_config(name):
     config = get_config(name)
     config.lock()
+    fields.check(config, base.FIELDS)
     unnamed = {"arrays": DataSet(1800, 10, 28, 1), "folder": DataSet(1800, 10, 64)}  # Fashion-MNIST, and anything
     data = unnamed.get(config.dataset.name) or find_data_set(config, None, None)
     recipe = build_recipe(config, data.classes, count_steps(config, data))
     shape = (data.side, data.side, data.channels)
+    assert find_idle(config, shape, -(-data.train_examples // config.batch_size), num_devices=8) == []
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     state = jax.eval_shape(lambda: create_state(recipe.model, recipe.optimizer, shape, 0, device))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == PARAMETERS[name]

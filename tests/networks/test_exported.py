@@ -152,7 +152,7 @@ def test_an_exported_network_is_a_start_for_fine_tuning(run, file):
 def test_fine_tuning_from_an_exported_network_as_a_user_does(run, tmp_path):
     options = ["--config.epochs=1", "--config.network.depths=(1,)", "--config.network.widths=(16,)"]
     options += ["--config.network.patch_size=2", f"--config.pretrained={run}/exported", "--config.pretrained_head"]
-    options += ["--config.optimizer.learning_rate=0.0"]
+    options += ["--config.optimizer.learning_rate=1e-30"]
     command = [sys.executable, "src/train.py", "--config=configs/digits.py", *options, f"--workdir={tmp_path}/tuned"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -1,11 +1,14 @@
 """Which cell of a table a run fills: the cells of its sweep, and only with the config that the sweep gives it."""
 
 import json
+import shutil
 
 import pytest
 from finished import write_run
 
 from errors import UserError
+from reports.copies import leave_out_copies
+from reports.page import make_tables
 from reports.sweep_runs import MAY_DIFFER, find_sweep_runs
 from training.run.reader import find_runs
 
@@ -86,3 +89,26 @@ def test_a_field_that_the_run_does_not_have_counts_as_its_default(tmp_path):
 def test_pretrained_weights_may_lie_elsewhere(tmp_path):
     runs = write_with(tmp_path, lambda config: config.update(pretrained="/data/x.npz"), "imagenet-seed0", "table3")
     assert len(find_sweep_runs(runs, "table3")) == 1
+
+
+def test_copies_of_a_run_count_once_with_a_word(tmp_path, capsys):
+    for seed in (0, 1):
+        write_run(tmp_path / f"digits{seed}", test=[0.5 + seed / 10], config={"seed": seed})
+    for number in range(5):
+        shutil.copytree(tmp_path / "digits1", tmp_path / f"digits1_copy{number}")
+    (table,) = make_tables(tmp_path, ["runs"])
+    assert [row[1] for row in table.rows] == ["2"]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith(f"{tmp_path}/digits1_copy0 counts once with {tmp_path}/digits1")
+
+
+def test_a_copy_with_another_seed_in_its_config_is_one_too(tmp_path):
+    write_run(tmp_path / "digits", test=[0.5])
+    (tmp_path / "digits" / "environment.json").write_text(
+        json.dumps({"command": "x", "devices": ["cpu"], "cpu_count": 2, "started": "2026-01-01T00:00:00+00:00"})
+    )
+    shutil.copytree(tmp_path / "digits", tmp_path / "second")
+    path = tmp_path / "second" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 1}))
+    assert [run.name for run in leave_out_copies(find_runs(tmp_path))] == ["digits"]

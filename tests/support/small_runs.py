@@ -10,6 +10,7 @@ from configs import digits
 from training.run.checkpoints import Checkpoints
 
 UNTIMED = {"seconds": 0, "train_seconds": 0, "feed_seconds": 0}
+DIVERGING = {"optimizer.name": "sgd", "optimizer.learning_rate": 1000.0, "optimizer.weight_decay": 1000.0}
 
 
 def small(epochs=3, **overrides):

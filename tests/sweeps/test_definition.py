@@ -130,7 +130,7 @@ def test_the_command_lines_overrides_come_last():
         ("3", "--config.epochs=3", "--only=3 matches no run; one is called 1"),
         ("*", "--epochs=3", "--epochs=3 is not understood"),
         ("*", "--config.epochs", "--config.epochs is not understood"),
-        ("*", "--config.epochs=x", "the run 1 cannot be configured: .*invalid literal for int"),
+        ("*", "--config.epochs=x", "the run 1 cannot be configured: .*epochs=x: it must be a whole number"),
         ("*", "--config.epocs=3", r"the config has no field epocs; did you mean epochs\?"),
     ],
 )

@@ -105,3 +105,8 @@ def test_clipping_shrinks_the_whole_gradient():
 def test_mistakes(fields, message):
     with pytest.raises(UserError, match=message):
         optimizer.build_optimizer(config(**fields), 100)
+
+
+def test_more_steps_than_int32_counts_are_refused():
+    with pytest.raises(UserError, match="epochs: the run would have 2147483648 updates"):
+        optimizer.build_schedule(config(), 2**31)

@@ -23,8 +23,8 @@ def pretraining(tmp_path_factory):
 
 
 def finetuning(weights, **overrides):
-    """A run on the other five, which keeps what it starts with: its learning rate is 0."""
-    fields = {"epochs": 1, "dataset.classes": OTHER, "pretrained": str(weights), "optimizer.learning_rate": 0.0}
+    """A run on the other five, which keeps what it starts with: its learning rate is next to 0."""
+    fields = {"epochs": 1, "dataset.classes": OTHER, "pretrained": str(weights), "optimizer.learning_rate": 1e-30}
     return small(**fields | overrides)
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from datasets.feeds.randaugment import MAX_MAGNITUDE, randaugment
 from errors import UserError
 
+_MOST_ENLARGED = 8  # times; a crop then shows a 64th of the image
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -59,12 +61,19 @@ class Augmentation:
         return cls(**{field.name: config[field.name] for field in dataclasses.fields(cls)})
 
     def check_size(self, height: int, width: int) -> None:
-        """Refuses an `upscale` below the size of the images, which leaves no crop of their size."""
-        if 0 < self.upscale < max(height, width):
+        """Refuses crops that would show nothing, or next to nothing, of images of this size.
+
+        An `upscale` below their size leaves no crop, one far above it a few pixels, and with a `pad` of their size some
+        crops are all black.
+        """
+        sides, largest = f"the images are {height} × {width} pixels", max(height, width)
+        if self.upscale and not largest <= self.upscale <= _MOST_ENLARGED * largest:
             raise UserError(
-                f"augment.upscale is {self.upscale}; it must be 0 (off) or at least the side of the images, "
-                f"which are {height} x {width} pixels"
+                f"augment.upscale is {self.upscale}; {sides}, so it must be 0 (off) or in "
+                f"[{largest}, {_MOST_ENLARGED * largest}]"
             )
+        if self.pad >= min(height, width):
+            raise UserError(f"augment.pad is {self.pad}; {sides}, so it must be below {min(height, width)}")
 
 
 def normalize(images: jax.Array) -> jax.Array:

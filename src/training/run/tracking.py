@@ -7,18 +7,10 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from errors import UserError
 from gwa.rules import Record
 from parallel.processes import is_main
 
-_MODES = ("disabled", "offline", "online")
 _SECONDS_TO_CONNECT = 30
-
-
-def check_mode(mode: str) -> None:
-    """Refuses a mode that Weights & Biases does not have."""
-    if mode not in _MODES:
-        raise UserError(f"wandb.mode is {mode!r}; it must be one of {', '.join(_MODES)}")
 
 
 class Tracking:

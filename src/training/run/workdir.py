@@ -9,6 +9,7 @@ import logging
 import os
 import pathlib
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -165,7 +166,7 @@ def _settings(config: Any) -> dict[str, Any]:
 def describe_environment() -> dict[str, Any]:
     """What a run depends on besides its config: command, code, versions, hardware. None stands for what is unknown."""
     return {
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _find_commit(),
         "python": platform.python_version(),

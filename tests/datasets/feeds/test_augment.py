@@ -62,10 +62,17 @@ def test_a_value_out_of_range_is_refused_in_one_line_that_names_it(field, value)
 
 
 def test_an_upscale_below_the_image_is_refused():
-    with pytest.raises(UserError, match=r"^augment\.upscale is 8; .* 6 x 9 pixels$"):
+    with pytest.raises(UserError, match=r"^augment\.upscale is 8; .* 6 × 9 pixels, .*\[9, 72\]$"):
         Augmentation(upscale=8).check_size(6, 9)
     Augmentation(upscale=9).check_size(6, 9)
     Augmentation().check_size(6, 9)
+
+
+def test_crops_that_would_show_next_to_nothing_are_refused():
+    for changes in ({"pad": 8}, {"pad": 10_000}, {"upscale": 65}):
+        with pytest.raises(UserError, match="the images are 8 × 8 pixels"):
+            Augmentation(**changes).check_size(8, 8)
+    Augmentation(pad=7, upscale=64).check_size(8, 8)
 
 
 def test_the_fields_come_from_the_config():

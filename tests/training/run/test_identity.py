@@ -28,10 +28,8 @@ ORDER = RNG.permutation(60)
 
 
 def describe(dataset, **fields):
-    config = base.dataset()
-    config["label_noise"] = dict(config["label_noise"])
-    config = base.ConfigDict(config)
-    config.update({"image_size": None, **dataset, **fields})
+    config = base.get_config().dataset
+    config.update({**dataset, **fields})
     return describe_data(datasets.build(config))
 
 

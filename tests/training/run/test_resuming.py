@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_runs import UNTIMED, cut_off, files, small
+from small_runs import DIVERGING, UNTIMED, cut_off, files, small
 
 from datasets.arrays import load_digits
 from errors import UserError
@@ -197,7 +197,7 @@ def test_a_run_that_diverges_within_an_epoch_leaves_no_checkpoint_of_it(tmp_path
         save(*arguments, **items)
 
     monkeypatch.setattr(Checkpoints, "_save", save_and_look)
-    config = small(**{"optimizer.name": "sgd", "optimizer.learning_rate": 1e38, "checkpoint_steps": 1})
+    config = small(checkpoint_steps=1, **DIVERGING)
     config.steps_per_dispatch = 1
     with pytest.raises(UserError, match="the parameters are no longer finite"):
         loop.train(config, tmp_path / "run")
@@ -208,7 +208,7 @@ def test_a_run_that_diverges_within_an_epoch_leaves_no_checkpoint_of_it(tmp_path
 def test_a_config_that_cannot_be_trained_deletes_nothing(runs, tmp_path):
     shutil.copytree(runs / "whole", tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    config = small(**{"optimizer.name": "sgd", "optimizer.learning_rate": 1e38})
+    config = small(**DIVERGING)
     for change, message in ((config, "diverged"), (small(pretrained=str(tmp_path / "run")), "what pretrained names")):
         with pytest.raises(UserError, match=message):
             loop.train(change, tmp_path / "run", overwrite=True)

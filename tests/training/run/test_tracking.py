@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from configs import base
-from errors import UserError
-from training.run.tracking import Tracking, check_mode
+from training.run.tracking import Tracking
 
 ROOT = pathlib.Path(__file__).parents[2]
 # In a process of its own: wandb leaves threads and event loops behind.
@@ -19,7 +18,7 @@ sys.path.insert(0, "src")
 import repository
 import pathlib
 from configs import base
-from training.run.tracking import Tracking, check_mode
+from training.run.tracking import Tracking
 config = base.get_config()
 config.wandb.mode = sys.argv[1]
 with Tracking(config, pathlib.Path(sys.argv[2])) as tracking:
@@ -44,8 +43,3 @@ def test_disabled_writes_nothing(tmp_path):
     with Tracking(base.get_config(), tmp_path) as tracking:
         tracking.log({"epoch": 1})
     assert not any(tmp_path.iterdir())
-
-
-def test_mistake():
-    with pytest.raises(UserError, match=r"wandb\.mode is 'on'; .* disabled, offline, online"):
-        check_mode("on")
