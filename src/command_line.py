@@ -1,36 +1,116 @@
-"""The command line of every script: whatever the user can put right is answered in one line, with exit code 2."""
+"""The command line of every program: how it reads paths, and how it ends, with one line on stderr and an exit code.
+
+0: done. 1: a fault of the program, whose traceback is in the file that the line names. 2: something that only the user
+can put right. 75: training was asked to stop, and saved; the same command continues. 130, 138 and 143: ended by Ctrl-C,
+SIGUSR1 or SIGTERM without saving. `--debug` shows the traceback whatever it is.
+"""
 
 import argparse
+import os
 import pathlib
+import re
+import signal
 import sys
-from collections.abc import Callable
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from errors import UserError, one_line
+from errors import Stopped, explain, one_line
+
+MISTAKE = 2
+SAVED = 75  # EX_TEMPFAIL of sysexits.h
+ASKED_TO_STOP = (SAVED, 128 + signal.SIGUSR1, 128 + signal.SIGTERM)
+_FAULT = 1
+_TRACEBACK = "traceback.txt"
 
 
 class Parser(argparse.ArgumentParser):
-    """Shows the script's docstring as its help, and takes no abbreviated options."""
+    """Shows the script's docstring as its help, takes no abbreviated options, and knows `--debug`."""
 
     def __init__(self, description: str | None):
         """Takes the docstring of the script."""
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """See argparse; paths may begin with `~`."""
+        return super().parse_known_args(expand_home(sys.argv[1:] if args is None else args), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Ends the program."""
         refuse(message)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Calls a script's main function; a UserError and a file that cannot be read or written end it with one line."""
+class Ended(BaseException):
+    """SIGTERM, as KeyboardInterrupt is Ctrl-C."""
+
+
+def expand_home(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the user's home in place of a `~` that the shell has left, as it does in `--workdir=~/x`."""
+    parts = (re.fullmatch(r"(--[\w.]+=)?(.*)", argument, re.DOTALL) for argument in arguments)
+    return [(part[1] or "") + os.path.expanduser(part[2]) for part in parts if part]
+
+
+def run(main: Callable[[], None], workdir: pathlib.Path | None = None) -> None:
+    """Calls a program's main function, and ends the program with one line if it fails.
+
+    Args:
+      main: the function.
+      workdir: of a run, which takes the traceback of a fault; without a run there, the system's temporary folder does.
+    """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
     try:
         main()
-    except (UserError, OSError) as error:
-        refuse(error)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except (Exception, KeyboardInterrupt, Ended) as error:
+        _report(error, workdir)
 
 
 def refuse(mistake: object) -> NoReturn:
-    """Ends the program: the script's name and the mistake on stderr, and exit code 2."""
-    print(f"{pathlib.Path(sys.argv[0]).name}: {one_line(mistake)}", file=sys.stderr)
-    sys.exit(2)
+    """Ends the program: its name and the mistake on stderr, and exit code 2."""
+    _stop(one_line(mistake), MISTAKE)
+
+
+def _report(error: BaseException, workdir: pathlib.Path | None) -> NoReturn:
+    if any(argument in ("--debug", "--debug=true", "--debug=True") for argument in sys.argv):
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        _stop("ended by Ctrl-C", 128 + signal.SIGINT)
+    if isinstance(error, Ended):
+        _stop("ended by SIGTERM", 128 + signal.SIGTERM)
+    if isinstance(error, Stopped):
+        _stop(str(error), SAVED)
+    explanation = explain(error)
+    if explanation is not None:
+        _stop(explanation, MISTAKE)
+    file = _write_traceback(error, workdir)
+    what = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    _stop(f"a fault of this program, please report it with {file}: {what}", _FAULT)
+
+
+def _stop(line: str, code: int) -> NoReturn:
+    print(f"{pathlib.Path(sys.argv[0]).name}: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _write_traceback(error: BaseException, workdir: pathlib.Path | None) -> str:
+    text = " ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error))
+    if workdir is not None and (workdir / "config.json").is_file():
+        try:
+            (workdir / _TRACEBACK).write_text(text)
+            return str(workdir / _TRACEBACK)
+        except OSError:
+            pass
+    with tempfile.NamedTemporaryFile("w", prefix="gwa-", suffix=f"-{_TRACEBACK}", delete=False) as file:
+        file.write(text)
+    return file.name
+
+
+def _end(number: int, frame: object) -> None:
+    raise Ended

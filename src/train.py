@@ -5,6 +5,7 @@ uv run src/train.py --config=configs/digits.py [--workdir=runs/digits] [--overwr
 
 import logging
 import pathlib
+import sys
 from typing import Any
 
 from absl import app, flags
@@ -12,8 +13,9 @@ from ml_collections import config_flags
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
-from command_line import refuse
-from errors import UserError, config_mistake
+import command_line
+import stop_requests
+from errors import config_mistake
 from parallel import processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :variant where it has variants.")
@@ -21,6 +23,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; runs/<co
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: host:port of process 0 (docs/launch.md).")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start anew in a work directory that holds a run.")
 
 
@@ -28,19 +31,18 @@ def main(argv: list[str]) -> None:
     """Runs what the flags say and reports what came of it."""
     del argv
     logging.getLogger().setLevel(logging.WARNING)  # absl would let every library report what it does
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a signal may end the program at any time
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs", _config_name()))
-    try:
-        processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    except UserError as error:
-        refuse(error)
     with processes.end_together():
-        _train(workdir)
+        command_line.run(lambda: _train(workdir), workdir)
 
 
 def _train(workdir: pathlib.Path) -> None:
     from training.run.workdir import find_summary  # imported after the flags are parsed: a typo is answered at once
 
-    try:
+    processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    stop_requests.listen()  # again: with several processes JAX has taken SIGTERM
+    with processes.name_loss():
         summary = processes.run_on_main(lambda: find_summary(workdir, _CONFIG.value, _OVERWRITE.value))
         if summary is None:
             from reports.run_page import write_at_end
@@ -49,8 +51,6 @@ def _train(workdir: pathlib.Path) -> None:
             summary = train(_CONFIG.value, workdir, _OVERWRITE.value, write_at_end if _CONFIG.value.report else None)
         elif processes.is_main():
             print(f"{workdir} is finished; --overwrite starts it anew.")
-    except UserError as error:
-        refuse(error)
     if processes.is_main():
         _report(summary, workdir)
 
@@ -58,14 +58,14 @@ def _train(workdir: pathlib.Path) -> None:
 def parse(argv: list[str]) -> list[str]:
     """The flags' values from the command line; a mistake in it ends the program with one line and exit code 2."""
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS(command_line.expand_home(argv))
         if _CONFIG.value is None:
-            refuse("--config is missing; it names a file such as configs/digits.py")
+            command_line.refuse("--config is missing; it names a file such as configs/digits.py")
         _ = _CONFIG.value.is_locked  # a config that cannot be read is only noticed when it is
     except Exception as error:  # whatever the user's own config file raises
-        refuse(config_mistake(error))
+        command_line.refuse(config_mistake(error))
     if len(rest) > 1:
-        refuse(f"{rest[1]} is not understood; options start with --")
+        command_line.refuse(f"{rest[1]} is not understood; options start with --")
     return rest
 
 
@@ -94,4 +94,5 @@ def _report(summary: dict[str, Any], workdir: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
+    stop_requests.listen()
     app.run(main, flags_parser=parse)

@@ -82,8 +82,15 @@ class Checkpoints:
           UserError: when parameters are not finite.
         """
         check_finite((state.params, state.ema))
+        if step in self._resume.all_steps():  # of this epoch before it was recorded; the one before it stays
+            self._resume.delete(step)
         more = {"begun": started} if started else {}
         self._save(self._resume, step, default=_seal({"state": _to_dict(state)} | more, {"state": state} | more))
+
+    def save_begun(self, step: int, state: TrainState, started: Mapping[str, Any]) -> None:
+        """As `save_resume` within an epoch, or after its last step before it is recorded; nothing is saved twice."""
+        if step not in self._resume.all_steps():
+            self.save_resume(step, state, started)
 
     def save_best(self, rules: Sequence[str], epoch: int, params: Any, ema: Any = None) -> None:
         """Saves the parameters after an epoch, and their average if there is one, for the rules that would keep it.
@@ -120,14 +127,16 @@ class Checkpoints:
         """
         last = math.inf if recorded is None else (recorded + 1) * steps_per_epoch - 1
         step, saved = self._restore_latest(template, last)
-        epoch = step // steps_per_epoch
+        started = saved.get("begun")
+        steps_started = len(started["steps"]["rows"]) if started else 0
+        epoch = (step - steps_started) // steps_per_epoch
         for later in [saved for saved in self._epochs.all_steps() if saved > epoch]:
             self._epochs.delete(later)
         if is_main():
             for path in self._folder.glob("*/*"):
                 if path.parent.name not in (RESUME, EPOCHS) and path.name.isdigit() and int(path.name) > epoch:
                     shutil.rmtree(path)
-        return epoch, saved["state"], saved.get("begun")
+        return epoch, saved["state"], started
 
     def _save(self, manager: Any, step: int, **items: dict[str, Any]) -> None:
         args = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}
