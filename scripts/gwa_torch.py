@@ -36,8 +36,9 @@ import datasets
 from configs import base
 from datasets.feeds.order import shuffle_rows
 from errors import UserError
+from training.run.durable import write_json
 from training.run.identity import describe_data
-from training.run.records import Records, write_json
+from training.run.records import Records
 from training.run.workdir import claim, find_summary
 from training.selection import Selection, summarize
 from training.signals import two_peakedness
