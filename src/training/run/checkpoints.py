@@ -135,8 +135,7 @@ class Checkpoints:
         last = math.inf if recorded is None else (recorded + 1) * steps_per_epoch - 1
         step, saved = self._restore_latest(template, last)
         started = saved.get("begun")
-        steps_started = len(started["steps"]["rows"]) if started else 0
-        epoch = (step - steps_started) // steps_per_epoch
+        epoch = (step - (count_steps(started) if started else 0)) // steps_per_epoch
         for later in [saved for saved in self._epochs.all_steps() if saved > epoch]:
             self._epochs.delete(later)
         if is_main():
@@ -245,6 +244,11 @@ def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether there is a step to resume from. Unlike Checkpoints it makes no directories."""
     saved = workdir.glob(f"checkpoints/{RESUME}/*/{CHECKSUMS}")
     return any(path.parent.name.isdigit() for path in saved) or any(workdir.glob(f"checkpoints/{_OLD_RESUME}/*"))
+
+
+def count_steps(started: Mapping[str, Any]) -> int:
+    """How many steps `Collector.fetch` has returned, without those that only filled up the last block."""
+    return int(np.any(started["steps"]["mask"] > 0, axis=1).sum())
 
 
 def load_params(directory: str | pathlib.Path) -> Any:
