@@ -81,7 +81,7 @@ def _report(summary: dict[str, Any], workdir: pathlib.Path) -> None:
     shown = {f"chosen by {rule}": chosen, "last": summary["last"], "best on test": summary["best_on_test"]}
     for name, choice in shown.items():
         if choice["epoch"] is None:
-            print(f"{name + ':':24} no epoch")
+            print(f"{name + ':':24} no epoch" + (f": {choice['reason']}" if "reason" in choice else ""))
             continue
         accuracy = "not measured" if choice["test_accuracy"] is None else f"{choice['test_accuracy']:.4f}"
         print(f"{name + ':':24} epoch {choice['epoch']:3d}   test accuracy {accuracy}")

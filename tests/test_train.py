@@ -127,7 +127,7 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, message):
         ("--config.dataset.name=cifar11", "prepared no 'cifar11'"),
         ("--config.batch_size=0", "batch_size is 0"),
         ("--config.wandb.mode=on", "wandb.mode is 'on'"),
-        ("--config.optimizer.learning_rate=1e38", "training diverged"),
+        ("--config.optimizer.learning_rate=1e38", "training cannot go on"),
     ],
 )
 def test_a_mistake_in_the_config_costs_nothing_that_is_saved(finished_run, override, message):

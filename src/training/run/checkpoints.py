@@ -230,8 +230,8 @@ def check_finite(params: Any) -> None:
     """
     if not _are_finite(params):
         raise UserError(
-            "training diverged: the parameters are no longer finite; lower optimizer.learning_rate or set "
-            "optimizer.clip_norm (what was saved before is kept)"
+            "training cannot go on: the parameters are not finite; if it diverges, lower optimizer.learning_rate or "
+            "set optimizer.clip_norm (what was saved before is kept)"
         )
 
 

@@ -195,7 +195,8 @@ class Session:
         self.progress.show_epoch(self.history[-1])
         if record["non_finite_alignments"]:
             count = record["non_finite_alignments"]
-            self.progress.warn(f"epoch {epoch}: {count} of the alignments are not finite, so GWA is undefined")
+            kept = "" if improved else ", and no rule keeps the epoch"
+            self.progress.warn(f"epoch {epoch}: {count} of the alignments are not finite, so GWA is undefined{kept}")
         if epoch == first_pronounced(self.history, self._setup.config.stopping.warmup):
             self.progress.warn(f"epoch {epoch}: the alignments begin to have two peaks; their GWA says little then")
 

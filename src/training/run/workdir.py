@@ -154,8 +154,11 @@ def _write_environment(file: pathlib.Path) -> None:
     """Writes the environment of the first start; those of later starts follow under `resumed`."""
     started = describe_environment()
     if file.exists():
-        first = json.loads(file.read_text())
-        started = first | {"resumed": [*first.get("resumed", []), started]}
+        try:
+            first = read_derived(file.parent, file.name) or {}
+            started = first | {"resumed": [*first.get("resumed", []), started]}
+        except UserError as error:  # training does not need it
+            print(f"{error}; it is written anew", file=sys.stderr)
     write_json(file, started)
 
 
