@@ -145,8 +145,12 @@ class Checkpoints:
         return epoch, saved["state"], started
 
     def _save(self, manager: Any, step: int, **items: dict[str, Any]) -> None:
-        args = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}
-        if not manager.save(step, args=self._ocp.args.Composite(**args)):
+        args, hook = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}, sys.unraisablehook
+        # When a write fails, on a full disk, those still pending do so too, where no program can catch it.
+        sys.unraisablehook = lambda _: None
+        saved = manager.save(step, args=self._ocp.args.Composite(**args))
+        sys.unraisablehook = hook
+        if not saved:
             raise RuntimeError(f"the checkpoint {manager.directory / str(step)} was not written")
         if is_main():
             directory = pathlib.Path(manager.directory) / str(step)
