@@ -20,7 +20,8 @@ def main() -> None:
     parser.add_argument("--checkpoint", action="append", default=[], help="a rule of the run; all of them by default")
     arguments = parser.parse_args()
     from evaluation.estimates import estimate  # takes seconds, which --help need not wait for
-    from training.run.records import nan_to_null, write_json
+    from training.run.durable import write_json
+    from training.run.records import nan_to_null
 
     results = nan_to_null(estimate(arguments.workdir, arguments.estimator, arguments.checkpoint))
     for rule, result in results.items():

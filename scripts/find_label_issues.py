@@ -48,7 +48,7 @@ def main() -> None:
             code = label_search.train(run, workdir, arguments.overwrite, FIRST_PAGE_SECONDS, show_first)
         except KeyboardInterrupt:
             print("\nstopped; the same command continues")
-            sys.exit(1)
+            sys.exit(command_line.SAVED)
         if code:
             sys.exit(code)
     table, files = label_search.write_results(workdir)

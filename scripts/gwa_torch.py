@@ -13,7 +13,7 @@ import pathlib
 import shutil
 import sys
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -31,12 +31,14 @@ from torch.nn import functional as F
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
+import command_line
 import datasets
 from configs import base
 from datasets.feeds.order import shuffle_rows
 from errors import UserError
+from training.run.durable import write_json
 from training.run.identity import describe_data
-from training.run.records import Records, write_json
+from training.run.records import Records
 from training.run.workdir import claim, find_summary
 from training.selection import Selection, summarize
 from training.signals import two_peakedness
@@ -50,10 +52,7 @@ def main() -> None:
     arguments = parse()
     config = make_config(arguments)
     workdir = arguments.workdir or pathlib.Path("runs", "torch_" + pathlib.Path(arguments.dataset).stem)
-    try:
-        summary = find_summary(workdir, config, arguments.overwrite) or train(config, workdir, arguments.overwrite)
-    except UserError as error:
-        refuse(error)
+    summary = find_summary(workdir, config, arguments.overwrite) or train(config, workdir, arguments.overwrite)
     chosen = {f"chosen by {rule}": choice for rule, choice in summary["rules"].items()}
     for name, choice in (chosen | {"last": summary["last"], "best on test": summary["best_on_test"]}).items():
         accuracy = "not measured" if choice["test_accuracy"] is None else f"{choice['test_accuracy']:.4f}"
@@ -62,8 +61,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = refuse  # type: ignore[method-assign]
+    parser = command_line.Parser(__doc__)
     parser.add_argument("--dataset", default="digits", help="digits, an .npz file, or a tfds name such as cifar10_n")
     parser.add_argument("--data-dir", help="tfds: the data folder")
     parser.add_argument("--label-key", default="label", help="tfds: the feature to train on, such as random_label1")
@@ -79,12 +77,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workdir", type=pathlib.Path, help="runs/torch_DATASET by default")
     parser.add_argument("--overwrite", action="store_true", help="delete the run in the work directory and start again")
     return parser.parse_args()
-
-
-def refuse(error: object) -> NoReturn:
-    """Prints one line and ends the program."""
-    print(f"gwa_torch.py: {error}", file=sys.stderr)
-    sys.exit(2)
 
 
 def make_config(arguments: argparse.Namespace) -> ConfigDict:
@@ -249,4 +241,4 @@ def add_to_environment(file: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

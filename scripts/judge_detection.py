@@ -14,8 +14,8 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 import command_line
 from reports.detection import DEFAULT, FILE, judge_detection, write_flagged
+from training.run.durable import write_json
 from training.run.reader import read_run_or_runs
-from training.run.records import write_json
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ uv run scripts/sweep.py configs/sweeps/table1_small.py [--dry_run] [--max_parall
 
 A run is kept in <output>/<sweep>/<run>, its log in <output>/<sweep>/logs. After Ctrl-C or a crash, give the same
 command again: finished runs are left alone, interrupted ones continue. Two of the same command share the work.
---config.field=value is added to every run. Exit code: 0 if all runs are finished, 1 if not, 2 for a mistake.
+--config.field=value is added to every run. Exit code: 0 if all runs are finished, 1 if some have failed, 75 after
+Ctrl-C or SIGTERM, 2 for a mistake.
 
 On Slurm, from a login node, with repository and output on a disk that the nodes share:
 
@@ -75,7 +76,7 @@ def train_all(trainings: list[Training], launcher: Launcher) -> None:
         failures = launch(trainings, launcher)
     except KeyboardInterrupt:
         print("stopped; the same command continues", flush=True)
-        sys.exit(1)
+        sys.exit(command_line.SAVED)
     print(f"{len(trainings) - len(failures)} of {len(trainings)} runs are finished")
     for failure in failures:
         print(f"{failure.training.run.name}: {failure.reason}\n    {failure.last_line}\n    {failure.log}")

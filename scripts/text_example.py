@@ -28,7 +28,8 @@ import command_line
 from errors import UserError
 from gwa import RULES, MaxGWA, Moments, gwa_score, head_alignment
 from reports.style import BLUE, GREY, RED, save_all
-from training.run.records import nan_to_null, write_text
+from training.run.durable import write_text
+from training.run.records import nan_to_null
 
 SENTENCE_LINE = 64  # characters in a line of the coloured text
 

@@ -1,142 +1,116 @@
-"""The command line of every script: whatever the user can put right is answered in one line, with exit code 2."""
+"""The command line of every program: how it reads paths, and how it ends, with one line on stderr and an exit code.
+
+0: done. 1: a fault of the program, whose traceback is in the file that the line names. 2: something that only the user
+can put right. 75: training was asked to stop, and saved; the same command continues. 130, 138 and 143: ended by Ctrl-C,
+SIGUSR1 or SIGTERM without saving. `--debug` shows the traceback whatever it is.
+"""
 
 import argparse
-import ast
-import difflib
+import os
 import pathlib
+import re
+import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from errors import Stopped, explain, one_line
 
-import repository  # noqa: F401  (configs lie in the repository's root)
-
-import fields
-from configs import base
-from errors import UserError, config_mistake, one_line
+MISTAKE = 2
+SAVED = 75  # EX_TEMPFAIL of sysexits.h
+ASKED_TO_STOP = (SAVED, 128 + signal.SIGUSR1, 128 + signal.SIGTERM)
+_FAULT = 1
+_TRACEBACK = "traceback.txt"
 
 
 class Parser(argparse.ArgumentParser):
-    """Shows the script's docstring as its help, and takes no abbreviated options."""
+    """Shows the script's docstring as its help, takes no abbreviated options, and knows `--debug`."""
 
     def __init__(self, description: str | None):
         """Takes the docstring of the script."""
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """See argparse; paths may begin with `~`."""
+        return super().parse_known_args(expand_home(sys.argv[1:] if args is None else args), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Ends the program."""
         refuse(message)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Calls a script's main function; a UserError and a file that cannot be read or written end it with one line."""
+class Ended(BaseException):
+    """SIGTERM, as KeyboardInterrupt is Ctrl-C."""
+
+
+def expand_home(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the user's home in place of a `~` that the shell has left, as it does in `--workdir=~/x`."""
+    parts = (re.fullmatch(r"(--[\w.]+=)?(.*)", argument, re.DOTALL) for argument in arguments)
+    return [(part[1] or "") + os.path.expanduser(part[2]) for part in parts if part]
+
+
+def run(main: Callable[[], None], workdir: pathlib.Path | None = None) -> None:
+    """Calls a program's main function, and ends the program with one line if it fails.
+
+    Args:
+      main: the function.
+      workdir: of a run, which takes the traceback of a fault; without a run there, the system's temporary folder does.
+    """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
     try:
         main()
-    except (UserError, OSError) as error:
-        refuse(error)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except (Exception, KeyboardInterrupt, Ended) as error:
+        _report(error, workdir)
 
 
 def refuse(mistake: object) -> NoReturn:
-    """Ends the program: the script's name and the mistake on stderr, and exit code 2."""
-    print(f"{pathlib.Path(sys.argv[0]).name}: {one_line(mistake)}", file=sys.stderr)
-    sys.exit(2)
+    """Ends the program: its name and the mistake on stderr, and exit code 2."""
+    _stop(one_line(mistake), MISTAKE)
 
 
-def read_config(arguments: Sequence[str]) -> ConfigDict:
-    """The config that `--config=FILE` and `--config.field=value` make, with all its fields checked.
-
-    Raises:
-      UserError: the file cannot be read, or there is no such variant or field, or a field may not have such a value.
-    """
-    values, command = flags.FlagValues(), ["train.py", *arguments]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=command)
-    return check_flags(values, command)[0]
-
-
-def check_flags(values: flags.FlagValues, command: Sequence[str]) -> tuple[ConfigDict, list[str]]:
-    """Parses a command line and checks the config that it makes; returns that and the words that are no flags.
-
-    Raises:
-      UserError: as `read_config`, or there is no such flag.
-    """
-    try:
-        rest = values(command)
-        config = values.config
-        if config is not None:
-            _ = config.is_locked  # a config that cannot be read is only noticed when it is
-            fields.check(config, base.FIELDS)
-    except flags.UnrecognizedFlagError as error:
-        raise UserError(_explain_flag(error.flagname, values)) from None
-    except UserError:
-        raise
-    except Exception as error:  # whatever the user's own config file raises
-        raise UserError(config_mistake(error)) from error
-    return config, rest[1:]
+def _report(error: BaseException, workdir: pathlib.Path | None) -> NoReturn:
+    if any(argument in ("--debug", "--debug=true", "--debug=True") for argument in sys.argv):
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        _stop("ended by Ctrl-C", 128 + signal.SIGINT)
+    if isinstance(error, Ended):
+        _stop("ended by SIGTERM", 128 + signal.SIGTERM)
+    if isinstance(error, Stopped):
+        _stop(str(error), SAVED)
+    explanation = explain(error)
+    if explanation is not None:
+        _stop(explanation, MISTAKE)
+    file = _write_traceback(error, workdir)
+    what = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    _stop(f"a fault of this program, please report it with {file}: {what}", _FAULT)
 
 
-def _explain_flag(name: str, values: flags.FlagValues) -> str:
-    """That there is no such flag, and the one that may be meant: also of `--confg.epochs`."""
-    first, dot, field = name.partition(".")
-    close = difflib.get_close_matches(first, list(values), n=1)
-    return f"there is no flag --{name}" + (f"; did you mean --{close[0]}{dot}{field}?" if close else "")
+def _stop(line: str, code: int) -> NoReturn:
+    print(f"{pathlib.Path(sys.argv[0]).name}: {line}", file=sys.stderr)
+    sys.exit(code)
 
 
-class Value(flags.ArgumentParser):
-    """Reads the value of a `--config.` flag: None, or whatever another function reads from a text."""
-
-    def __init__(self, read: Callable[[str], Any], right: str):
-        """Takes the function, which raises ValueError, and the words for what it reads."""
-        self._read, self._right = read, right
-
-    def parse(self, argument: Any) -> Any:
-        """The value of a text; the default of a field comes as it is."""
-        if not isinstance(argument, str) or argument == "None":
-            return None if argument == "None" else argument
+def _write_traceback(error: BaseException, workdir: pathlib.Path | None) -> str:
+    text = " ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error))
+    if workdir is not None and (workdir / "config.json").is_file():
         try:
-            return self._read(argument)
-        except ValueError:
-            raise ValueError(f"it must be {self._right}") from None
-
-    def flag_type(self) -> str:
-        """The words for what it reads."""
-        return self._right
-
-
-def read_tuple(text: str) -> tuple[Any, ...]:
-    """A tuple from a text as Python writes it, or with bare words: `(1, 2)`, `max_gwa`, `max_gwa,last`.
-
-    Raises:
-      ValueError: its brackets do not match.
-    """
-    try:
-        value = ast.literal_eval(text)
-        return tuple(value) if isinstance(value, tuple | list) else (value,)
-    except (ValueError, SyntaxError):
-        bare = text.strip()
-    if bare[:1] in ("(", "["):
-        if bare[-1:] != {"(": ")", "[": "]"}[bare[0]]:
-            raise ValueError(f"{text} has no closing bracket")
-        bare = bare[1:-1]
-    return tuple(word.strip().strip("\"'") for word in bare.split(",") if word.strip())
+            (workdir / _TRACEBACK).write_text(text)
+            return str(workdir / _TRACEBACK)
+        except OSError:
+            pass
+    with tempfile.NamedTemporaryFile("w", prefix="gwa-", suffix=f"-{_TRACEBACK}", delete=False) as file:
+        file.write(text)
+    return file.name
 
 
-def _register_parsers() -> None:
-    """Makes every flag replace what a field holds, and take None.
-
-    By default config_flags adds up what is given for a tuple more than once, and no text stands for None.
-    """
-    read: dict[type, tuple[Callable[[str], Any], str]] = {
-        int: (flags.IntegerParser().parse, "a whole number"),
-        float: (float, "a number"),
-        bool: (flags.BooleanParser().parse, "True or False"),
-        tuple: (read_tuple, "a tuple such as (1, 2)"),
-        str: (str, "text"),
-    }
-    for kind, (function, right) in read.items():
-        config_flags.register_flag_parser_for_type(kind, Value(function, right))
-
-
-_register_parsers()
+def _end(number: int, frame: object) -> None:
+    raise Ended

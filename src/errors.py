@@ -1,6 +1,11 @@
-"""The one exception that stands for a user's mistake, and the mistakes that others report, in one line."""
+"""The exceptions that stand for one line to the user, and what others raise, told in one line."""
 
+from __future__ import annotations
+
+import errno
+import os
 import re
+from collections.abc import Iterator
 
 
 class UserError(Exception):
@@ -8,6 +13,34 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class Stopped(Exception):
+    """Training has ended because a signal asked for it, and everything is saved: one line, and exit code 75."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DEVICE_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory")
+_LESS_MEMORY = "lower batch_size or eval_batch_size, or raise optimizer.accumulation_steps"
+
+
+def explain(error: BaseException) -> str | None:
+    """What is wrong, in one line, if the user, the disk or the memory is the cause; None if the program may be.
+
+    Libraries raise what the system has said as errors of their own, so the causes of an error are looked at too.
+    """
+    if isinstance(error, UserError):
+        return one_line(error)
+    for cause in _list_causes(error):
+        said = next((text for number in _FULL if (text := os.strerror(number)) in str(cause)), None)
+        if said:
+            where = f": {cause.filename}" if isinstance(cause, OSError) and cause.filename else ""
+            return f"{said}{where}; make room, and give the same command again"
+        if isinstance(cause, MemoryError):
+            return f"the memory of this machine does not suffice ({one_line(cause)}); {_LESS_MEMORY}"
+        if _DEVICE_MEMORY.search(str(cause)):
+            return f"the memory of a device does not suffice ({_first_line(cause)}); {_LESS_MEMORY}"
+    return _say(error) if isinstance(error, OSError) else None
 
 
 def one_line(error: object) -> str:
@@ -22,3 +55,18 @@ def config_mistake(error: Exception) -> str:
         field, guess = re.search(r"\w+", str(error)), re.search(r'mean "(\w+)"', str(error))
         return f"the config has no field {field and field[0]}" + (f"; did you mean {guess[1]}?" if guess else "")
     return one_line(error)
+
+
+def _list_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _say(error: OSError) -> str:
+    """What an OSError says without its number: `Permission denied: '/x'`."""
+    return re.sub(r"^\[Errno \d+\] ", "", one_line(error))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0].strip()

@@ -13,8 +13,10 @@ from ml_collections import config_flags
 
 import repository  # noqa: F401  (it puts our packages first on Python's path)
 
+import command_line
 import datasets
-from command_line import check_flags, refuse
+import stop_requests
+from config_line import check_flags
 from errors import UserError
 from parallel import processes
 from parallel.allocator import keep_freed_memory
@@ -24,6 +26,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; runs/<co
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: host:port of process 0 (docs/launch.md).")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start anew in a work directory that holds a run.")
 
 
@@ -31,23 +34,22 @@ def main(argv: list[str]) -> None:
     """Runs what the flags say and reports what came of it."""
     del argv
     logging.getLogger().setLevel(logging.WARNING)  # absl would let every library report what it does
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a signal may end the program at any time
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs", _config_name()))
-    try:
-        if not (workdir / "summary.json").exists():  # a finished run needs no data
-            datasets.check_name(_CONFIG.value.dataset)
-        processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    except UserError as error:
-        refuse(error)
     with processes.end_together():
-        _train(workdir)
+        command_line.run(lambda: _train(workdir), workdir)
 
 
 def _train(workdir: pathlib.Path) -> None:
     if _CONFIG.value.keep_freed_memory and _CONFIG.value.dataset.feed == "resident":
         keep_freed_memory()  # before JAX is imported
-    try:
-        from training.run.workdir import find_summary  # imported after the checks: a typo is answered at once
+    if not (workdir / "summary.json").exists():  # a finished run needs no data
+        datasets.check_name(_CONFIG.value.dataset)
+    from training.run.workdir import find_summary  # imported after the checks: a typo is answered at once
 
+    processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    stop_requests.listen()  # again: with several processes JAX has taken SIGTERM
+    with processes.name_loss():
         summary = processes.run_on_main(lambda: find_summary(workdir, _CONFIG.value, _OVERWRITE.value))
         if summary is None:
             from reports.run_page import write_at_end
@@ -56,8 +58,6 @@ def _train(workdir: pathlib.Path) -> None:
             summary = train(_CONFIG.value, workdir, _OVERWRITE.value, write_at_end if _CONFIG.value.report else None)
         elif processes.is_main():
             print(f"{workdir} is finished; --overwrite starts it anew.")
-    except UserError as error:
-        refuse(error)
     if processes.is_main():
         _report(summary, workdir)
 
@@ -68,13 +68,13 @@ def parse(argv: list[str]) -> list[str]:
         app.usage(shorthelp=True, writeto_stdout=True)
         sys.exit()
     try:
-        config, rest = check_flags(flags.FLAGS, argv)
+        config, rest = check_flags(flags.FLAGS, command_line.expand_home(argv))
     except UserError as error:
-        refuse(error)
+        command_line.refuse(error)
     if config is None:
-        refuse("--config is missing; it names a file such as configs/digits.py")
+        command_line.refuse("--config is missing; it names a file such as configs/digits.py")
     if rest:
-        refuse(f"{rest[0]} is not understood; options start with --")
+        command_line.refuse(f"{rest[0]} is not understood; options start with --")
     return argv[:1]
 
 
@@ -90,7 +90,7 @@ def _report(summary: dict[str, Any], workdir: pathlib.Path) -> None:
     shown = {f"chosen by {rule}": chosen, "last": summary["last"], "best on test": summary["best_on_test"]}
     for name, choice in shown.items():
         if choice["epoch"] is None:
-            print(f"{name + ':':24} no epoch")
+            print(f"{name + ':':24} no epoch" + (f": {choice['reason']}" if "reason" in choice else ""))
             continue
         accuracy = "not measured" if choice["test_accuracy"] is None else f"{choice['test_accuracy']:.4f}"
         print(f"{name + ':':24} epoch {choice['epoch']:3d}   test accuracy {accuracy}")
@@ -103,4 +103,5 @@ def _report(summary: dict[str, Any], workdir: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
+    stop_requests.listen()
     app.run(main, flags_parser=parse)

@@ -25,7 +25,7 @@ from evaluation.test_sets import Condition, TestSet, open_requested
 from parallel import devices
 from parallel.processes import gather_from_all, is_main
 from training.run.checkpoints import load_params
-from training.run.records import write_json
+from training.run.durable import write_json
 
 __all__ = ["evaluate_checkpoints", "open_requested"]  # all that training needs
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from errors import UserError
+from errors import Stopped, UserError
 from parallel import stderr_relay
 from parallel.stderr_relay import LOST
 
@@ -140,6 +140,23 @@ def broadcast(array: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
+def name_loss() -> Iterator[None]:
+    """Says in one line that another process has ended, where JAX reports a connection.
+
+    Raises:
+      Stopped: then; the same command continues from the latest checkpoint.
+    """
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if is_multiprocess() and _IS_LOSS.search(str(error)):
+            raise Stopped(LOST) from error
+        raise
+
+
+@contextmanager
 def end_together() -> Iterator[None]:
     """Lets one of several processes that fails exit at once, so that the others notice.
 
@@ -147,19 +164,12 @@ def end_together() -> Iterator[None]:
     """
     try:
         yield
-    except BaseException as error:
+    except SystemExit as exit:
         if not is_multiprocess():
             raise
-        import jax
-
-        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
-        if isinstance(error, jax.errors.JaxRuntimeError) and _IS_LOSS.search(str(error)):
-            print(f"train.py: {LOST}", file=sys.stderr)
-        elif not isinstance(error, SystemExit):
-            sys.excepthook(type(error), error, error.__traceback__)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(exit.code if isinstance(exit.code, int) else 1)
 
 
 def _read_placement() -> Placement | None:

@@ -15,8 +15,8 @@ from gwa import Last, Oracle
 from reports.judging import Mean, choose_epoch
 from reports.layout import Cell, Line, Table
 from reports.sweep_runs import find_sweep_runs, name_condition
+from training.run.durable import write_json
 from training.run.reader import FinishedRun, read_derived
-from training.run.records import write_json
 
 TRIM = 0.1  # share of the scores that the trimmed mean leaves out at each end
 

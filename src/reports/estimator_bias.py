@@ -15,8 +15,8 @@ from reports import paper
 from reports.judging import Mean
 from reports.layout import Cell, Line, Table
 from reports.sweep_runs import find_sweep_runs
+from training.run.durable import write_json
 from training.run.reader import FinishedRun, read_derived
-from training.run.records import write_json
 
 STATISTICS = {
     "mean_of_epoch": "mean score, mean",

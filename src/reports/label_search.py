@@ -77,7 +77,7 @@ def train(run: Run, workdir: pathlib.Path, overwrite: bool, seconds: float, show
                     show()
                     shown = True
         finally:
-            stop([process])
+            stop([process], interruption)
     if process.returncode < 0:
         raise UserError(f"training was {describe_exit(process.returncode)}; the same command continues")
     return process.returncode

@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from command_line import read_config
+from config_line import read_config
 from errors import UserError, one_line
 
 

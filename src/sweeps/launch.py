@@ -7,6 +7,7 @@ write to one folder therefore never train a run at the same time; they share the
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import fcntl
@@ -19,10 +20,12 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import IO, NamedTuple
 
+from command_line import ASKED_TO_STOP, MISTAKE
 from sweeps.definition import Run
 from training.run.reader import read_summary
 
-_MISTAKE = 2  # the exit code of a mistake that only the user can put right
+_TRIES = 2
+_SECONDS_TO_SAVE = 40  # of a training process that has been asked to stop
 _CHILD = pathlib.Path(__file__).with_name("child.py")
 
 
@@ -136,6 +139,9 @@ class SweepProgress:
 
     def report_failure(self, failure: Failure) -> None:
         """A run has ended without being complete."""
+        if failure.exit_code in ASKED_TO_STOP:
+            print(f"stopped   {failure.training.run.name}  (it is trained again)", flush=True)
+            return
         print(f"failed    {failure.training.run.name}  ({failure.reason}: {failure.last_line})", flush=True)
 
 
@@ -143,7 +149,7 @@ class Interruption:
     """A context in which Ctrl-C and SIGTERM wait for the next `sleep`, so that no process is lost as it is started."""
 
     def __enter__(self) -> Interruption:
-        self._noted = False
+        self._noted = 0
         self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
@@ -163,8 +169,12 @@ class Interruption:
         if self._noted:
             raise KeyboardInterrupt
 
+    def is_repeated(self) -> bool:
+        """Whether there has been a second one."""
+        return self._noted > 1
+
     def _note(self, number: int, frame: object) -> None:
-        self._noted = True
+        self._noted += 1
 
 
 # Trains runs and returns those that failed.
@@ -172,19 +182,30 @@ Launcher = Callable[[Sequence[Training], SweepProgress], list[Failure]]
 
 
 def launch(trainings: Sequence[Training], launcher: Launcher) -> list[Failure]:
-    """Trains the runs that are not finished; one that fails, other than by a user's mistake, gets a second try.
+    """Trains the runs that are not finished.
+
+    One that was stopped by a signal is trained again after the others. One that fails, other than by a
+    user's mistake, gets a second try.
 
     Raises:
       KeyboardInterrupt: after Ctrl-C or SIGTERM, when everything that was started has been stopped.
     """
     unfinished = [training for training in trainings if not training.finished]
     progress = SweepProgress(len(trainings), len(trainings) - len(unfinished))
-    failures = launcher(unfinished, progress) if unfinished else []
-    again = [failure.training for failure in failures if failure.exit_code != _MISTAKE]
-    if not again:
-        return failures
-    print(f"second try: {len(again)} that failed", flush=True)
-    return [failure for failure in failures if failure.exit_code == _MISTAKE] + launcher(again, progress)
+    failures: list[Failure] = []
+    tries = collections.Counter[Training]()
+    while unfinished:
+        ended = launcher(unfinished, progress)
+        tries.update(failure.training for failure in ended if failure.exit_code not in ASKED_TO_STOP)
+        again = [end for end in ended if end.exit_code != MISTAKE and tries[end.training] < _TRIES]
+        failures += [end for end in ended if end not in again]
+        unfinished = [end.training for end in again]
+        if unfinished:
+            stopped = sum(end.exit_code in ASKED_TO_STOP for end in again)
+            counts = {"that were stopped": stopped, "that failed": len(again) - stopped}
+            listed = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+            print(f"trained again: {listed}", flush=True)
+    return failures
 
 
 def train_here(trainings: Sequence[Training], progress: SweepProgress, max_parallel: int = 1) -> list[Failure]:
@@ -222,7 +243,7 @@ def train_here(trainings: Sequence[Training], progress: SweepProgress, max_paral
                         failures.append(Failure(training, describe_exit(code), training.log, code))
                         progress.report_failure(failures[-1])
         finally:
-            stop(running.values())
+            stop(running.values(), interruption)
     return failures
 
 
@@ -254,17 +275,19 @@ def describe_exit(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def stop(processes: Collection[subprocess.Popen]) -> None:
-    """Ends processes and everything that they have started, gently at first."""
+def stop(processes: Collection[subprocess.Popen], interruption: Interruption) -> None:
+    """Lets processes save and end; ends them and what they have started after 40 s, or on a second Ctrl-C."""
     for process in processes:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
-    for process in processes:
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    deadline = time.monotonic() + _SECONDS_TO_SAVE
+    while any(process.poll() is None for process in processes):
+        if interruption.is_repeated() or time.monotonic() > deadline:
+            for process in processes:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+        time.sleep(0.05)
 
 
 def _format_duration(seconds: float) -> str:

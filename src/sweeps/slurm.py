@@ -1,7 +1,8 @@
 """Trains the runs of a sweep as one array of Slurm jobs, through submitit.
 
-A job that runs out of time, is preempted or loses its node is queued again and continues where it stopped. If the sweep
-is killed, its jobs go on; if it is then started again, its new jobs wait for them.
+A job that runs out of time, is preempted or loses its node is queued again and continues where it stopped: Slurm
+announces the end, and training saves. If the sweep is killed, its jobs go on; if it is then started again, its new jobs
+wait for them.
 """
 
 from __future__ import annotations
@@ -23,27 +24,35 @@ if TYPE_CHECKING:
     import submitit
 
 _REQUEUES = 1000  # how often a job may run out of time; a run ends with its last epoch
+_SECONDS_OF_WARNING = 120  # before the end of a job
 _SECONDS_BETWEEN_LOOKS = 5
 _SECONDS_FOR_FILES = 15  # until a file that was written on a node appears here
 
 
 class Job:
-    """What a node executes. Slurm's signals before the end of a job are for submitit, not for the training process."""
+    """What a node executes. Slurm announces the end of a job by SIGUSR2, as submitit asks it to; SIGTERM is the end."""
 
     def __init__(self, training: Training):
         self._training = training
+        self._process: subprocess.Popen | None = None
 
     def __call__(self) -> int:
         """Trains and returns the exit code."""
-        process = self._training.start(wait=True, ignore=(signal.SIGTERM, signal.SIGUSR2))
-        assert process is not None
-        return process.wait()
+        self._process = self._training.start(wait=True, ignore=(signal.SIGUSR2,))
+        assert self._process is not None
+        while self._process.poll() is None:
+            time.sleep(0.2)
+        return self._process.returncode
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What submitit queues again: the same job, as `src/train.py` continues by itself."""
+        """What submitit queues again when training has saved: the same job, as `src/train.py` continues by itself."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGUSR1)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_SECONDS_OF_WARNING - 20)
+        return submitit.helpers.DelayedSubmission(Job(self._training))
 
 
 def train_on_slurm(
@@ -96,6 +105,7 @@ def _submit(
     executor.update_parameters(
         name=folder.name,
         slurm_array_parallelism=max_parallel,
+        slurm_signal_delay_s=_SECONDS_OF_WARNING,
         slurm_additional_parameters={"requeue": True},
         **{name: value for name, value in resources.items() if value is not None},
     )

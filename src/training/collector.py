@@ -11,6 +11,7 @@ import numpy as np
 
 from datasets.feeds.batches import Batches, Block, Feed
 from parallel import devices
+from training.run.checkpoints import count_steps
 from training.step import Metrics, Running
 
 
@@ -49,7 +50,7 @@ class Collector:
         self._fetched = [Steps(**started["steps"])] if started else []
         self._waiting: list[Steps] = []
         self._started = time.perf_counter() - (float(started["seconds"]) if started else 0)
-        self.steps = len(self._fetched[0].rows) if started else 0
+        self.steps = count_steps(started) if started else 0
         self.waited = float(started["waited"]) if started else 0.0
 
     def wait_for(self, blocks: Iterator[Block]) -> Iterator[Block]:

@@ -31,8 +31,8 @@ def evaluate_epoch(
     train_seconds = collector.seconds()
     if not np.isfinite(result.means["loss"]):
         raise UserError(
-            f"training diverged in epoch {epoch}: the loss is {result.means['loss']}; lower "
-            "optimizer.learning_rate or set optimizer.clip_norm (what was saved before this epoch is kept)"
+            f"training cannot go on: the loss of epoch {epoch} is {result.means['loss']}; if it diverges, lower "
+            "optimizer.learning_rate or set optimizer.clip_norm (what was saved before is kept)"
         )
     labels, predictions = setup.splits.train.labels, result.samples["prediction"]
     seen = predictions >= 0  # all but the images that could not be decoded

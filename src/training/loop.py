@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import stop_requests
 from datasets import Splits
 from parallel import devices
 from parallel.processes import is_main, run_on_main
@@ -36,6 +37,7 @@ def train(
 
     Raises:
       UserError: when the config asks for something impossible, or training diverges.
+      Stopped: when a signal has asked for it; the same call continues.
     """
     with prepare(config) as setup:
         fresh = run_on_main(lambda: overwrite or not has_checkpoint(workdir))
@@ -49,10 +51,13 @@ def train(
                 if stop:
                     break
                 state, result = train_epoch(setup, run, state, epoch, collector)
-                record, samples = evaluate_epoch(setup, run, state, epoch, result, collector)
+                with run.interruptible(epoch, state, collector):
+                    record, samples = evaluate_epoch(setup, run, state, epoch, result, collector)
                 improved, stop = setup.selection.update(record)
                 run.save_epoch(record, samples, state, improved)
+                run.stop_if_asked()
                 collector = Collector()
+            stop_requests.defer(False)
             summary = summarize(config, setup.selection.best_epochs, run.history, describe_run(setup, run, state))
             if setup.test_sets:
                 from evaluation.evaluate import evaluate_checkpoints
@@ -87,19 +92,25 @@ def train_epoch(
     """One pass over the training set, or the rest of it if the collector holds its first steps.
 
     What the steps show stays on the devices until the end, or until a checkpoint within the epoch is due.
+
+    Raises:
+      Stopped: when a signal has asked for it; then the epoch is saved as far as it has come.
     """
     everywhere, every = devices.replicated_sharding(setup.mesh), setup.config.checkpoint_steps
     feed, running = setup.feeds["train"], devices.place(collector.running(setup.splits.train.labels), everywhere)
     steps = min(setup.config.steps_per_dispatch, setup.steps_per_epoch)
     past = run.vote_on_past() if setup.needs_past else None
     votes = () if past is None else (devices.place(past, everywhere),)
-    blocks = feed.read_epoch(epoch, setup.batch_size, steps, done=collector.steps)
+    finished = collector.steps == setup.steps_per_epoch  # and the run was stopped before it was recorded
+    blocks = iter(()) if finished else feed.read_epoch(epoch, setup.batch_size, steps, done=collector.steps)
     for batches, count in collector.wait_for(blocks):
         numbers = devices.place((np.int32(count), np.int32(epoch)), everywhere)
         state, running, so_far, metrics = setup.train_block(state, running, batches, *numbers, *votes)
         due = every and collector.steps // every < (collector.steps + count) // every
         collector.add(batches, count, metrics, feed)
         run.progress.show_dispatch(epoch, count, so_far)
+        if run.is_asked_to_stop():
+            run.save_and_stop(epoch, state, collector)
         if due and collector.steps < setup.steps_per_epoch:
             step = (epoch - 1) * setup.steps_per_epoch + collector.steps
             run.checkpoints.save_resume(step, state, collector.fetch())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +13,9 @@ from extensions import is_external, load_object
 from gwa import RULES, Last, Oracle, Rule
 from gwa.rules import Record
 from training.run.checkpoints import EPOCHS, RESUME
+
+LARGEST_UNDEFINED = 0.01
+"""No rule keeps an epoch in which a larger share of the alignments is not finite."""
 
 
 class Selection:
@@ -30,11 +35,17 @@ class Selection:
         if config.patience < 0:
             raise UserError(f"stopping.patience is {config.patience}; it must be a number of epochs, 0 for never")
         self.rules = build_rules(config)
+        self._size = len(splits.train)
         self._states = [rule.init() for rule in self.rules]
         self.best_epochs: dict[str, int | None] = dict.fromkeys(self.names)  # the epoch each rule would keep
 
     def update(self, record: Record) -> tuple[list[str], bool]:
-        """The names of the rules for which this epoch is the best so far, and whether training should stop."""
+        """The names of the rules for which this epoch is the best so far, and whether training should stop.
+
+        No rule sees an epoch with many alignments that are not finite.
+        """
+        if record.get("non_finite_alignments", 0) > LARGEST_UNDEFINED * self._size:
+            return [], False
         improved, stops = [], []
         for i, rule in enumerate(self.rules):
             self._states[i], verdict = rule.update(self._states[i], record)
@@ -108,6 +119,8 @@ def summarize(
     for name, epoch in chosen.items():
         rules[name] = _choice(by_epoch.get(epoch))
         rules[name]["checkpoint"] = f"checkpoints/{name}/{epoch}" if epoch else None
+        if epoch is None:
+            rules[name]["reason"] = _explain_none(name, config.stopping, history)
     return {
         "chosen_by": next(iter(chosen)),
         "rules": rules,
@@ -118,6 +131,27 @@ def summarize(
         "seconds": sum(record["seconds"] for record in history),
         **facts,
     }
+
+
+def _explain_none(name: str, stopping: Any, history: list[Record]) -> str:
+    """Why a rule has kept no epoch: how many had no value of the field that decides, and what their records say."""
+    kinds = [find_rule(rule) for rule in stopping.rules]
+    field = next(kind.needs[0] for kind in kinds if kind.name == name)
+    undefined = [
+        record.get("reasons", {}).get(field, "not measured") for record in history if record.get(field) is None
+    ]
+    if not undefined:
+        return f"none of the {len(history)} epochs was eligible"
+    # Their numbers differ from epoch to epoch.
+    counts = collections.Counter(
+        re.sub(r"-?\d\S*(?= (\+|of) )|(?<=alignments, )\S+(?=, is)", "…", reason) for reason in undefined
+    )
+    listed = "; ".join(f"{reason}: {count}" for reason, count in counts.most_common())
+    waits = stopping.patience and name == kinds[0].name
+    return (
+        f"{field} is undefined in {len(undefined)} of {len(history)} epochs ({listed})"
+        + f", so stopping.patience={stopping.patience} never counted" * bool(waits)
+    )
 
 
 def _choice(record: Record | None) -> dict[str, Any]:

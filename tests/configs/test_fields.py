@@ -15,7 +15,7 @@ from repository import ROOT
 import datasets
 import fields
 import networks
-from command_line import read_config
+from config_line import read_config
 from configs import base
 from datasets.feeds.augment import augment_images
 from errors import UserError

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -151,6 +152,24 @@ def test_all_processes_set_a_damaged_checkpoint_aside(tmp_path):
     assert f"training continues after step {steps[0].name}" in errors[0]
     assert "cannot be restored" not in errors[1]
     check_equal(workdir, tmp_path / "before")
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
+    options = ["--config.dataset.name=digits", "--config.dataset.train_examples=203", "--config.steps_per_dispatch=1"]
+    job = start(tmp_path / "stopped", options, 2)
+    while not (tmp_path / "stopped" / "checkpoints" / "resume" / "13").exists():
+        assert job[1].poll() is None
+        time.sleep(0.01)
+    job[1].send_signal(signal.SIGTERM)
+    errors = [process.communicate(timeout=60)[1] for process in job]
+    assert [process.returncode for process in job] == [75, 75], errors
+    lines = [error.splitlines()[-1] for error in errors]
+    steps = {re.search(r"after step (\d+) of 39", line)[1] for line in lines}
+    assert len(steps) == 1
+    run(tmp_path / "stopped", options, 2)
+    run(tmp_path / "whole", options, 2)
+    assert records(tmp_path / "stopped")[1].tobytes() == records(tmp_path / "whole")[1].tobytes()
 
 
 def test_a_mistake_ends_all_processes_with_one_line(tmp_path):

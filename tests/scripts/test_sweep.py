@@ -29,6 +29,20 @@ def test_failures_are_tried_once_more_and_listed_with_their_last_line(tmp_path):
     assert (logs / "broken-2.log").read_text().count("RuntimeError: what broke") == 2
 
 
+def test_runs_that_were_stopped_are_trained_again_however_often(tmp_path):
+    sweep = StandIns(tmp_path, ["fine", "stopped", "fine"])
+    code, out, _ = sweep.run()
+    assert code == 0
+    assert [len(sweep.starts(name)) for name in sweep.names] == [1, 4, 1]
+    assert out.splitlines()[2:6] == [
+        "started   stopped-1",
+        "stopped   stopped-1  (it is trained again)",
+        "started   fine-2",
+        "finished  fine-2  (1.0 min; 2 of 3, about 0 min left)",
+    ]
+    assert out.count("trained again: 1 that were stopped\n") == 3
+
+
 def test_the_same_command_trains_only_what_is_left(tmp_path):
     sweep = StandIns(tmp_path, ["fine", "broken", "fine"])
     sweep.run()
@@ -80,7 +94,7 @@ def test_a_stopped_sweep_leaves_no_process(tmp_path, number):
     wait_for(lambda: len(sweep.alive()) == 2)
     process.send_signal(number)
     out, error = process.communicate(timeout=20)
-    assert process.returncode == 1
+    assert process.returncode == 75
     assert error == ""
     assert out.splitlines()[-1] == "stopped; the same command continues"
     assert not sweep.alive()

@@ -26,6 +26,8 @@ if (workdir / "summary.json").exists():
 time.sleep(float(seconds))
 if mode == "mistake":
     sys.exit(print("warning\\nwhat the user did wrong\\n", file=sys.stderr) or 2)
+if mode == "stopped" and len((workdir / "starts").read_text().split()) < 4:
+    sys.exit((75, 143, 138)[len((workdir / "starts").read_text().split()) - 1])
 if mode == "broken" or mode == "flaky" and len((workdir / "starts").read_text().split()) == 1:
     raise RuntimeError("what broke")
 summary = dict.fromkeys(("chosen_by", "rules", "last", "best_on_test", "epochs", "wrong_label_share"))

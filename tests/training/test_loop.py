@@ -166,19 +166,23 @@ def test_patience_really_stops(tmp_path):
 
 def test_divergence_ends_the_run_and_keeps_what_there_was(tmp_path):
     config = small(**DIVERGING)
-    with pytest.raises(UserError, match="diverged in epoch 1"):
+    with pytest.raises(UserError, match="the loss of epoch 1 is"):
         loop.train(config, tmp_path / "run")
     assert (tmp_path / "run" / "history.jsonl").read_text() == ""
 
 
 def test_a_head_of_zeros_has_no_score_and_says_why(tmp_path):
-    config = small(epochs=1, batch_size=300, **{"network.head_init": "zeros"})  # the scores are those before the update
+    config = small(epochs=1, batch_size=300, **{"network.head_init": "zeros", "stopping.patience": 2})
     summary = loop.train(config, tmp_path / "run")
     ((record,), scores, _) = files(tmp_path / "run")
     assert not scores.any()
     assert record["gwa"] is None
     assert "variance of the alignments is 0" in record["reasons"]["excess_kurtosis"]
     assert summary["rules"]["max_gwa"]["epoch"] is None
+    assert summary["rules"]["max_gwa"]["reason"] == (
+        "gwa is undefined in 1 of 1 epochs (the variance of the alignments is 0: 1), so stopping.patience=2 "
+        "never counted"
+    )
 
 
 def test_training_without_a_test_set(tmp_path):

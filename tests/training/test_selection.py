@@ -8,8 +8,8 @@ from configs import base
 from errors import UserError
 from training.selection import Selection, summarize
 
-WITH_ALL = SimpleNamespace(val=object(), test=object())
-WITHOUT = SimpleNamespace(val=None, test=None)
+WITH_ALL = SimpleNamespace(train=range(100), val=object(), test=object())
+WITHOUT = SimpleNamespace(train=range(100), val=None, test=None)
 
 
 def stopping(**fields):
@@ -57,8 +57,32 @@ def test_nothing_chosen_is_said_so():
     for record in history:
         selection.update(record)
     summary = summarize(base.get_config(), selection.best_epochs, history, {})
+    reason = summary["rules"]["max_gwa"].pop("reason")
+    assert reason == "gwa is undefined in 2 of 2 epochs (not measured: 2)"
     assert summary["rules"]["max_gwa"] == dict.fromkeys(summary["rules"]["max_gwa"])
     assert summary["best_on_test"]["epoch"] is None
+
+
+def test_the_reasons_why_nothing_is_chosen_are_counted():
+    history = records([None] * 3, [None] * 3)
+    for record, reason in zip(history, ("-1.30 + 1.2 is not positive", "-1.4 + 1.2 is not positive", "x"), strict=True):
+        record["reasons"] = {"gwa": f"excess kurtosis {reason}"}
+    config = base.get_config()
+    config.stopping.patience = 2
+    reason = summarize(config, {"max_gwa": None}, history, {})["rules"]["max_gwa"]["reason"]
+    assert reason == (
+        "gwa is undefined in 3 of 3 epochs (excess kurtosis … + 1.2 is not positive: 2; excess kurtosis x: 1), so "
+        "stopping.patience=2 never counted"
+    )
+
+
+def test_no_rule_keeps_an_epoch_with_many_alignments_that_are_not_finite():
+    selection = Selection(stopping(rules=("last", "oracle"), warmup=0.0), WITH_ALL)
+    history = records([0.1, None, None], [0.1, 0.2, 0.3])
+    for record, count in zip(history, (0, 1, 2), strict=True):  # of 100
+        record["non_finite_alignments"] = count
+    assert [selection.update(record)[0] for record in history] == [["last", "oracle"], ["last", "oracle"], []]
+    assert selection.best_epochs == {"last": 2, "oracle": 2}
 
 
 def test_only_the_first_rule_stops_training():

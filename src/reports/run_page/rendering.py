@@ -18,7 +18,7 @@ from markupsafe import Markup
 from reports import palette
 from reports.run_page.charts import Chart
 from reports.run_page.vega import read_javascript
-from training.run.records import write_text
+from training.run.durable import write_text
 
 _FOLDER = pathlib.Path(__file__).with_name("templates")
 

@@ -7,7 +7,7 @@ import logging
 
 from repository import cache_root
 
-from training.run.records import write_text
+from training.run.durable import write_text
 
 
 def read_javascript() -> str:

@@ -25,6 +25,7 @@ import numpy as np
 from errors import UserError, one_line
 from parallel.processes import gather_from_all, is_main, run_on_main
 from training.run.checksums import CHECKSUMS, digest, find_damage, write_checksums
+from training.run.durable import replace, sync_folder, sync_tree
 
 if TYPE_CHECKING:
     from training.state import TrainState
@@ -37,6 +38,7 @@ RESUME = "resume"
 _OLD_RESUME = "latest"  # as the first version called it
 EPOCHS = "epochs"  # the latest epoch that any rule kept; the directories of the rules link to its files
 _DAMAGED = "damaged"  # checkpoints to resume from that could not be restored
+_CUT_OFF = "it was cut off while it was saved"
 _OTHER_CONTENT = "its content is not what was saved"
 
 
@@ -52,6 +54,8 @@ class Checkpoints:
         self._ocp = ocp
         self._folder = (workdir / "checkpoints").absolute()
         if is_main() and (self._folder / _OLD_RESUME).is_dir():
+            for directory in (self._folder / _OLD_RESUME).iterdir():
+                write_checksums(directory)  # only what was cut off while it was saved has none
             (self._folder / _OLD_RESUME).rename(self._folder / RESUME)
         # Synchronous: an asynchronous save that is pending when the process ends is lost.
         self._resume, self._epochs = (
@@ -62,6 +66,9 @@ class Checkpoints:
             )
             for name, kept, more in ((RESUME, 2, ()), (EPOCHS, 1, ("ema",)))
         )
+        if is_main():
+            for folder in (self._folder, self._folder.parent):
+                sync_folder(folder)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -82,8 +89,15 @@ class Checkpoints:
           UserError: when parameters are not finite.
         """
         check_finite((state.params, state.ema))
+        if step in self._resume.all_steps():  # of this epoch before it was recorded; the one before it stays
+            self._resume.delete(step)
         more = {"begun": started} if started else {}
         self._save(self._resume, step, default=_seal({"state": _to_dict(state)} | more, {"state": state} | more))
+
+    def save_begun(self, step: int, state: TrainState, started: Mapping[str, Any]) -> None:
+        """As `save_resume` within an epoch, or after its last step before it is recorded; nothing is saved twice."""
+        if step not in self._resume.all_steps():
+            self.save_resume(step, state, started)
 
     def save_best(self, rules: Sequence[str], epoch: int, params: Any, ema: Any = None) -> None:
         """Saves the parameters after an epoch, and their average if there is one, for the rules that would keep it.
@@ -120,27 +134,34 @@ class Checkpoints:
         """
         last = math.inf if recorded is None else (recorded + 1) * steps_per_epoch - 1
         step, saved = self._restore_latest(template, last)
-        epoch = step // steps_per_epoch
+        started = saved.get("begun")
+        epoch = (step - (count_steps(started) if started else 0)) // steps_per_epoch
         for later in [saved for saved in self._epochs.all_steps() if saved > epoch]:
             self._epochs.delete(later)
         if is_main():
             for path in self._folder.glob("*/*"):
                 if path.parent.name not in (RESUME, EPOCHS) and path.name.isdigit() and int(path.name) > epoch:
                     shutil.rmtree(path)
-        return epoch, saved["state"], saved.get("begun")
+        return epoch, saved["state"], started
 
     def _save(self, manager: Any, step: int, **items: dict[str, Any]) -> None:
-        args = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}
-        if not manager.save(step, args=self._ocp.args.Composite(**args)):
+        args, hook = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}, sys.unraisablehook
+        # When a write fails, on a full disk, those still pending do so too, where no program can catch it.
+        sys.unraisablehook = lambda _: None
+        saved = manager.save(step, args=self._ocp.args.Composite(**args))
+        sys.unraisablehook = hook
+        if not saved:
             raise RuntimeError(f"the checkpoint {manager.directory / str(step)} was not written")
         if is_main():
-            write_checksums(pathlib.Path(manager.directory) / str(step))
+            directory = pathlib.Path(manager.directory) / str(step)
+            sync_tree(directory)
+            write_checksums(directory)  # last: where they are, all of it is on the disk
 
     def _restore_latest(self, template: TrainState, last: float) -> tuple[int, dict[str, Any]]:
         """The latest step up to `last` that can be restored, and what it holds; 0 and the template if there is none."""
         failures: dict[int, str] = {}
         for step in sorted(self._resume.all_steps(), reverse=True):
-            cause, saved = run_on_main(functools.partial(find_damage, self._folder / RESUME / str(step))), {}
+            cause, saved = run_on_main(functools.partial(_find_damage_or_cut, self._folder / RESUME / str(step))), {}
             cause = "the records of its epoch are cut off" if step > last else cause
             try:
                 saved = {} if cause else self._restore(step, template)
@@ -151,7 +172,9 @@ class Checkpoints:
                 self._set_aside(failures, step)
                 return step, saved
             failures[step] = causes[0]
-        run_on_main(functools.partial(self._refuse, failures))
+        if set(failures.values()) - {_CUT_OFF}:
+            run_on_main(functools.partial(self._refuse, failures))
+        self._set_aside(failures, 0)
         return 0, {"state": template}
 
     def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
@@ -191,9 +214,7 @@ class Checkpoints:
         self._resume.reload()
 
     def _refuse(self, failures: Mapping[int, str]) -> None:
-        """Says why no checkpoint can be restored, if there are some, and what is left: the best epoch of a rule."""
-        if not failures:
-            return
+        """Says why no checkpoint can be restored, and what is left: the best epoch of a rule."""
         kept = (path.parent for path in self._folder.glob(f"*/*/{CHECKSUMS}") if path.parts[-3] not in (RESUME, EPOCHS))
         intact = [path for path in kept if path.name.isdigit() and not find_damage(path)]
         left = max(intact, key=lambda path: int(path.name), default=None)
@@ -213,8 +234,8 @@ def check_finite(params: Any) -> None:
     """
     if not _are_finite(params):
         raise UserError(
-            "training diverged: the parameters are no longer finite; lower optimizer.learning_rate or set "
-            "optimizer.clip_norm (what was saved before is kept)"
+            "training cannot go on: the parameters are not finite; if it diverges, lower optimizer.learning_rate or "
+            "set optimizer.clip_norm (what was saved before is kept)"
         )
 
 
@@ -225,7 +246,13 @@ def _are_finite(tree: Any) -> jax.Array:
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether there is a step to resume from. Unlike Checkpoints it makes no directories."""
-    return any(path.name.isdigit() for name in (RESUME, _OLD_RESUME) for path in workdir.glob(f"checkpoints/{name}/*"))
+    saved = workdir.glob(f"checkpoints/{RESUME}/*/{CHECKSUMS}")
+    return any(path.parent.name.isdigit() for path in saved) or any(workdir.glob(f"checkpoints/{_OLD_RESUME}/*"))
+
+
+def count_steps(started: Mapping[str, Any]) -> int:
+    """How many steps `Collector.fetch` has returned, without those that only filled up the last block."""
+    return int(np.any(started["steps"]["mask"] > 0, axis=1).sum())
 
 
 def load_params(directory: str | pathlib.Path) -> Any:
@@ -257,6 +284,11 @@ def load_params(directory: str | pathlib.Path) -> Any:
     return tree
 
 
+def _find_damage_or_cut(directory: pathlib.Path) -> str | None:
+    """As `find_damage`, for a checkpoint to resume from, whose checksums are written last."""
+    return find_damage(directory) if (directory / CHECKSUMS).exists() else _CUT_OFF
+
+
 def _explain(error: Exception) -> str:
     """The cause of a restore that failed, without TensorStore's account of itself."""
     return one_line(error.__cause__ or error).partition(" [tensorstore_spec")[0]
@@ -267,7 +299,8 @@ def _link(source: pathlib.Path, target: pathlib.Path) -> None:
     scratch = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(source, scratch, copy_function=_link_file)
-    scratch.rename(target)
+    sync_tree(scratch)
+    replace(scratch, target)
     for other in target.parent.iterdir():
         if other != target:
             shutil.rmtree(other)

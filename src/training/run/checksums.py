@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from parallel import devices
-from training.run.records import write_json
+from training.run.durable import write_json
 
 CHECKSUMS = "checksums.json"
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from errors import UserError
 from gwa.rules import Record
 from parallel.processes import is_main, run_on_main
 from training.run import identity
+from training.run.durable import replace, sync_file, sync_folder, write_json, write_text
 from training.run.reader import load_array, read_history, scores_file
 from training.sample_values import PREFIX
 
@@ -65,7 +65,7 @@ class Records:
             append_row(self._path(samples_file(name)), row)
         with self._path("history.jsonl").open("a") as file:
             file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
-            _flush(file)
+            sync_file(file)
 
     def truncate(self, epochs: int) -> None:
         """Removes what came after `epochs`, because an interrupted run continues from its latest checkpoint.
@@ -106,8 +106,8 @@ class Records:
         scratch = path.with_name(path.name + ".tmp")
         with scratch.open("wb") as file:
             np.savez_compressed(file, **data)  # paths are long and alike
-            _flush(file)
-        scratch.replace(path)
+            sync_file(file)
+        replace(scratch, path)
         if cleaning is not None:
             write_json(self._path("cleaning.json"), dataclasses.asdict(cleaning))
 
@@ -147,30 +147,13 @@ def samples_file(name: str) -> str:
     return f"{name.replace('/', '.')}.npy" if name.startswith(PREFIX) else _FILES.get(name, scores_file(name))
 
 
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes indented JSON; the file is there completely or not at all."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file that is there completely or not at all, even if the machine stops now."""
-    scratch = path.with_name(path.name + ".tmp")
-    with scratch.open("w") as file:
-        file.write(text)
-        _flush(file)
-    scratch.replace(path)
-
-
-def _flush(file: Any) -> None:
-    """Waits until a file is on the disk, so that a checkpoint is never ahead of the records, whatever stops now."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def append_row(path: pathlib.Path, row: np.ndarray) -> None:
     """Appends a row to the array in an .npy file, which is created if needed; earlier rows are not touched."""
     if not path.exists():
-        np.save(path, row[None])
+        with path.open("wb") as file:
+            np.save(file, row[None])
+            sync_file(file)
+        sync_folder(path.parent)
         return
     rows = np.load(path, mmap_mode="r")
     _check_row(path, rows, row)
@@ -178,10 +161,10 @@ def append_row(path: pathlib.Path, row: np.ndarray) -> None:
         start = _read_header(file)
         file.seek(start + rows.nbytes)
         file.write(np.ascontiguousarray(row, rows.dtype).tobytes())
-        file.flush()
+        sync_file(file)
         # Only now does the row count. NumPy pads headers so that the first axis can grow in place.
         _write_header(file, start, rows.dtype, (len(rows) + 1, *rows.shape[1:]))
-        _flush(file)
+        sync_file(file)
 
 
 def truncate_rows(path: pathlib.Path, count: int) -> None:
@@ -190,6 +173,7 @@ def truncate_rows(path: pathlib.Path, count: int) -> None:
     with path.open("r+b") as file:
         start = _read_header(file)
         _write_header(file, start, rows.dtype, (count, *rows.shape[1:]))
+        sync_file(file)  # a file that is shorter than its header says could not be read
         file.truncate(start + count * rows[:1].nbytes)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from errors import UserError
+import stop_requests
+from errors import Stopped, UserError
 from gwa.rules import Record
 from gwa.rules.dissent import vote
 from parallel import devices
-from parallel.processes import broadcast, is_main, run_on_main
+from parallel.agreement import Agreement
+from parallel.processes import broadcast, gather_from_all, is_main, is_multiprocess, run_on_main
 from training.collector import Collector
 from training.run.checkpoints import Checkpoints, has_checkpoint
 from training.run.identity import check_data, describe_data
@@ -74,6 +76,7 @@ class Session:
     ):
         self.checkpoints, self.progress = checkpoints, progress
         self._setup, self._data, self._records, self._tracking = setup, data, records, tracking
+        self._stop = Agreement(setup.mesh)
 
     @property
     def history(self) -> list[Record]:
@@ -125,6 +128,54 @@ class Session:
             past = vote(self._records.predictions(), num_classes)
         return broadcast(past)
 
+    def is_asked_to_stop(self) -> bool:
+        """Whether a signal asks training to end after this dispatch; the same in all processes."""
+        stop_requests.defer()
+        return self._stop.ask(stop_requests.asked() is not None)
+
+    @contextlib.contextmanager
+    def interruptible(self, epoch: int, state: TrainState, collector: Collector) -> Iterator[None]:
+        """A block that only computes, after all steps of an epoch; several processes finish it.
+
+        Raises:
+          Stopped: when a signal asks training to end; what the steps have shown is saved.
+        """
+        if is_multiprocess():
+            yield
+            return
+        try:
+            with stop_requests.interruptible():
+                yield
+        except stop_requests.Interrupted:
+            self.save_and_stop(epoch, state, collector)
+
+    def save_and_stop(self, epoch: int, state: TrainState, collector: Collector) -> NoReturn:
+        """Saves an epoch that is not finished, and ends training.
+
+        Raises:
+          Stopped: always.
+        """
+        stop_requests.answer()
+        step = (epoch - 1) * self._setup.steps_per_epoch + collector.steps
+        self.checkpoints.save_begun(step, state, collector.fetch())
+        self._stop_after(step)
+
+    def stop_if_asked(self) -> None:
+        """Ends training after an epoch, which is saved.
+
+        Raises:
+          Stopped: when a signal asks for it, in any process.
+        """
+        if any(gather_from_all(stop_requests.asked() is not None)):
+            self._stop_after(self.history[-1]["step"])
+
+    def _stop_after(self, step: int) -> NoReturn:
+        by, steps = stop_requests.asked(), self._setup.config.epochs * self._setup.steps_per_epoch
+        raise Stopped(
+            f"stopped{f' by {stop_requests.describe(by)}' if by else ''} after step {step} of {steps}; all of it is "
+            "saved, and the same command continues"
+        )
+
     def save_epoch(
         self, record: dict[str, Any], samples: dict[str, np.ndarray], state: TrainState, improved: Sequence[str]
     ) -> None:
@@ -144,7 +195,8 @@ class Session:
         self.progress.show_epoch(self.history[-1])
         if record["non_finite_alignments"]:
             count = record["non_finite_alignments"]
-            self.progress.warn(f"epoch {epoch}: {count} of the alignments are not finite, so GWA is undefined")
+            kept = "" if improved else ", and no rule keeps the epoch"
+            self.progress.warn(f"epoch {epoch}: {count} of the alignments are not finite, so GWA is undefined{kept}")
         if epoch == first_pronounced(self.history, self._setup.config.stopping.warmup):
             self.progress.warn(f"epoch {epoch}: the alignments begin to have two peaks; their GWA says little then")
 

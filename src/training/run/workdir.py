@@ -21,8 +21,9 @@ import jax
 from datasets import Cleaning
 from errors import UserError
 from parallel.processes import run_on_main
+from training.run.durable import sync_folder, write_json
 from training.run.reader import read_config, read_derived, read_summary
-from training.run.records import list_samples, samples_file, write_json
+from training.run.records import list_samples, samples_file
 
 _PACKAGES = (
     "jax",
@@ -38,7 +39,7 @@ _SECTIONS = ("dataset", "network", "optimizer", "stopping")  # of the config, in
 # config.json is replaced by the one of the new run, and not deleted.
 _WRITTEN = (
     *("summary.json", "history.jsonl", "checkpoints", "labels.npz", "cleaning.json", "environment.json"),
-    *("config.json.tmp", "wandb", "wandb_id"),
+    *("config.json.tmp", "traceback.txt", "wandb", "wandb_id"),
     *("label_issues.csv", "label_issues.parquet", "report.html", "figures/*.png", "figures/*.svg", "figures/*.pdf"),
     *("ablation.json", "bias.json", "estimates.json", "detection.json", "flagged/*.csv"),
     *("evaluations.json", "robustness.json", "external.json"),
@@ -125,6 +126,7 @@ def _take(workdir: pathlib.Path, config: Any, overwrite: bool, held: contextlib.
         logging.warning("%s: the file system has no locks (%s), so nothing keeps a second job out", workdir, error)
     if overwrite and (workdir / "config.json").exists():
         _delete_run(workdir)
+    sync_folder(workdir.parent)
     write_json(workdir / "config.json", _settings(config))
     _write_environment(workdir / "environment.json")
 
@@ -153,8 +155,11 @@ def _write_environment(file: pathlib.Path) -> None:
     """Writes the environment of the first start; those of later starts follow under `resumed`."""
     started = describe_environment()
     if file.exists():
-        first = json.loads(file.read_text())
-        started = first | {"resumed": [*first.get("resumed", []), started]}
+        try:
+            first = read_derived(file.parent, file.name) or {}
+            started = first | {"resumed": [*first.get("resumed", []), started]}
+        except UserError as error:  # training does not need it
+            print(f"{error}; it is written anew", file=sys.stderr)
     write_json(file, started)
 
 

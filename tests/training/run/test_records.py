@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from datasets import Splits, StreamedExamples
 from errors import UserError
+from training.run.durable import write_json
 from training.run.identity import describe_data
-from training.run.records import Records, append_row, truncate_rows, write_json
+from training.run.records import Records, append_row, truncate_rows
 
 SCORES = np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32)
 

@@ -160,8 +160,7 @@ def test_damage_to_any_file_of_a_checkpoint_is_noticed_or_does_no_harm(saved, tm
         assert len(messages) == (epoch == 1)
         assert (folder / "checkpoints" / "damaged" / "resume-8").exists() == (epoch == 1)
         noticed += epoch == 1
-    # Without the checksums the content must do.
-    assert noticed == len(list_files(saved)) - (damage == "absent")
+    assert noticed == len(list_files(saved))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +182,7 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path, value):
     state = make_state(value=value)
     with Checkpoints(tmp_path) as checkpoints:
         for save in (lambda: checkpoints.save_resume(1, state), lambda: checkpoints.save_best([], 1, state.params)):
-            with pytest.raises(UserError, match="parameters are no longer finite"):
+            with pytest.raises(UserError, match="parameters are not finite"):
                 save()
     assert not list(tmp_path.glob("checkpoints/*/*"))
 
@@ -199,7 +198,7 @@ def test_a_run_that_diverges_within_an_epoch_leaves_no_checkpoint_of_it(tmp_path
     monkeypatch.setattr(Checkpoints, "_save", save_and_look)
     config = small(checkpoint_steps=1, **DIVERGING)
     config.steps_per_dispatch = 1
-    with pytest.raises(UserError, match="the parameters are no longer finite"):
+    with pytest.raises(UserError, match="the parameters are not finite"):
         loop.train(config, tmp_path / "run")
     assert all(finite)
     assert len(finite) < 5  # the steps of an epoch
@@ -209,7 +208,10 @@ def test_a_config_that_cannot_be_trained_deletes_nothing(runs, tmp_path):
     shutil.copytree(runs / "whole", tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     config = small(**DIVERGING)
-    for change, message in ((config, "diverged"), (small(pretrained=str(tmp_path / "run")), "what pretrained names")):
+    for change, message in (
+        (config, "the parameters are not finite"),
+        (small(pretrained=str(tmp_path / "run")), "what pretrained names"),
+    ):
         with pytest.raises(UserError, match=message):
             loop.train(change, tmp_path / "run", overwrite=True)
         assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
