@@ -6,7 +6,6 @@ uv run src/train.py --config=configs/digits.py [--workdir=runs/digits] [--overwr
 import logging
 import pathlib
 import sys
-from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -59,7 +58,9 @@ def _train(workdir: pathlib.Path) -> None:
         elif processes.is_main():
             print(f"{workdir} is finished; --overwrite starts it anew.")
     if processes.is_main():
-        _report(summary, workdir)
+        from training.selection import describe_end
+
+        print(*describe_end(summary, workdir), sep="\n")
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -82,24 +83,6 @@ def _config_name() -> str:
     """configs/cifar10_small.py:vit is cifar10_small_vit."""
     file, _, variant = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     return "_".join(filter(None, (pathlib.Path(file).stem, variant)))
-
-
-def _report(summary: dict[str, Any], workdir: pathlib.Path) -> None:
-    rule = summary["chosen_by"]
-    chosen = summary["rules"][rule]
-    shown = {f"chosen by {rule}": chosen, "last": summary["last"], "best on test": summary["best_on_test"]}
-    for name, choice in shown.items():
-        if choice["epoch"] is None:
-            print(f"{name + ':':24} no epoch" + (f": {choice['reason']}" if "reason" in choice else ""))
-            continue
-        accuracy = "not measured" if choice["test_accuracy"] is None else f"{choice['test_accuracy']:.4f}"
-        print(f"{name + ':':24} epoch {choice['epoch']:3d}   test accuracy {accuracy}")
-    if summary.get("skipped_count"):
-        print(f"{'skipped:':24} {summary['skipped_count']} image(s) that cannot be decoded; see summary.json")
-    if chosen["checkpoint"]:
-        print(f"{'checkpoint:':24} {workdir / chosen['checkpoint']}")
-    if (workdir / "report.html").exists():
-        print(f"{'page:':24} {workdir / 'report.html'}")
 
 
 if __name__ == "__main__":

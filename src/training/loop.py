@@ -25,7 +25,7 @@ def train(
     config: Any,
     workdir: pathlib.Path,
     overwrite: bool = False,
-    at_end: Callable[[pathlib.Path, Splits], None] | None = None,
+    at_end: Callable[[pathlib.Path, Splits], pathlib.Path | None] | None = None,
 ) -> dict[str, Any]:
     """Trains as the config says, continuing what the work directory holds unless `overwrite`; returns the summary.
 
@@ -33,7 +33,8 @@ def train(
       config: of the run.
       workdir: where it is kept.
       overwrite: whether to start anew in a work directory that holds a run.
-      at_end: called on process 0 with the work directory and the data, when the run is finished.
+      at_end: writes the page of the run: called on process 0 with the work directory and the data, when the run is
+        finished; returns the file.
 
     Raises:
       UserError: when the config asks for something impossible, or training diverges.
@@ -64,8 +65,8 @@ def train(
 
                 evaluate_checkpoints(workdir, config, summary["rules"], setup.splits, setup.test_sets)
             run.finish(summary)
-        if at_end and is_main():
-            at_end(workdir, setup.splits)
+            if at_end and is_main():
+                run.track_page(at_end(workdir, setup.splits))
     return summary
 
 

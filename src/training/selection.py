@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import pathlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -131,6 +132,27 @@ def summarize(
         "seconds": sum(record["seconds"] for record in history),
         **facts,
     }
+
+
+def describe_end(summary: Mapping[str, Any], workdir: pathlib.Path) -> list[str]:
+    """The lines with which a run ends: what was chosen, the last and the best epoch, and the files to look at."""
+    rule = summary["chosen_by"]
+    chosen = summary["rules"][rule]
+    lines = []
+    shown = {f"chosen by {rule}": chosen, "last": summary["last"], "best on test": summary["best_on_test"]}
+    for name, choice in shown.items():
+        if choice["epoch"] is None:
+            lines.append(f"{name + ':':24} no epoch" + (f": {choice['reason']}" if "reason" in choice else ""))
+            continue
+        accuracy = "not measured" if choice["test_accuracy"] is None else f"{choice['test_accuracy']:.4f}"
+        lines.append(f"{name + ':':24} epoch {choice['epoch']:3d}   test accuracy {accuracy}")
+    if summary.get("skipped_count"):
+        lines.append(f"{'skipped:':24} {summary['skipped_count']} image(s) that cannot be decoded; see summary.json")
+    if chosen["checkpoint"]:
+        lines.append(f"{'checkpoint:':24} {workdir / chosen['checkpoint']}")
+    if (workdir / "report.html").exists():
+        lines.append(f"{'page:':24} {workdir / 'report.html'}")
+    return lines
 
 
 def _explain_none(name: str, stopping: Any, history: list[Record]) -> str:

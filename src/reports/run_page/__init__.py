@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from datasets import Splits
 
 
-def write_at_end(workdir: pathlib.Path, splits: Splits) -> None:
+def write_at_end(workdir: pathlib.Path, splits: Splits) -> pathlib.Path | None:
     """Writes the page of a run that has just ended. Whatever goes wrong is one line: the run itself is complete."""
     try:
         from reports.run_page.page import write_page
 
-        write_page(workdir, splits=splits)
+        return write_page(workdir, splits=splits)
     except Exception as error:  # a package that is missing, a full disk: nothing may cost a finished run
         print(f"{workdir / 'report.html'} was not written: {one_line(error)}", file=sys.stderr)
+        return None

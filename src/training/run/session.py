@@ -200,6 +200,11 @@ class Session:
         if epoch == first_pronounced(self.history, self._setup.config.stopping.warmup):
             self.progress.warn(f"epoch {epoch}: the alignments begin to have two peaks; their GWA says little then")
 
+    def track_page(self, page: pathlib.Path | None) -> None:
+        """Shows the page of the run to whoever tracks it; None if it could not be written."""
+        if page is not None:
+            self._tracking.log_page(page)
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes the summary, which marks the run as finished."""
         self._tracking.summarize(summary)

@@ -40,6 +40,13 @@ class Tracking:
         if self._run is not None:
             self._attempt(lambda: self._run.summary.update(summary))
 
+    def log_page(self, page: pathlib.Path) -> None:
+        """Logs the page of the run: its curves, and the suspicious labels with their pictures."""
+        if self._run is not None:
+            import wandb
+
+            self._attempt(lambda: self._run.log({"report": wandb.Html(page.read_text(), inject=False)}))
+
     def _start(self, config: Any, workdir: pathlib.Path) -> None:
         import wandb
 

@@ -24,6 +24,9 @@ config.wandb.mode = sys.argv[1]
 with Tracking(config, pathlib.Path(sys.argv[2])) as tracking:
     tracking.log({"epoch": 1, "gwa": 0.25, "val_loss": None})
     tracking.summarize({"chosen": 1})
+    page = pathlib.Path(sys.argv[2]) / "report.html"
+    page.write_text("<p>the page</p>")
+    tracking.log_page(page)
 """
 
 
@@ -37,6 +40,8 @@ def test_a_run_is_recorded_offline(tmp_path, mode, warns):
     (written,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     assert (tmp_path / "wandb_id").read_text() in written.name
     assert b"gwa" in written.read_bytes()
+    (page,) = written.parent.glob("files/media/html/report_*.html")
+    assert page.read_text() == "<p>the page</p>"
 
 
 def test_disabled_writes_nothing(tmp_path):
