@@ -106,6 +106,8 @@ def run() -> Section:
         # On CPU, without streaming: less time per step, and the process keeps the most memory that it ever needed.
         "keep_freed_memory": Field(True, SWITCH),
         "checkpoint_steps": Field(0, COUNT_OR_0),  # updates between checkpoints within an epoch; 0: only at its end
+        # Least time from one checkpoint at the end of an epoch to the next; the first and last epoch always have one.
+        "checkpoint_minutes": Field(0.0, number("[0, 100000]")),
         # data: all parameters on each device; fsdp: they and the optimiser state spread out
         "sharding": Field("data", one_of("data", "fsdp")),
         # Weights to start from: .npz (Google's ViT), .safetensors, a run.

@@ -24,6 +24,7 @@ MAY_DIFFER = {
     "steps_per_dispatch": "is about speed",
     "keep_freed_memory": "is about speed",
     "checkpoint_steps": "is about what a crash may cost",
+    "checkpoint_minutes": "is about what a crash may cost",
     "sharding": "is about which device holds what",
     "dataset.stream.threads": "is about speed",
     "dataset.stream.workers": "is about speed",

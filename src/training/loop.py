@@ -56,7 +56,7 @@ def train(
                     record, samples = evaluate_epoch(setup, run, state, epoch, result, collector)
                 improved, stop = setup.selection.update(record)
                 run.save_epoch(record, samples, state, improved)
-                run.stop_if_asked()
+                run.stop_if_asked(state)
                 collector = Collector()
             stop_requests.defer(False)
             summary = summarize(config, setup.selection.best_epochs, run.history, describe_run(setup, run, state))

@@ -42,7 +42,14 @@ OPTIONAL = {
     *(path for path in PATHS if path.startswith("network.") and path != "network.compute_dtype"),
 }
 ZERO = {
-    *("seed", "dataset.seed", "checkpoint_steps", "loss.label_smoothing", "dataset.train_examples"),
+    *(
+        "seed",
+        "dataset.seed",
+        "checkpoint_steps",
+        "checkpoint_minutes",
+        "loss.label_smoothing",
+        "dataset.train_examples",
+    ),
     *("dataset.val_fraction", "dataset.label_noise.rate", "dataset.stream.threads", "dataset.stream.workers"),
     *("augment.upscale", "augment.randaugment_ops", "augment.randaugment_magnitude", "augment.pad"),
     *("augment.mixup", "augment.cutmix", "network.stochastic_depth", "network.dropout", "optimizer.cosine_steps"),
@@ -57,6 +64,7 @@ LIMITS = {  # the first values that are too large
     **{"optimizer.learning_rate": 1e4, "optimizer.clip_norm": 1e7, "epochs": 1e6, "seed": 2**32, "dataset.seed": 2**32},
 }
 REAL = {
+    "checkpoint_minutes",
     *("loss.label_smoothing", "dataset.val_fraction", "dataset.label_noise.rate", "augment.crop_area"),
     *("augment.randaugment_magnitude", "augment.mixup", "augment.cutmix", "network.stochastic_depth"),
     *("network.dropout", "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.momentum"),

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.stats
-from small_runs import DIVERGING, UNTIMED, cut_off, files, small
+from small_runs import DIVERGING, UNTIMED, CutOff, cut_off, files, small
 
 import networks
 from datasets.arrays import load_digits
@@ -20,6 +20,7 @@ from errors import UserError
 from gwa import Moments, gwa_score
 from training import loop
 from training.run import checkpoints, workdir
+from training.run.tracking import Tracking
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -153,6 +154,30 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, capsys, sav
     for record, same in zip(history, expected, strict=True):
         assert record | UNTIMED == same | UNTIMED
     assert "resumed" in json.loads((tmp_path / "cut" / "environment.json").read_text())
+
+
+def test_fewer_checkpoints_cost_the_epochs_since_the_latest_one(tmp_path, capsys, monkeypatch):
+    config = small(epochs=4, checkpoint_minutes=1000.0)
+    loop.train(config, tmp_path / "whole")
+    log, epochs = Tracking.log, []
+
+    def log_until(self, record):
+        epochs.append(record["epoch"])
+        if len(epochs) == 3:
+            raise CutOff
+        log(self, record)
+
+    monkeypatch.setattr(Tracking, "log", log_until)
+    with pytest.raises(CutOff):
+        loop.train(config, tmp_path / "cut")
+    assert len(files(tmp_path / "cut")[0]) == 3
+    capsys.readouterr()
+    loop.train(config, tmp_path / "cut")
+    assert epochs == [1, 2, 3, 2, 3, 4]  # the first epoch has a checkpoint
+    assert "continues after step 5\n" in capsys.readouterr().out
+    (history, *arrays), (expected, *whole) = (files(tmp_path / name) for name in ("cut", "whole"))
+    assert [record | UNTIMED for record in history] == [record | UNTIMED for record in expected]
+    assert all(np.array_equal(*pair) for pair in zip(arrays, whole, strict=True))
 
 
 def test_patience_really_stops(tmp_path):

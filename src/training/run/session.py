@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import pathlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -77,6 +79,7 @@ class Session:
         self.checkpoints, self.progress = checkpoints, progress
         self._setup, self._data, self._records, self._tracking = setup, data, records, tracking
         self._stop = Agreement(setup.mesh)
+        self._saved, self._saved_at = 0, -math.inf  # the epoch of the latest checkpoint at the end of one, and when
 
     @property
     def history(self) -> list[Record]:
@@ -160,14 +163,26 @@ class Session:
         self.checkpoints.save_begun(step, state, collector.fetch())
         self._stop_after(step)
 
-    def stop_if_asked(self) -> None:
-        """Ends training after an epoch, which is saved.
+    def stop_if_asked(self, state: TrainState) -> None:
+        """Ends training after an epoch, whose state is saved if it has not been.
 
         Raises:
           Stopped: when a signal asks for it, in any process.
         """
         if any(gather_from_all(stop_requests.asked() is not None)):
+            if self._saved < len(self.history):
+                stop_requests.answer()
+                self._save(state)
             self._stop_after(self.history[-1]["step"])
+
+    def _is_due(self, epoch: int) -> bool:
+        config = self._setup.config
+        return epoch == config.epochs or time.monotonic() - self._saved_at >= 60 * config.checkpoint_minutes
+
+    def _save(self, state: TrainState) -> None:
+        """Saves the state after the latest epoch that is recorded."""
+        self.checkpoints.save_resume(self.history[-1]["step"], state)
+        self._saved, self._saved_at = len(self.history), time.monotonic()
 
     def _stop_after(self, step: int) -> NoReturn:
         by, steps = stop_requests.asked(), self._setup.config.epochs * self._setup.steps_per_epoch
@@ -190,7 +205,8 @@ class Session:
         epoch = record["epoch"]
         self.checkpoints.save_best(improved, epoch, state.params, state.ema)
         self._records.append(record, samples)
-        self.checkpoints.save_resume(record["step"], state)
+        if run_on_main(lambda: self._is_due(epoch)):
+            self._save(state)
         self._tracking.log(self.history[-1])
         self.progress.show_epoch(self.history[-1])
         if record["non_finite_alignments"]:
