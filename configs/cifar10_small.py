@@ -15,6 +15,7 @@ from errors import UserError
 def get_config(variant: str = "convnext") -> ConfigDict:
     """`convnext` or `vit`."""
     config = base.get_config()
+    config.stopping.rules = ("dissent", "max_gwa", "last")  # the first one chooses: docs/choose.md
     config.epochs = 30
     config.batch_size = 128
     config.dataset.name = "cifar10"

@@ -2,8 +2,8 @@
 
 uv run src/train.py --config=configs/digits.py
 
-About 35 s on 2 CPU cores. Test accuracy at the epoch that GWA chose: 92.85 ± 2.27 % (n = 3); at the last epoch 89.69 ±
-0.74 %.
+About 35 s on 2 CPU cores. Test accuracy at the epoch that dissent chose: 93.87 ± 0.97 % (n = 3); at the one that GWA
+chose 92.85 ± 2.27 %; at the last epoch 89.69 ± 0.74 %.
 """
 
 from ml_collections import ConfigDict
@@ -14,6 +14,7 @@ from configs import base
 def get_config() -> ConfigDict:
     """A small ConvNeXt V2 on scikit-learn's digits with 20 % symmetric label noise."""
     config = base.get_config()
+    config.stopping.rules = ("dissent", "max_gwa", "last")  # the first one chooses: docs/choose.md
     config.epochs = 30
     config.batch_size = 64
     config.steps_per_dispatch = 23

@@ -25,6 +25,7 @@ from training.run import checkpoints
 SMALL = [
     "--config=configs/digits.py",
     "--config.epochs=2",
+    "--config.stopping.rules=max_gwa",
     "--config.dataset.train_examples=200",
     "--config.network.depths=(1,)",
     "--config.network.widths=(16,)",

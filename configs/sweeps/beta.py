@@ -19,7 +19,12 @@ def get_runs() -> list[Run]:
         Run(
             "configs/digits.py",
             {"noise": rate, "seed": seed},
-            {"seed": seed, "dataset.label_noise.kind": "symmetric", "dataset.label_noise.rate": rate},
+            {
+                "seed": seed,
+                "stopping.rules": ("max_gwa",),
+                "dataset.label_noise.kind": "symmetric",
+                "dataset.label_noise.rate": rate,
+            },
         )
         for seed, rate in itertools.product((0, 1, 2), RATES)
     ]

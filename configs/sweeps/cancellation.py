@@ -24,7 +24,8 @@ def get_runs() -> list[Run]:
         Run(
             "configs/digits.py",
             {"condition": condition, "compute_dtype": dtype, "seed": seed},
-            {"epochs": 120, "seed": seed, "network.compute_dtype": dtype, "estimators": ("textbook",), **fields},
+            {"epochs": 120, "seed": seed, "network.compute_dtype": dtype, "estimators": ("textbook",)}
+            | {"stopping.rules": ("max_gwa",), **fields},
         )
         for seed, dtype, (condition, fields) in itertools.product(
             (0, 1, 2), ("float32", "bfloat16"), CONDITIONS.items()

@@ -41,6 +41,7 @@ def _overrides(seed: int) -> dict[str, object]:
     return {
         "seed": seed,
         "dataset.seed": seed,
+        "stopping.rules": ("max_gwa",),
         "dataset.label_noise.rate": 0.4,
         "record": ("loss", "margin", "error_norm"),
     }

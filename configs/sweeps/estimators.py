@@ -24,6 +24,7 @@ def get_runs() -> list[Run]:
             {"optimizer": "sgd", "learning_rate": learning_rate, "seed": seed},
             {
                 "seed": seed,
+                "stopping.rules": ("max_gwa",),
                 "network.patch_size": 2,
                 "network.depths": (1, 1),
                 "optimizer.name": "sgd",

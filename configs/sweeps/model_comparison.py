@@ -30,5 +30,11 @@ def get_runs() -> list[Run]:
         }
         for family, network in networks.items():
             cell = {"family": family, "size": size, "seed": 0}
-            runs.append(Run(f"configs/cifar10_small.py:{family}", cell, {"epochs": 20, "seed": 0, **network}))
+            runs.append(
+                Run(
+                    f"configs/cifar10_small.py:{family}",
+                    cell,
+                    {"epochs": 20, "seed": 0, "stopping.rules": ("max_gwa",), **network},
+                )
+            )
     return runs
