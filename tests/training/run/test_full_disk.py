@@ -10,7 +10,7 @@ from small_runs import UNTIMED, files, small
 from errors import explain
 from training import loop
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.disk
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ from small_runs import UNTIMED, files, small
 from training import loop
 from training.run.checkpoints import Checkpoints, count_steps
 
-pytestmark = pytest.mark.slow
-
 OPTIONS = {"steps_per_dispatch": 1, "checkpoint_steps": 3, "stopping.rules": ("max_gwa", "last")}
 CUTS = 10
 
@@ -34,7 +32,10 @@ def whole(tmp_path_factory):
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize("number", range(CUTS))
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(i, marks=pytest.mark.slow if i % 4 == 0 else pytest.mark.long) for i in range(CUTS)],
+)
 def test_a_power_cut_costs_one_checkpoint_at_most(whole, tmp_path, number, monkeypatch):
     run, syncs = whole
     saved = [0]

@@ -72,11 +72,11 @@ def draw(generator, counts):
     return kind, generator.randint(1, DISPATCHES // 3 if kind == "dispatch" else counts[kind])
 
 
-@pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(whole, tmp_path):
+@pytest.mark.parametrize("times", [pytest.param(5, marks=pytest.mark.slow), pytest.param(25, marks=pytest.mark.long)])
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(whole, tmp_path, times):
     run, counts = whole
     generator, killed, finished = random.Random(0), 0, 0
-    while killed < 25:
+    while killed < times:
         result = train(tmp_path / "run", "SIGKILL", *draw(generator, counts))
         assert result.returncode in (0, -signal.SIGKILL), result.stderr
         killed += result.returncode != 0
@@ -88,12 +88,12 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(whole, 
     assert_same(tmp_path / "run", run)
 
 
-@pytest.mark.slow
-def test_a_run_that_is_asked_to_stop_computes_nothing_twice(whole, tmp_path):
+@pytest.mark.parametrize("times", [pytest.param(3, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.long)])
+def test_a_run_that_is_asked_to_stop_computes_nothing_twice(whole, tmp_path, times):
     run, counts = whole
     generator, stopped, dispatches = random.Random(1), 0, 0
     signals = itertools.cycle(("SIGTERM", "SIGUSR1", "SIGINT"))
-    while stopped < 10:
+    while stopped < times:
         name = next(signals)
         kind = generator.choice(["file", "dispatch"])
         moment = generator.randint(1, 3 if kind == "dispatch" else counts[kind] // 2)
