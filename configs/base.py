@@ -157,7 +157,7 @@ def dataset() -> Section:
         "val_fraction": Field(0.0, SHARE),  # stratified share of the training data held out for validation
         # Labels of the held-out data: observed or, as in the paper, clean even where the training labels are noisy.
         # Nobody has those in practice; with them, the rules that validate read clean labels.
-        "val_labels": Field("observed", one_of("observed", "clean"), given("dataset.val_fraction")),
+        "val_labels": Field("observed", one_of("observed", "clean")),
         "label_noise": {
             # asymmetric: CIFAR-10's class map; uniform: any class at random
             "kind": Field("none", NOISE, given("dataset.label_noise.rate")),

@@ -15,7 +15,7 @@ from configs import base
 from errors import UserError, config_mistake
 
 
-def read_config(arguments: Sequence[str]) -> ConfigDict:
+def parse_config(arguments: Sequence[str]) -> ConfigDict:
     """The config that `--config=FILE` and `--config.field=value` make, with all its fields checked.
 
     Raises:
@@ -30,7 +30,7 @@ def check_flags(values: flags.FlagValues, command: Sequence[str]) -> tuple[Confi
     """Parses a command line and checks the config that it makes; returns that and the words that are no flags.
 
     Raises:
-      UserError: as `read_config`, or there is no such flag.
+      UserError: as `parse_config`, or there is no such flag.
     """
     try:
         rest = values(command)

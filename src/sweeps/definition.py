@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from config_line import read_config
+from config_line import parse_config
 from errors import UserError, one_line
 
 
@@ -138,7 +138,7 @@ def configure(run: Run) -> ConfigDict:
       UserError: when the config has no such variant or field, or a field may not have such a value.
     """
     try:
-        return read_config(run.flags())
+        return parse_config(run.flags())
     except UserError as error:
         raise UserError(f"the run {run.name} cannot be configured: {error}") from error
 

@@ -15,7 +15,7 @@ from repository import ROOT
 import datasets
 import fields
 import networks
-from config_line import read_config
+from config_line import parse_config
 from configs import base
 from datasets.feeds.augment import augment_images
 from errors import UserError
@@ -173,7 +173,7 @@ def draw_pairs(count, seed=0):
 def try_pair(path, text):
     """The config if a start would accept it, and otherwise what it would say."""
     try:
-        config = read_config(["--config=configs/digits.py", f"--config.{path}={text}"])
+        config = parse_config(["--config=configs/digits.py", f"--config.{path}={text}"])
         build(config, path)
     except UserError as error:
         return str(error)
@@ -204,7 +204,7 @@ def test_what_is_accepted_can_be_trained(tmp_path):
         if shaped or trained == 20 or isinstance(try_pair(path, text), str):
             continue
         arguments = [f"--config.{setting}" for setting in tiny if not setting.startswith(f"{path}=")]
-        config = read_config(["--config=configs/digits.py", *arguments, f"--config.{path}={text}"])
+        config = parse_config(["--config=configs/digits.py", *arguments, f"--config.{path}={text}"])
         try:
             assert train(config, tmp_path / str(trained))["epochs"] == 1, (path, text)
         except UserError as error:
@@ -239,7 +239,7 @@ def test_the_lists_of_names_are_complete():
 )
 def test_the_last_word_on_a_field_replaces_the_others(arguments, path, value):
     words = ["--config=configs/digits.py", *(f"--config.{argument}" for argument in arguments)]
-    assert fields.read(read_config(words), path) == value
+    assert fields.read(parse_config(words), path) == value
 
 
 def test_a_sweep_replaces_tuples_too():
@@ -255,8 +255,6 @@ IDLE = [  # options over digits, and the fields that then do nothing
     (["dataset.image_size=32"], ["dataset.image_size"]),
     (["dataset.path=x", "dataset.label_key=worse_label"], ["dataset.path", "dataset.label_key"]),
     (["dataset.stream.threads=4", "dataset.stream.damaged=skip"], ["dataset.stream.threads", "dataset.stream.damaged"]),
-    (["dataset.val_labels=clean"], ["dataset.val_labels"]),
-    (["dataset.val_labels=clean", "dataset.val_fraction=0.1"], []),
     (["dataset.seed=3"], []),
     (["dataset.seed=3", "dataset.label_noise.rate=0"], ["dataset.label_noise.kind", "dataset.seed"]),
     (["dataset.clean=relabel"], ["dataset.clean"]),
@@ -283,7 +281,7 @@ IDLE = [  # options over digits, and the fields that then do nothing
 
 @pytest.mark.parametrize(("options", "idle"), IDLE)
 def test_settings_that_do_nothing_are_named(options, idle):
-    config = read_config(["--config=configs/digits.py", *(f"--config.{option}" for option in options)])
+    config = parse_config(["--config=configs/digits.py", *(f"--config.{option}" for option in options)])
     lines = find_idle(config, IMAGE, STEPS_PER_EPOCH, num_devices=1)
     assert [line.partition("=")[0] for line in lines] == idle
     for line, path in zip(lines, idle, strict=True):
@@ -296,20 +294,19 @@ SWEEPS = sorted(path.name for path in (ROOT / "configs" / "sweeps").glob("*.py")
 
 @pytest.mark.parametrize("file", SWEEPS)
 def test_no_run_of_ours_has_settings_that_do_nothing(file):
-    """But for the kind of noise in cells without noise, and the kind of validation labels in cells without them."""
+    """But for the kind of noise in cells without noise."""
     for run in definition.load(f"configs/sweeps/{file}").runs[::7]:
         config = definition.configure(run)
         lines = [line.partition("=")[0] for line in fields.find_idle(config, base.FIELDS)]
-        expected = ["dataset.val_labels"] * (config.dataset.val_labels == "clean" and not config.dataset.val_fraction)
         noise = config.dataset.label_noise
-        assert lines == expected + ["dataset.label_noise.kind"] * (noise.kind != "none" and not noise.rate), run.name
+        assert lines == ["dataset.label_noise.kind"] * (noise.kind != "none" and not noise.rate), run.name
 
 
 def test_every_command_of_the_results_can_be_pasted():
     commands = re.findall(r"`uv run (src/train.py [^`]*)`", (ROOT / "results" / "README.md").read_text())
     assert len(commands) > 20
     for command in commands:
-        assert read_config(shlex.split(command)[1:]).epochs > 0, command
+        assert parse_config(shlex.split(command)[1:]).epochs > 0, command
 
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
@@ -327,7 +324,7 @@ SECRET = "0123456789abcdef0123456789abcdef01234567"
 def test_a_secret_is_refused_without_being_repeated(monkeypatch, option):
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     with pytest.raises(UserError, match="looks like a secret key") as error:
-        read_config(["--config=configs/digits.py", f"--config.{option}"])
+        parse_config(["--config=configs/digits.py", f"--config.{option}"])
     assert option.partition("=")[2] not in str(error.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -100,7 +101,7 @@ def _read_unfinished(workdir: pathlib.Path) -> FinishedRun:
         raise UserError(f"{workdir} holds no finished epoch yet")
     chosen = {rule.name: rule.select(history) for rule in build_rules(config.stopping)}
     summary = summarize(config, chosen, history, {"wrong_label_share": None})
-    return FinishedRun(workdir, None, config.to_dict(), environment, summary, history)
+    return FinishedRun(workdir, None, json.loads(config.to_json_best_effort()), environment, summary, history)
 
 
 def _read_samples(workdir: pathlib.Path, epochs: int) -> Samples | None:

@@ -130,7 +130,14 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
     Raises:
       UserError: when config.json is missing, half-written or malformed.
     """
-    return ConfigDict(upgrade_config(_read_object(workdir / "config.json", ("seed",))))
+    return ConfigDict(_to_tuples(upgrade_config(_read_object(workdir / "config.json", ("seed",)))))
+
+
+def _to_tuples(value: Any) -> Any:
+    """The value with tuples in place of lists, as which JSON stores them."""
+    if isinstance(value, dict):
+        return {name: _to_tuples(entry) for name, entry in value.items()}
+    return tuple(map(_to_tuples, value)) if isinstance(value, list) else value
 
 
 def read_environment(workdir: pathlib.Path) -> dict[str, Any]:

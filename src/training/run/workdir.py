@@ -63,7 +63,7 @@ def find_summary(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[st
         raise UserError(f"--workdir: {workdir} is not empty and holds no run; choose another directory")
     if overwrite:
         return None
-    different = _differences(read_config(workdir).to_dict(), _settings(config))
+    different = _differences(_settings(read_config(workdir)), _settings(config))
     if different:
         raise UserError(
             f"--workdir: {workdir} holds a run with another config ({', '.join(different)}); choose another "

@@ -91,7 +91,7 @@ def test_changes_of_the_config_are_those_of_its_file():
         **{"batch_size": "64", "steps_per_dispatch": "23", "dataset.name": "digits"},
         **{"dataset.label_noise.kind": "symmetric", "dataset.label_noise.rate": "0.2", "network.name": "convnextv2"},
         **{"network.patch_size": "1", "network.kernel_size": "3", "network.depths": "[2, 2]"},
-        **{"network.widths": "[32, 64]"},
+        **{"network.widths": "[32, 64]", "stopping.rules": '["dissent", "max_gwa", "last"]'},
     }
 
 
