@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,8 +44,19 @@ def check_flags(values: flags.FlagValues, command: Sequence[str]) -> tuple[Confi
     except UserError:
         raise
     except Exception as error:  # whatever the user's own config file raises
-        raise UserError(config_mistake(error)) from error
+        raise UserError(_explain_field(command) or config_mistake(error)) from error
     return config, rest[1:]
+
+
+def _explain_field(command: Sequence[str]) -> str | None:
+    """That a flag names no field, and the one that may be meant; None if all do."""
+    paths = [path for path, _ in fields.walk(base.FIELDS)]
+    for word in command:
+        match = re.match(r"--(?:no)?config\.([^=]+)", word)
+        if match and match[1] not in paths and not match[1].startswith("network.options."):
+            close = difflib.get_close_matches(match[1], paths, n=1)
+            return f"the config has no field {match[1]}" + (f"; did you mean {close[0]}?" if close else "")
+    return None
 
 
 def _explain_flag(name: str, values: flags.FlagValues) -> str:
