@@ -107,7 +107,7 @@ def run() -> Section:
         "keep_freed_memory": Field(True, SWITCH),
         "checkpoint_steps": Field(0, COUNT_OR_0),  # updates between checkpoints within an epoch; 0: only at its end
         # Least time from one checkpoint at the end of an epoch to the next; the first and last epoch always have one.
-        "checkpoint_minutes": Field(0.0, number("[0, 100000]")),
+        "checkpoint_minutes": Field(1.0, number("[0, 100000]")),
         # data: all parameters on each device; fsdp: they and the optimiser state spread out
         "sharding": Field("data", one_of("data", "fsdp")),
         # Weights to start from: .npz (Google's ViT), .safetensors, a run.

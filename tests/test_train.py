@@ -26,6 +26,7 @@ SMALL = [
     "--config=configs/digits.py",
     "--config.epochs=2",
     "--config.stopping.rules=max_gwa",
+    "--config.checkpoint_minutes=0",
     "--config.dataset.train_examples=200",
     "--config.network.depths=(1,)",
     "--config.network.widths=(16,)",

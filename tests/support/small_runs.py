@@ -16,7 +16,7 @@ DIVERGING = {"optimizer.name": "sgd", "optimizer.learning_rate": 1000.0, "optimi
 def small(epochs=3, **overrides):
     """The digits on a network that compiles fast."""
     config = digits.get_config()
-    config.epochs, config.stopping.rules = epochs, ("max_gwa",)
+    config.epochs, config.stopping.rules, config.checkpoint_minutes = epochs, ("max_gwa",), 0.0
     config.dataset.train_examples = 300
     config.network.depths, config.network.widths = (1,), (16,)
     config.network.patch_size = 2

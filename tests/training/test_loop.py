@@ -157,7 +157,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, capsys, sav
 
 
 def test_fewer_checkpoints_cost_the_epochs_since_the_latest_one(tmp_path, capsys, monkeypatch):
-    config = small(epochs=4, checkpoint_minutes=1000.0)
+    config = small(epochs=4, checkpoint_minutes=1000.0, **{"stopping.rules": ("max_gwa", "label_wave", "last")})
     loop.train(config, tmp_path / "whole")
     log, epochs = Tracking.log, []
 
@@ -178,6 +178,11 @@ def test_fewer_checkpoints_cost_the_epochs_since_the_latest_one(tmp_path, capsys
     (history, *arrays), (expected, *whole) = (files(tmp_path / name) for name in ("cut", "whole"))
     assert [record | UNTIMED for record in history] == [record | UNTIMED for record in expected]
     assert all(np.array_equal(*pair) for pair in zip(arrays, whole, strict=True))
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) | UNTIMED for name in ("cut", "whole")]
+    assert summaries[0] == summaries[1]
+    for choice in summaries[0]["rules"].values():
+        ours, theirs = (checkpoints.load_params(tmp_path / name / choice["checkpoint"]) for name in ("cut", "whole"))
+        assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
 
 
 def test_patience_really_stops(tmp_path):

@@ -52,6 +52,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self._ocp = ocp
+        self._kept: dict[str, tuple[int, Any, Any]] = {}  # by rule: epoch, parameters and their average
         self._folder = (workdir / "checkpoints").absolute()
         if is_main() and (self._folder / _OLD_RESUME).is_dir():
             for directory in (self._folder / _OLD_RESUME).iterdir():
@@ -73,7 +74,9 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is UserError:  # training cannot go on, and what it has kept so far stays
+            self.save_kept()
         self._resume.close()
         self._epochs.close()
 
@@ -89,6 +92,7 @@ class Checkpoints:
           UserError: when parameters are not finite.
         """
         check_finite((state.params, state.ema))
+        self.save_kept()
         if step in self._resume.all_steps():  # of this epoch before it was recorded; the one before it stays
             self._resume.delete(step)
         more = {"begun": started} if started else {}
@@ -106,11 +110,28 @@ class Checkpoints:
           UserError: when parameters are not finite, whether or not a rule would keep them.
         """
         check_finite((params, ema))
+        for rule in rules:
+            self._kept.pop(rule, None)
+        self.save_kept()
         if rules:
             self._save(self._epochs, epoch, default=_seal(params), **({} if ema is None else {"ema": _seal(ema)}))
         if is_main():
             for rule in rules:
                 _link(self._folder / EPOCHS / str(epoch), self._folder / rule / str(epoch))
+
+    def keep_best(self, rules: Sequence[str], epoch: int, params: Any, ema: Any = None) -> None:
+        """As `save_best`, but in memory until something is saved: until then, resuming trains this epoch again."""
+        check_finite((params, ema))
+        if rules:
+            kept = (epoch, *jax.tree.map(jnp.copy, (params, ema)))  # training gives the originals away
+            self._kept |= dict.fromkeys(rules, kept)
+
+    def save_kept(self) -> None:
+        """Saves what `keep_best` has kept in memory."""
+        kept, self._kept = self._kept, {}
+        for epoch in sorted({epoch for epoch, *_ in kept.values()}):
+            rules = [rule for rule in kept if kept[rule][0] == epoch]
+            self.save_best(rules, *kept[rules[0]])
 
     def resume(
         self, template: TrainState, steps_per_epoch: int, recorded: int | None = None

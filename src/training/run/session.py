@@ -203,9 +203,11 @@ class Session:
           improved: names of the rules for which the epoch is the best so far.
         """
         epoch = record["epoch"]
-        self.checkpoints.save_best(improved, epoch, state.params, state.ema)
+        due = run_on_main(lambda: self._is_due(epoch))
+        keep = self.checkpoints.save_best if due else self.checkpoints.keep_best
+        keep(improved, epoch, state.params, state.ema)
         self._records.append(record, samples)
-        if run_on_main(lambda: self._is_due(epoch)):
+        if due:
             self._save(state)
         self._tracking.log(self.history[-1])
         self.progress.show_epoch(self.history[-1])
@@ -223,5 +225,6 @@ class Session:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes the summary, which marks the run as finished."""
+        self.checkpoints.save_kept()
         self._tracking.summarize(summary)
         self._records.write_summary(summary)

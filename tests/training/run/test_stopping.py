@@ -27,6 +27,7 @@ OPTIONS = {"steps_per_dispatch": 2, "batch_size": 64}  # five steps, so three di
 CONFIG = [
     "--config=configs/digits.py",
     "--config.epochs=3",
+    "--config.checkpoint_minutes=0",
     "--config.batch_size=48",
     "--config.steps_per_dispatch=2",
     "--config.dataset.train_examples=300",
