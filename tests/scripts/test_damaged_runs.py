@@ -62,9 +62,14 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     rng = np.random.default_rng(0)
     labels = np.tile([0, 1], 30)
-    images = rng.integers(0, 128, (60, 32, 32, 3), dtype=np.uint8) + np.uint8(100) * labels.astype(np.uint8)[:, None, None, None]
+    images = (
+        rng.integers(0, 128, (60, 32, 32, 3), dtype=np.uint8)
+        + np.uint8(100) * labels.astype(np.uint8)[:, None, None, None]
+    )
     Image.fromarray(images[0]).save(folder / "picture.png")
-    np.savez(folder / "source.npz", images=images[:48], labels=labels[:48], test_images=images[48:], test_labels=labels[48:])
+    np.savez(
+        folder / "source.npz", images=images[:48], labels=labels[:48], test_images=images[48:], test_labels=labels[48:]
+    )
     fields = {"dataset.name": "arrays", "dataset.path": str(folder / "source.npz"), "dataset.train_examples": 0}
     loop.train(small(**fields, batch_size=16), folder / "run")
     shutil.rmtree(folder / "run" / "checkpoints" / "resume")

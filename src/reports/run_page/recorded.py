@@ -14,7 +14,15 @@ from ml_collections import ConfigDict
 
 from errors import UserError
 from gwa.rules.rule import Record, Rule
-from training.run.reader import FinishedRun, load_array, read_config, read_environment, read_history, read_run
+from training.run.reader import (
+    FinishedRun,
+    is_run,
+    load_array,
+    read_config,
+    read_environment,
+    read_history,
+    read_run,
+)
 from training.selection import build_rules, summarize
 
 
@@ -93,7 +101,7 @@ def read_recorded(workdir: pathlib.Path) -> RecordedRun:
 
 
 def _read_unfinished(workdir: pathlib.Path) -> FinishedRun:
-    if not (workdir / "config.json").exists():
+    if not is_run(workdir):
         raise UserError(f"{workdir} holds no run")
     config, environment = read_config(workdir), read_environment(workdir)
     history = read_history(workdir, interrupted=True) if (workdir / "history.jsonl").exists() else []

@@ -83,6 +83,11 @@ class FinishedRun:
             raise UserError(f"{self.workdir / 'labels.npz'} does not tell the classes of the run") from None
 
 
+def is_run(folder: pathlib.Path) -> bool:
+    """Whether a folder is the work directory of a run, finished or not, of which a file may be missing."""
+    return any((folder / name).exists() for name in ("config.json", "summary.json"))
+
+
 def read_run(workdir: pathlib.Path, sweep: str | None = None) -> FinishedRun:
     """Reads a finished run.
 

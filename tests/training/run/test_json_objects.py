@@ -29,12 +29,9 @@ def test_every_flipped_bit_is_noticed_or_does_no_harm():
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         try:
-            content = parse_object(damaged.decode(errors="replace"), (), "here")
-        except UserError as error:
-            assert str(error).startswith("here")
+            assert parse_object(damaged.decode(errors="replace"), (), "here") == json.loads(json.dumps(CONTENT))
+        except UserError:
             refused += 1
-        else:
-            assert content == parse_object(TEXT, (), "here")
     assert refused > 7 * len(data)
 
 
