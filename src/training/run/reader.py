@@ -178,7 +178,7 @@ def _read_lines(workdir: pathlib.Path, interrupted: bool) -> list[Record]:
     summary = read_summary(workdir) if (workdir / "summary.json").exists() else None
     if interrupted and summary is None and texts and not is_json(texts[-1]):
         texts.pop()
-    lines = []
+    lines: list[Record] = []
     for number, text in enumerate(texts, start=1):
         where = f"{path}, line {number},"
         line = parse_object(text, _RECORD_FIELDS, where)

@@ -64,7 +64,8 @@ def test_a_history_that_lacks_or_repeats_a_line_is_refused(cut, kept):
 
 
 def test_a_flipped_bit_in_an_earlier_epoch_is_refused_until_a_copy_is_put_back(runs, cut):
-    before = {path: path.read_bytes() for path in cut.rglob("*") if path.is_file() and path.name != "environment.json"}
+    kept = [*cut.glob("*"), *(cut / "checkpoints" / "resume").rglob("*")]
+    before = {path: path.read_bytes() for path in kept if path.is_file() and path.name != "environment.json"}
     for file in ("history.jsonl", "scores.npy", "predictions.npy"):
         data = before[cut / file]
         place = data.index(b'"train_loss": ') + 18 if file == "history.jsonl" else 128 + 40
