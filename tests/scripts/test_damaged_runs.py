@@ -1,5 +1,6 @@
 """Every script on a run of which one file is damaged: its output is as before, or one line names that file."""
 
+import itertools
 import re
 import shutil
 
@@ -22,7 +23,6 @@ SCRIPTS = {
     "evaluate": lambda run: [run, "--on=cifar10_c", "--severities=1", "--examples=2"],
     "estimate": lambda run: [run, "--estimator=offline"],
 }
-OF_PARAMETERS = ("export", "predict", "evaluate", "estimate")
 READ_BY = {
     "config.json": tuple(SCRIPTS),
     "environment.json": tuple(SCRIPTS),
@@ -31,9 +31,7 @@ READ_BY = {
     "labels.npz": ("label_issues", "report", "figures", "export", "predict", "estimate"),
     "scores.npy": ("ablate", "label_issues", "report", "figures"),
     "predictions.npy": ("label_issues", "report"),
-    "checkpoints/max_gwa/*/checksums.json": OF_PARAMETERS,
-    "checkpoints/max_gwa/*/default/_METADATA": OF_PARAMETERS,
-    "checkpoints/max_gwa/*/default/ocdbt.process_0/d/*": OF_PARAMETERS,
+    "checkpoints/max_gwa/**/*": ("export", "predict", "evaluate", "estimate"),
 }
 OUTPUTS = ("report.html", "label_issues.csv", "overview.svg")
 DAMAGES = {
@@ -62,10 +60,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     rng = np.random.default_rng(0)
     labels = np.tile([0, 1], 30)
-    images = (
-        rng.integers(0, 128, (60, 32, 32, 3), dtype=np.uint8)
-        + np.uint8(100) * labels.astype(np.uint8)[:, None, None, None]
-    )
+    images = (rng.integers(0, 128, (60, 32, 32, 3)) + 100 * labels[:, None, None, None]).astype(np.uint8)
     Image.fromarray(images[0]).save(folder / "picture.png")
     np.savez(
         folder / "source.npz", images=images[:48], labels=labels[:48], test_images=images[48:], test_labels=labels[48:]
@@ -101,21 +96,23 @@ def undamaged(run):
     return outcomes
 
 
-@pytest.mark.parametrize("pattern", READ_BY)
-def test_it_shows_the_same_or_names_the_damaged_file(run, undamaged, pattern):
-    path = next(run.glob(pattern))
-    data, file = path.read_bytes(), path.name
-    try:
-        for damage, change in DAMAGES.items():
-            path.unlink(missing_ok=True) if change is None else path.write_bytes(change(data))
+@pytest.mark.parametrize(("pattern", "damage"), [*itertools.product(READ_BY, DAMAGES)])
+def test_it_shows_the_same_or_names_the_damaged_file(run, undamaged, pattern, damage):
+    files, change = [path for path in run.glob(pattern) if path.is_file()], DAMAGES[damage]
+    for path in files:
+        data, file = path.read_bytes(), path.name
+        try:
+            path.write_bytes(change(data)) if change else path.unlink()
             before = read_all(run)
             for script in READ_BY[pattern]:
                 result, written = call(script, run, before)
-                case = f"{script}, {file} {damage}: {result}"
-                if result.returncode:
-                    named = run.parent if (file, damage) == ("summary.json", "deleted") else file
-                    check_refusal(result, str(named))
+                if result.returncode:  # without a summary it is the run that is not finished
+                    check_refusal(result, str(run.parent) if (damage, file) == ("deleted", "summary.json") else file)
                 elif (damage, file, script) not in SHOWS_LESS:
-                    assert (result.stdout, written) == (undamaged[script][0].stdout, undamaged[script][1]), case
-    finally:
-        path.write_bytes(data)
+                    assert (result.stdout, written) == (undamaged[script][0].stdout, undamaged[script][1]), (
+                        script,
+                        file,
+                    )
+        finally:
+            path.write_bytes(data)
+    assert len(files) > 5 or "**" not in pattern
