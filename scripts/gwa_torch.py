@@ -7,7 +7,6 @@ The three lines with `monitor` are all that GWA adds. tables.py and figures.py c
 
 import argparse
 import importlib
-import json
 import os
 import pathlib
 import shutil
@@ -38,6 +37,7 @@ from datasets.feeds.order import shuffle_rows
 from errors import UserError
 from training.run.durable import write_json
 from training.run.identity import describe_data
+from training.run.reader import read_environment
 from training.run.records import Records
 from training.run.workdir import claim, find_summary
 from training.selection import Selection, summarize
@@ -234,7 +234,7 @@ def describe(model: nn.Module, splits: datasets.Splits) -> dict[str, Any]:
 
 def add_to_environment(file: pathlib.Path) -> None:
     """Writes PyTorch's version and device in place of JAX's."""
-    environment = json.loads(file.read_text())
+    environment = read_environment(file.parent)
     environment["packages"]["torch"] = torch.__version__
     environment["devices"] = [torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"]
     write_json(file, environment)

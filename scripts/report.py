@@ -32,8 +32,9 @@ def write(folders: list[pathlib.Path], output: pathlib.Path | None) -> pathlib.P
     """
     from reports.run_page.comparison import write_comparison  # takes seconds, which --help need not wait for
     from reports.run_page.page import write_page
+    from training.run.reader import is_run
 
-    if len(folders) == 1 and (folders[0] / "config.json").exists():
+    if len(folders) == 1 and is_run(folders[0]):
         return write_page(folders[0], output)
     for folder in folders:
         if not folder.is_dir():

@@ -21,6 +21,8 @@ from benchmarks.score import draw_batch
 from gwa import find_label_issues, head_alignment
 from reports.page import make_tables
 from training.estimators import summarize_alignments
+from training.run.durable import write_json
+from training.run.json_objects import read_object
 from training.signals import two_peakedness
 
 BATCHES = (16, 64, 256, 1024)  # of 192 features and 10 classes
@@ -69,6 +71,5 @@ def _make_tables(scratch: pathlib.Path, count: int) -> Callable[[], object]:
     for seed in range(count):
         workdir = folder / f"digits_seed{seed}"
         shutil.copytree(source, workdir)
-        config = (source / "config.json").read_text()
-        (workdir / "config.json").write_text(config.replace('"seed": 0', f'"seed": {seed}'))
+        write_json(workdir / "config.json", read_object(source / "config.json") | {"seed": seed})
     return lambda: make_tables(folder)

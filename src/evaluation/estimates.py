@@ -20,7 +20,7 @@ from parallel import devices
 from training.estimators import TEXTBOOK
 from training.offline import OfflineEstimators
 from training.run.checkpoints import load_params
-from training.run.reader import FinishedRun, read_run
+from training.run.reader import FinishedRun, load_array, read_run
 from training.state import TrainState
 from training.step import build_recipe
 
@@ -82,6 +82,6 @@ def _find_epochs(run: FinishedRun, rules: Sequence[str]) -> dict[str, int]:
 
 
 def _check_data(workdir: pathlib.Path, train: Examples) -> None:
-    stored = np.load(workdir / "labels.npz")
+    stored = load_array(workdir, "labels.npz")
     if not (np.array_equal(stored["labels"], train.labels) and np.array_equal(stored["rows"], train.rows)):
         raise UserError(f"the training data that {workdir}/config.json names are no longer those of its labels.npz")

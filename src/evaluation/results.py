@@ -10,11 +10,11 @@ evaluations.json holds, by test set, the accuracy of the checkpoint of every rul
 
 from __future__ import annotations
 
-import json
 import pathlib
 from typing import Any
 
 from errors import UserError
+from training.run.reader import read_derived
 
 FILE = "evaluations.json"
 
@@ -25,8 +25,10 @@ def read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
     Raises:
       UserError: when a file is half-written or malformed.
     """
-    corrupted = _read(workdir / "robustness.json")
-    evaluations = _read(workdir / "external.json") | _read(workdir / FILE)
+    corrupted, external, evaluations = (
+        read_derived(workdir, name) or {} for name in ("robustness.json", "external.json", FILE)
+    )
+    evaluations = external | evaluations
     if not corrupted:
         return evaluations
     if not isinstance(name := corrupted.pop("set", None), str):
@@ -62,15 +64,3 @@ def read_accuracy(
     except (KeyError, TypeError, AttributeError):
         where = f" on {group}" if group else ""
         raise UserError(f"{workdir}: its evaluation on {test_set} lacks the accuracy of {rule}{where}") from None
-
-
-def _read(path: pathlib.Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no JSON, half-written perhaps: {error.msg}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object")
-    return content

@@ -19,7 +19,7 @@ from gwa import RULES
 from reports import style
 from reports.judging import choose_epoch
 from reports.rule_signals import SIGNALS, read_signal
-from training.run.reader import FinishedRun
+from training.run.reader import FinishedRun, load_array
 
 BINS = 80
 
@@ -201,10 +201,9 @@ def draw_kurtosis(run: FinishedRun) -> Figure:
 
 def find_wrong_labels(run: FinishedRun) -> np.ndarray | None:
     """Which labels are wrong, bool `[N]`; None where clean labels are unknown or the arrays were not kept."""
-    path = run.workdir / "labels.npz"
-    if not path.exists() or not (run.workdir / "scores.npy").exists():
+    if not all((run.workdir / name).exists() for name in ("labels.npz", "scores.npy")):
         return None
-    labels = np.load(path)
+    labels = load_array(run.workdir, "labels.npz")
     return labels["labels"] != labels["clean_labels"] if "clean_labels" in labels else None
 
 

@@ -1,7 +1,6 @@
 """The state of training, and how it is initialised: at random, or with pretrained weights."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ import optax
 from errors import UserError
 from parallel import devices
 from training.run.checkpoints import load_params
+from training.run.reader import read_summary
 
 
 @flax.struct.dataclass
@@ -105,7 +105,7 @@ def _find_checkpoint(path: pathlib.Path) -> pathlib.Path:
         raise UserError(f"pretrained: the folder {path} has no model.safetensors and is no run")
     if not (path / "summary.json").exists():
         raise UserError(f"pretrained: the run {path} is not finished; name one of its checkpoints")
-    summary = json.loads((path / "summary.json").read_text())
+    summary = read_summary(path)
     return path / summary["rules"][summary["chosen_by"]]["checkpoint"]
 
 

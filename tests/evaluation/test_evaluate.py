@@ -28,6 +28,7 @@ from evaluation.evaluate import evaluate_checkpoints
 from evaluation.test_sets import open_test_set
 from training import loop
 from training.run import checkpoints
+from training.run.json_objects import read_object
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -130,7 +131,7 @@ def test_rules_that_keep_one_epoch_are_evaluated_once(run, monkeypatch):
     assert result["rules"]["again"] == result["rules"]["last"]
     assert result["rules"]["nothing"] == dict.fromkeys(("epoch", "clean_accuracy", "accuracy", "groups", "mean"))
     assert result["examples"] == 4
-    assert json.loads((workdir / "evaluations.json").read_text()) == {"cifar10_c": result}
+    assert read_object(workdir / "evaluations.json") == {"cifar10_c": result}
 
 
 def test_parts_do_not_change_the_result(run, at_the_end, monkeypatch):
@@ -147,7 +148,7 @@ def test_parts_do_not_change_the_result(run, at_the_end, monkeypatch):
 def test_script_evaluates_a_finished_run(run, at_the_end):
     workdir, _, _ = run
     result = run_script("evaluate.py", workdir, "--on=cifar10_c", "--severities=1,5")
-    record = json.loads((workdir / "evaluations.json").read_text())["cifar10_c"]
+    record = read_object(workdir / "evaluations.json")["cifar10_c"]
     lines = result.stdout.splitlines()
     assert lines[0] == "cifar10_c (generated, generated frost), 30 images, severity 1, 5:"
     assert lines[1].split() == ["epoch", "clean", "noise", "blur", "weather", "digital", "all", "corruptions"]
@@ -347,7 +348,7 @@ def test_each_image_counts_once_at_any_batch_size(tmp_path, streamed, photograph
     assert 3 / 7 <= expected["early"] < 1
     (tmp_path / "external.json").write_text('{"imagenet_v2": {}, "another": {"rules": {}}}')
     result = evaluate_streamed(tmp_path, config, NO_TEST, "imagenet_v2")
-    assert json.loads((tmp_path / "evaluations.json").read_text()) == {"imagenet_v2": result, "another": {"rules": {}}}
+    assert read_object(tmp_path / "evaluations.json") == {"imagenet_v2": result, "another": {"rules": {}}}
     assert result.pop("seconds") > 0
     assert result == {
         "examples": 7,
@@ -391,5 +392,5 @@ def test_a_malformed_file_shows_before_anything_is_evaluated(tmp_path, streamed,
     sort_into_folders(tmp_path / "imagenet_v2", photographs, kernels["early"])
     (tmp_path / "evaluations.json").write_text("{")
     monkeypatch.setattr(evaluate, "load_params", None)
-    with pytest.raises(UserError, match=r"evaluations\.json is no JSON"):
+    with pytest.raises(UserError, match=r"evaluations\.json is not JSON"):
         evaluate_streamed(tmp_path, config, NO_TEST, "imagenet_v2")

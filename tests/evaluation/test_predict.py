@@ -27,6 +27,7 @@ from evaluation.trained import load_trained
 from networks.exported import Spec, TrainedNetwork
 from training import loop
 from training.run.checkpoints import load_params
+from training.run.durable import write_json
 
 RULES = ("max_gwa", "last")
 
@@ -259,9 +260,9 @@ def test_runs_that_cannot_predict_are_refused(grey, tmp_path):
     shutil.rmtree(broken / "checkpoints" / "last")
     check_refusal(run_script("predict.py", broken, pictures, "--rule=last"), "there is no checkpoint", "last/3")
     (broken / "labels.npz").unlink()
-    check_refusal(run_script("predict.py", broken, pictures), "labels.npz does not tell the classes")
+    check_refusal(run_script("predict.py", broken, pictures), "holds no labels.npz")
     rules = summary["rules"] | {"last": dict.fromkeys(summary["rules"]["last"])}
-    (broken / "summary.json").write_text(json.dumps(summary | {"rules": rules}))
+    write_json(broken / "summary.json", summary | {"rules": rules})
     check_refusal(run_script("predict.py", broken, pictures, "--rule=last"), "--rule: last has chosen no epoch")
 
 

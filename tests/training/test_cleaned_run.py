@@ -1,7 +1,5 @@
 """Whole runs on cleaned labels: what their work directories say, and which files they refuse to continue with."""
 
-import json
-
 import numpy as np
 import pytest
 from label_files import write_label_file
@@ -10,6 +8,7 @@ from small_runs import cut_off, files, small
 import datasets
 from errors import UserError
 from training import loop
+from training.run.json_objects import read_object
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def test_what_the_work_directory_says(config, tmp_path, capsys, clean):
     config.epochs, config.dataset.clean = 1, clean
     workdir = tmp_path / "run"
     summary = loop.train(config, workdir)
-    assert summary["cleaning"] == json.loads((workdir / "cleaning.json").read_text())
+    assert summary["cleaning"] == read_object(workdir / "cleaning.json")
     assert summary["cleaning"].items() >= {"run": "first", "clean": clean, "flagged": 40}.items()
     done = "dropped" if clean == "drop" else "relabelled"
     note = f"{summary['cleaning']['changed']} training examples {done} by {config.dataset.labels} (SHA-256 "

@@ -13,7 +13,7 @@ from reports.run_page.curves import list_steps, mark_choices
 from reports.run_page.provenance import flatten, format_value
 from reports.run_page.recorded import RecordedRun, read_recorded
 from reports.run_page.rendering import write_html
-from training.run.reader import find_runs
+from training.run.reader import find_runs, is_run
 
 MOST_CHARTS = 36  # runs with charts; the table holds all
 MOST_FIELDS = 8  # fields of the config with a column
@@ -78,7 +78,7 @@ def compare_rules(summaries: Sequence[Mapping[str, Any]], reference: str) -> dic
 
 def _read(folder: pathlib.Path) -> list[RecordedRun]:
     """The run in a folder, or all finished runs in folders below it."""
-    if (folder / "config.json").exists():
+    if is_run(folder):
         return [read_recorded(folder)]
     return [read_recorded(run.workdir) for run in find_runs(folder)]
 

@@ -14,7 +14,15 @@ from ml_collections import ConfigDict
 
 from errors import UserError
 from gwa.rules.rule import Record, Rule
-from training.run.reader import FinishedRun, read_config, read_environment, read_history, read_run
+from training.run.reader import (
+    FinishedRun,
+    is_run,
+    load_array,
+    read_config,
+    read_environment,
+    read_history,
+    read_run,
+)
 from training.selection import build_rules, summarize
 
 
@@ -93,7 +101,7 @@ def read_recorded(workdir: pathlib.Path) -> RecordedRun:
 
 
 def _read_unfinished(workdir: pathlib.Path) -> FinishedRun:
-    if not (workdir / "config.json").exists():
+    if not is_run(workdir):
         raise UserError(f"{workdir} holds no run")
     config, environment = read_config(workdir), read_environment(workdir)
     history = read_history(workdir, interrupted=True) if (workdir / "history.jsonl").exists() else []
@@ -108,7 +116,7 @@ def _read_samples(workdir: pathlib.Path, epochs: int) -> Samples | None:
     path = workdir / "labels.npz"
     if not path.exists():
         return None
-    arrays = np.load(path)
+    arrays = load_array(workdir, path.name)
     if missing := {"labels", "rows", "class_names"} - {*arrays}:
         raise UserError(f"{path} lacks the arrays {', '.join(sorted(missing))}")
     labels = arrays["labels"]
@@ -126,7 +134,7 @@ def _read_epochs(path: pathlib.Path, epochs: int, size: int) -> np.ndarray | Non
     """An array `[epochs, N]`, memory-mapped; of an interrupted run without what follows the last record."""
     if not path.exists():
         return None
-    array = np.load(path, mmap_mode="r")
+    array = load_array(path.parent, path.name)
     if array.ndim != 2 or len(array) < epochs or array.shape[1] != size:
         raise UserError(f"{path} has the shape {array.shape}; it must be [{epochs} epochs, {size} samples]")
     return array[:epochs]

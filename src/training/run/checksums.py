@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
+from errors import UserError
 from parallel import devices
 from training.run.durable import write_json
+from training.run.json_objects import read_object
 
 CHECKSUMS = "checksums.json"
 
@@ -27,8 +28,8 @@ def find_damage(directory: pathlib.Path) -> str | None:
     if not (directory / CHECKSUMS).exists():
         return None
     try:
-        checksums = json.loads((directory / CHECKSUMS).read_text())
-    except ValueError:
+        checksums = read_object(directory / CHECKSUMS)
+    except UserError:
         return f"{CHECKSUMS} is not what was saved"
     for name, checksum in checksums.items():
         if not (directory / name).is_file():

@@ -10,12 +10,15 @@ import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any, BinaryIO, TextIO
 
+from training.run.json_objects import seal
 
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes indented JSON; the file is there completely or not at all."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Writes an object as indented JSON with its checksum; the file is there completely or not at all."""
+    write_text(path, json.dumps(seal(content), indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

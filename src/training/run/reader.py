@@ -10,7 +10,6 @@ import dataclasses
 import json
 import math
 import pathlib
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import base
-from errors import UserError
+from errors import UserError, one_line
+from training.run.json_objects import compute_row_checksum, is_json, parse_object, read_object, read_text
 
 if TYPE_CHECKING:
     from gwa.rules.rule import Record
@@ -31,6 +31,8 @@ _SUMMARY_FIELDS = ("chosen_by", "rules", "last", "best_on_test", "epochs", "wron
 _ENVIRONMENT_FIELDS = ("command", "devices", "cpu_count")
 NOT_NUMBERS = ("reasons", "estimates")
 """Fields of a record that hold objects."""
+ROW_CHECKSUMS = "row_checksums"
+"""The field of a line of history.jsonl that has the checksum of the epoch's row of each array, by file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +77,15 @@ class FinishedRun:
         Raises:
           UserError: when labels.npz is missing or damaged.
         """
-        path = self.workdir / "labels.npz"
         try:
-            return tuple(np.load(path, allow_pickle=False)["class_names"].tolist())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} does not tell the classes of the run: {error}") from None
+            return tuple(load_array(self.workdir, "labels.npz")["class_names"].tolist())
+        except KeyError:
+            raise UserError(f"{self.workdir / 'labels.npz'} does not tell the classes of the run") from None
+
+
+def is_run(folder: pathlib.Path) -> bool:
+    """Whether a folder is the work directory of a run, finished or not, of which a file may be missing."""
+    return any((folder / name).exists() for name in ("config.json", "summary.json"))
 
 
 def read_run(workdir: pathlib.Path, sweep: str | None = None) -> FinishedRun:
@@ -89,14 +95,9 @@ def read_run(workdir: pathlib.Path, sweep: str | None = None) -> FinishedRun:
       UserError: when the run is not finished, or a file of it is missing, half-written or malformed.
     """
     summary = read_summary(workdir)
-    config = upgrade_config(_read_object(workdir / "config.json", ("seed",)))
+    config = upgrade_config(read_object(workdir / "config.json", ("seed",)))
     environment = read_environment(workdir)
-    history = read_history(workdir)
-    if len(history) != summary["epochs"]:
-        raise UserError(
-            f"{workdir / 'history.jsonl'} holds {len(history)} epochs, but summary.json says {summary['epochs']}"
-        )
-    return FinishedRun(workdir, sweep, config, environment, summary, history)
+    return FinishedRun(workdir, sweep, config, environment, summary, read_history(workdir))
 
 
 def find_runs(folder: pathlib.Path) -> list[FinishedRun]:
@@ -130,7 +131,7 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
     Raises:
       UserError: when config.json is missing, half-written or malformed.
     """
-    return ConfigDict(_to_tuples(upgrade_config(_read_object(workdir / "config.json", ("seed",)))))
+    return ConfigDict(_to_tuples(upgrade_config(read_object(workdir / "config.json", ("seed",)))))
 
 
 def _to_tuples(value: Any) -> Any:
@@ -146,7 +147,7 @@ def read_environment(workdir: pathlib.Path) -> dict[str, Any]:
     Raises:
       UserError: when environment.json is missing, half-written or malformed.
     """
-    return _read_object(workdir / "environment.json", _ENVIRONMENT_FIELDS)
+    return read_object(workdir / "environment.json", _ENVIRONMENT_FIELDS)
 
 
 def read_summary(workdir: pathlib.Path) -> dict[str, Any]:
@@ -157,30 +158,43 @@ def read_summary(workdir: pathlib.Path) -> dict[str, Any]:
     """
     if not (workdir / "summary.json").is_file():
         raise UserError(f"{workdir} holds no finished run")
-    return _read_object(workdir / "summary.json", _SUMMARY_FIELDS)
+    return read_object(workdir / "summary.json", _SUMMARY_FIELDS)
 
 
 def read_history(workdir: pathlib.Path, interrupted: bool = False) -> list[Record]:
     """The records of a run, one per epoch from epoch 1 on; of an interrupted run without a half-written last line.
 
     Raises:
-      UserError: when history.jsonl is missing, or a line of it is half-written or malformed.
+      UserError: when history.jsonl is missing, a line of it is half-written, malformed or damaged, or the summary of
+        the run speaks of more or fewer epochs.
     """
+    return [_without(ROW_CHECKSUMS, line) for line in _read_lines(workdir, interrupted)]
+
+
+def _read_lines(workdir: pathlib.Path, interrupted: bool) -> list[Record]:
+    """The lines of history.jsonl, which are the records and what else is kept of an epoch."""
     path = workdir / "history.jsonl"
-    records: list[Record] = []
-    lines = _read_text(path).splitlines()
-    if interrupted and lines and not _is_json(lines[-1]):
-        lines.pop()
-    for number, line in enumerate(lines, start=1):
+    texts = read_text(path).splitlines()
+    summary = read_summary(workdir) if (workdir / "summary.json").exists() else None
+    if interrupted and summary is None and texts and not is_json(texts[-1]):
+        texts.pop()
+    lines: list[Record] = []
+    for number, text in enumerate(texts, start=1):
         where = f"{path}, line {number},"
-        record = _parse_object(line, _RECORD_FIELDS, where)
-        if record["epoch"] != number:
-            raise UserError(f"{where} is about epoch {record['epoch']}, not {number}")
-        for field, value in record.items():
-            if not (field in NOT_NUMBERS or value is None or isinstance(value, int | float)):
+        line = parse_object(text, _RECORD_FIELDS, where)
+        if line["epoch"] != number:
+            raise UserError(f"{where} is about epoch {line['epoch']}, not {number}")
+        for field, value in line.items():
+            if not (field in (*NOT_NUMBERS, ROW_CHECKSUMS) or value is None or isinstance(value, int | float)):
                 raise UserError(f"{where} says {field} = {value!r}, which is not a number")
-        records.append(record)
-    return records
+        lines.append(line)
+    if summary and len(lines) != summary["epochs"]:
+        raise UserError(f"{path} holds {len(lines)} epochs, but summary.json says {summary['epochs']}")
+    return lines
+
+
+def _without(field: str, line: Record) -> Record:
+    return {name: value for name, value in line.items() if name != field}
 
 
 def read_derived(workdir: pathlib.Path, name: str) -> dict[str, Any] | None:
@@ -190,25 +204,47 @@ def read_derived(workdir: pathlib.Path, name: str) -> dict[str, Any] | None:
       UserError: when the file is half-written or holds something else.
     """
     path = workdir / name
-    return _read_object(path) if path.exists() else None
+    return read_object(path) if path.exists() else None
 
 
-def load_array(workdir: pathlib.Path, name: str) -> Any:
+def load_array(workdir: pathlib.Path, name: str, epochs: int | None = None) -> Any:
     """An array of a run, memory-mapped, or the arrays of an .npz file by their names; nothing is unpickled.
 
+    Args:
+      workdir: of the run.
+      name: of the file.
+      epochs: whose rows are compared with their checksums; all by default.
+
     Raises:
-      UserError: when the work directory does not hold the file, or it is damaged.
+      UserError: when the work directory does not hold the file, or it is damaged: it cannot be read, or a row of it is
+        not what was written in its epoch.
     """
     path = workdir / name
     if not path.exists():
         raise UserError(f"{workdir} holds no {name}; copy it there from where the run was trained")
     try:
-        if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error})") from None
+        if path.suffix != ".npy":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy and zipfile raise many kinds for a header that is damaged
+        raise UserError(f"{path} is damaged ({one_line(error)})") from None
+    if (workdir / "history.jsonl").exists():
+        _check_rows(path, array, _read_lines(workdir, interrupted=True)[:epochs])
+    return array
+
+
+def _check_rows(path: pathlib.Path, array: np.ndarray, lines: Sequence[Record]) -> None:
+    """Compares an array with the checksums that were written with it; older versions wrote none."""
+    stated = [line.get(ROW_CHECKSUMS, {}).get(path.name) for line in lines]
+    count = len(array) if array.ndim else 0
+    if any(stated[count:]):
+        raise UserError(f"{path} holds {count} epochs, but history.jsonl {len(lines)}; put back a copy of it")
+    for epoch, checksum in enumerate(stated, start=1):
+        if checksum and compute_row_checksum(array[epoch - 1]) != checksum:
+            raise UserError(
+                f"{path} is damaged: its row of epoch {epoch} is not what was written; put back a copy of it"
+            )
 
 
 def scores_file(estimator: str | None = None) -> str:
@@ -245,38 +281,3 @@ def _fill(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, A
         if isinstance(default, dict) and isinstance(filled[name], dict):
             filled[name] = _fill(filled[name], default)
     return filled
-
-
-def _read_object(path: pathlib.Path, fields: Sequence[str] = ()) -> dict[str, Any]:
-    """A JSON file that holds an object with these fields."""
-    return _parse_object(_read_text(path), fields, str(path))
-
-
-def _read_text(path: pathlib.Path) -> str:
-    if not path.is_file():
-        raise UserError(f"{path} is missing")
-    try:
-        return path.read_text()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is damaged ({error})") from None
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except json.JSONDecodeError:
-        return False
-    return True
-
-
-def _parse_object(text: str, fields: Sequence[str], where: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where} is not JSON, perhaps half-written: {error.msg}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{where} holds no JSON object")
-    for field in fields:
-        if field not in content:
-            raise UserError(f"{where} lacks the field {field}")
-    return content

@@ -1,6 +1,7 @@
 """The records of a run: everything in the work directory except checkpoints, written in one place.
 
-history.jsonl       one JSON object per finished epoch; a NaN is null, with the reason under `reasons`
+history.jsonl       one JSON object per finished epoch; a NaN is null, with the reason under `reasons`; its last fields
+                    are the checksums of the epoch's rows in the arrays below, and one of itself
 scores.npy          float32 [epochs, N], the alignment of every training sample, in the row order of the training set
 scores.*.npy        the same by another estimator that config.estimators names
 samples.*.npy       float32 [epochs, N], a further value of every training sample that config.record names
@@ -28,7 +29,8 @@ from gwa.rules import Record
 from parallel.processes import is_main, run_on_main
 from training.run import identity
 from training.run.durable import replace, sync_file, sync_folder, write_json, write_text
-from training.run.reader import load_array, read_history, scores_file
+from training.run.json_objects import compute_row_checksum, seal
+from training.run.reader import ROW_CHECKSUMS, load_array, read_history, scores_file
 from training.sample_values import PREFIX
 
 _FILES = {"alignment": "scores.npy", "prediction": "predictions.npy"}
@@ -61,10 +63,11 @@ class Records:
         self.history.append(nan_to_null(record))
         if not is_main():
             return
-        for name, row in samples.items():
-            append_row(self._path(samples_file(name)), row)
+        files = {samples_file(name): row for name, row in samples.items()}
+        checksums = {file: compute_row_checksum(append_row(self._path(file), row)) for file, row in files.items()}
         with self._path("history.jsonl").open("a") as file:
-            file.write(json.dumps(self.history[-1], allow_nan=False) + "\n")
+            line = seal({**self.history[-1], ROW_CHECKSUMS: checksums})
+            file.write(json.dumps(line, allow_nan=False) + "\n")
             sync_file(file)
 
     def truncate(self, epochs: int) -> None:
@@ -77,7 +80,9 @@ class Records:
         self.history = self.history[:epochs]
         if not is_main():
             return
-        write_text(self._path("history.jsonl"), "".join(json.dumps(record) + "\n" for record in self.history))
+        path = self._path("history.jsonl")
+        lines = path.read_text().splitlines()[:epochs] if path.exists() else []
+        write_text(path, "".join(f"{line}\n" for line in lines))
         for name in self._samples:
             path = self._path(samples_file(name))
             if epochs:
@@ -125,7 +130,7 @@ class Records:
         """Refuses records that end before the checkpoint that training continues from."""
         counts = {"history.jsonl": len(self.history)}
         if epochs:
-            counts |= {file: len(load_array(self.workdir, file)) for file in map(samples_file, self._samples)}
+            counts |= {file: len(load_array(self.workdir, file, epochs)) for file in map(samples_file, self._samples)}
         for name, count in counts.items():
             if count < epochs:
                 raise UserError(
@@ -147,24 +152,29 @@ def samples_file(name: str) -> str:
     return f"{name.replace('/', '.')}.npy" if name.startswith(PREFIX) else _FILES.get(name, scores_file(name))
 
 
-def append_row(path: pathlib.Path, row: np.ndarray) -> None:
-    """Appends a row to the array in an .npy file, which is created if needed; earlier rows are not touched."""
+def append_row(path: pathlib.Path, row: np.ndarray) -> np.ndarray:
+    """Appends a row to the array in an .npy file, which is created if needed; earlier rows are not touched.
+
+    Returns the row in the type of the array.
+    """
     if not path.exists():
         with path.open("wb") as file:
             np.save(file, row[None])
             sync_file(file)
         sync_folder(path.parent)
-        return
+        return row
     rows = np.load(path, mmap_mode="r")
     _check_row(path, rows, row)
+    row = np.ascontiguousarray(row, rows.dtype)
     with path.open("r+b") as file:
         start = _read_header(file)
         file.seek(start + rows.nbytes)
-        file.write(np.ascontiguousarray(row, rows.dtype).tobytes())
+        file.write(row.tobytes())
         sync_file(file)
         # Only now does the row count. NumPy pads headers so that the first axis can grow in place.
         _write_header(file, start, rows.dtype, (len(rows) + 1, *rows.shape[1:]))
         sync_file(file)
+    return row
 
 
 def truncate_rows(path: pathlib.Path, count: int) -> None:

@@ -1,5 +1,7 @@
 """Finished runs: what is found, what belongs together, and what is refused."""
 
+import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,10 +16,12 @@ from hypothesis import strategies as st
 from repository import ROOT
 
 from errors import UserError
+from training.run.durable import write_json
 from training.run.reader import (
     FinishedRun,
     find_runs,
     group_by_seed,
+    load_array,
     read_config,
     read_history,
     read_run,
@@ -25,6 +29,7 @@ from training.run.reader import (
     read_summary,
     upgrade_config,
 )
+from training.run.records import Records
 
 
 def test_single_runs_and_sweeps_are_found_sorted(tmp_path):
@@ -151,3 +156,100 @@ def test_reading_needs_no_heavy_package():
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, cwd=ROOT / "src", check=True, capture_output=True, text=True).stdout.split()
     assert not {"jax", "flax", "matplotlib", "scipy", "tensorflow_datasets"} & set(out)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A run that was written as training writes it, with its checksums."""
+    workdir = tmp_path_factory.mktemp("runs") / "a"
+    write_run(workdir, test=[0.5, 0.625, 0.75], learning_rate=[1e-3, 9.5e-4, 1.25e-5], val_loss=[None, 0.4, 0.3])
+    history = read_history(workdir)
+    (workdir / "history.jsonl").unlink()
+    for name in ("config", "environment", "summary"):
+        write_json(workdir / f"{name}.json", json.loads((workdir / f"{name}.json").read_text()))
+    records, rng = Records(workdir), np.random.default_rng(0)
+    for record in history:
+        samples = {"alignment": rng.random(20, np.float32), "prediction": rng.integers(0, 9, 20, np.int16)}
+        records.append(record, samples)
+    return workdir
+
+
+def attempt(read, *arguments):
+    """What a reader returns, or None and its refusal."""
+    try:
+        return read(*arguments), None
+    except UserError as error:
+        return None, str(error)
+
+
+def corrupt(data, rng):
+    """Flipped bits, a cut, lost bytes, random bytes, or a line twice, gone or moved."""
+    places = sorted(rng.integers(0, len(data) + 1, 2))
+    lines = data.splitlines(keepends=True)
+    line = rng.integers(len(lines))
+    match rng.integers(7):
+        case 0:
+            return flip_bits(data, rng.integers(0, 8 * len(data), rng.integers(1, 4)))
+        case 1:
+            return data[: places[0]]
+        case 2:
+            return data[: places[0]] + data[places[1] :]
+        case 3:
+            return data[: places[0]] + rng.bytes(places[1] - places[0]) + data[places[1] :]
+        case 4:
+            return b"".join([*lines[: line + 1], *lines[line:]])
+        case 5:
+            return b"".join([*lines[:line], *lines[line + 1 :]])
+        case _:
+            return b"".join([*lines[line:], *lines[:line]])
+
+
+def flip_bits(data, bits):
+    flipped = bytearray(data)
+    for bit in bits:
+        flipped[bit // 8] ^= 1 << bit % 8
+    return bytes(flipped)
+
+
+@pytest.mark.parametrize("file", ["history.jsonl", "summary.json"])
+def test_300_corruptions_are_refused_or_change_nothing(recorded, tmp_path, file):
+    expected, workdir = read_run(recorded), shutil.copytree(recorded, tmp_path / "a")
+    data, rng, refused = (workdir / file).read_bytes(), np.random.default_rng(0), 0
+    for _ in range(300):
+        (workdir / file).write_bytes(corrupt(data, rng))
+        run, refusal = attempt(read_run, workdir)
+        if run:
+            assert (run.summary, run.history) == (expected.summary, expected.history)
+        else:
+            assert file in refusal
+            assert "\n" not in refusal
+            refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize("file", ["scores.npy", "predictions.npy"])
+def test_every_flipped_bit_of_an_array_is_refused_or_changes_nothing(recorded, tmp_path, file):
+    expected, workdir = load_array(recorded, file), shutil.copytree(recorded, tmp_path / "a")
+    data = (workdir / file).read_bytes()
+    for bit in range(8 * len(data)):
+        (workdir / file).write_bytes(flip_bits(data, [bit]))
+        array, refusal = attempt(load_array, workdir, file)
+        if array is None:
+            assert file in refusal
+        else:
+            assert bit < 8 * 128  # in the header, which has spaces
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_files_without_checksums_are_read_as_they_are(recorded, tmp_path):
+    """As older versions wrote them, and with predictions in a smaller type, as results/ has them."""
+    workdir = shutil.copytree(recorded, tmp_path / "a")
+    np.save(workdir / "predictions.npy", np.load(workdir / "predictions.npy").astype(np.uint8))
+    assert load_array(workdir, "predictions.npy").dtype == np.uint8
+    lines = [json.loads(line) for line in (workdir / "history.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["checksum"], line["row_checksums"]
+    (workdir / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_run(workdir).history == read_run(recorded).history == lines
+    np.save(workdir / "scores.npy", np.zeros((3, 20)))
+    assert load_array(workdir, "scores.npy").sum() == 0

@@ -13,6 +13,7 @@ from datasets import Splits, StreamedExamples
 from errors import UserError
 from training.run.durable import write_json
 from training.run.identity import describe_data
+from training.run.json_objects import read_object
 from training.run.records import Records, append_row, truncate_rows
 
 SCORES = np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32)
@@ -119,7 +120,7 @@ def test_half_a_line_is_dropped_and_a_whole_one_without_its_end_is_not(tmp_path)
         ),
         (lambda path: cut_lines(path / "history.jsonl", slice(1, 3)), "line 1, is about epoch 2, not 1"),
         (lambda path: cut_lines(path / "history.jsonl", [0, 1, 1, 2]), "line 3, is about epoch 2, not 3"),
-        (lambda path: truncate_rows(path / "scores.npy", 2), "scores.npy holds 2 epochs, but the checkpoint"),
+        (lambda path: truncate_rows(path / "scores.npy", 2), "scores.npy holds 2 epochs, but history.jsonl 3"),
         (lambda path: (path / "predictions.npy").write_bytes(b""), "predictions.npy is damaged"),
         (lambda path: (path / "predictions.npy").unlink(), "holds no predictions.npy"),
         (lambda path: (path / "history.jsonl").write_bytes(b"\xff\n"), "history.jsonl is damaged"),
@@ -155,7 +156,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     write_json(tmp_path / "x.json", {"a": 1})
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"a": math.nan})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+    assert read_object(tmp_path / "x.json") == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 

@@ -14,6 +14,7 @@ from datasets.arrays import load_digits
 from errors import UserError
 from training import loop
 from training.run.checkpoints import Checkpoints
+from training.run.json_objects import read_object
 from training.run.workdir import find_summary
 from training.state import TrainState
 
@@ -62,6 +63,22 @@ def test_a_history_that_lacks_or_repeats_a_line_is_refused(cut, kept):
     assert before == {path: path.read_bytes() for path in before}
 
 
+def test_a_flipped_bit_in_an_earlier_epoch_is_refused_until_a_copy_is_put_back(runs, cut):
+    kept = [*cut.glob("*"), *(cut / "checkpoints" / "resume").rglob("*")]
+    before = {path: path.read_bytes() for path in kept if path.is_file() and path.name != "environment.json"}
+    for file in ("history.jsonl", "scores.npy", "predictions.npy"):
+        data = before[cut / file]
+        place = data.index(b'"train_loss": ') + 18 if file == "history.jsonl" else 128 + 40
+        damaged = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        (cut / file).write_bytes(damaged)
+        with pytest.raises(UserError, match=f"{file}.* is not what was written; put back a copy"):
+            loop.train(small(), cut)
+        assert before | {cut / file: damaged} == {path: path.read_bytes() for path in before}
+        (cut / file).write_bytes(data)
+    loop.train(small(), cut)
+    assert_same(cut, runs / "whole")
+
+
 def test_records_without_a_checkpoint_are_refused(cut):
     shutil.rmtree(cut / "checkpoints" / "resume")
     with pytest.raises(UserError, match=r"holds 3 epochs in history\.jsonl, but no checkpoint"):
@@ -106,7 +123,7 @@ def test_other_data_are_refused_before_anything_is_changed(tmp_path):
 def test_a_field_that_an_older_version_did_not_have_counts_as_its_default(runs, tmp_path):
     shutil.copytree(runs / "whole", tmp_path / "run")
     path = tmp_path / "run" / "config.json"
-    config = json.loads(path.read_text())
+    config = read_object(path)
     del config["record"], config["dataset"]["stream"], config["optimizer"]["ema"]
     path.write_text(json.dumps(config))
     assert find_summary(tmp_path / "run", small(), overwrite=False)["epochs"] == 3
