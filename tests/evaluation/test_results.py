@@ -67,7 +67,7 @@ def test_incomplete_results_are_refused(tmp_path, test_set, group, content, mess
 
 
 @pytest.mark.parametrize("name", ["evaluations", "external", "robustness"])
-@pytest.mark.parametrize(("text", "message"), [('{"set": ', "is no JSON"), ("[]", "holds no JSON object")])
+@pytest.mark.parametrize(("text", "message"), [('{"set": ', "is not JSON"), ("[]", "holds no JSON object")])
 def test_half_written_files_are_named(tmp_path, name, text, message):
     (tmp_path / f"{name}.json").write_text(text)
     with pytest.raises(UserError, match=rf"{name}\.json {message}"):

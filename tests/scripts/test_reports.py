@@ -11,7 +11,7 @@ from run_scripts import check_refusal, run_script, start_script
 from repository import ROOT
 
 from evaluation.results import read_accuracy
-from training.run.reader import read_run
+from training.run.reader import read_derived, read_run
 
 
 def choice(epoch, accuracy):
@@ -129,7 +129,7 @@ def test_aggregates_and_bias_of_an_old_run(old_run):
     assert "| GWA, β = 1.2 | 3 | 45.40 (1) |" in lines
     assert json.loads((old_run / "ablation.json").read_text())["last"]["epoch"] == 3
     assert run_script("estimator_bias.py", old_run).stdout.startswith("old_run: |online − start of the epoch| is 0.")
-    assert set(json.loads((old_run / "bias.json").read_text())) == {"start", "middle"}
+    assert set(read_derived(old_run, "bias.json")) == {"start", "middle"}
 
 
 def test_evaluations_of_an_old_run(old_run):
