@@ -26,6 +26,7 @@ from errors import UserError, one_line
 from parallel.processes import gather_from_all, is_main, run_on_main
 from training.run.checksums import CHECKSUMS, digest, find_damage, write_checksums
 from training.run.durable import replace, sync_folder, sync_tree
+from training.run.stored_state import add_digest, check_finite, check_same_arrays, to_dict, zeros_like
 
 if TYPE_CHECKING:
     from training.state import TrainState
@@ -96,7 +97,7 @@ class Checkpoints:
         if step in self._resume.all_steps():  # of this epoch before it was recorded; the one before it stays
             self._resume.delete(step)
         more = {"begun": started} if started else {}
-        self._save(self._resume, step, default=_seal({"state": _to_dict(state)} | more, {"state": state} | more))
+        self._save(self._resume, step, default=add_digest({"state": to_dict(state)} | more, {"state": state} | more))
 
     def save_begun(self, step: int, state: TrainState, started: Mapping[str, Any]) -> None:
         """As `save_resume` within an epoch, or after its last step before it is recorded; nothing is saved twice."""
@@ -114,7 +115,9 @@ class Checkpoints:
             self._kept.pop(rule, None)
         self.save_kept()
         if rules:
-            self._save(self._epochs, epoch, default=_seal(params), **({} if ema is None else {"ema": _seal(ema)}))
+            self._save(
+                self._epochs, epoch, default=add_digest(params), **({} if ema is None else {"ema": add_digest(ema)})
+            )
         if is_main():
             for rule in rules:
                 _link(self._folder / EPOCHS / str(epoch), self._folder / rule / str(epoch))
@@ -206,8 +209,8 @@ class Checkpoints:
         # Only the checkpoint knows how much an epoch had shown.
         saved = metadata.tree["tree"]
         begun = {"begun": saved["begun"]} if "begun" in saved else {}
-        template = {"state": _to_dict(state)} | jax.tree.map(_zeros, begun)
-        _check_same_arrays(saved, template)
+        template = {"state": to_dict(state)} | jax.tree.map(zeros_like, begun)
+        check_same_arrays(saved, template)
         args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
         # When a read fails, those still pending do so too at any later time, where no program can catch it.
         sys.unraisablehook = lambda _: None
@@ -245,24 +248,6 @@ class Checkpoints:
             f"no checkpoint in {self._folder / RESUME} can be restored ({listed}); put a copy of one back, or choose "
             f"another --workdir{start}"
         )
-
-
-def check_finite(params: Any) -> None:
-    """Refuses parameters that are not finite, which no checkpoint should hold.
-
-    Raises:
-      UserError: with what would help.
-    """
-    if not _are_finite(params):
-        raise UserError(
-            "training cannot go on: the parameters are not finite; if it diverges, lower optimizer.learning_rate or "
-            "set optimizer.clip_norm (what was saved before is kept)"
-        )
-
-
-@jax.jit
-def _are_finite(tree: Any) -> jax.Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
@@ -332,32 +317,3 @@ def _link_file(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # a file system without hard links
         shutil.copyfile(source, target)
-
-
-def _to_dict(state: TrainState) -> dict[str, Any]:
-    """The fields of a state that hold arrays; an average that the run does not keep leaves no trace on disk."""
-    return {name: value for name, value in vars(state).items() if value is not None}
-
-
-def _check_same_arrays(saved: Any, template: Any) -> None:
-    """Says in which array a checkpoint differs from what the program of today would restore."""
-    there, here = (
-        {
-            jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype} {leaf.shape}"
-            for path, leaf in jax.tree.leaves_with_path(tree)
-            if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        }
-        for tree in (saved, template)
-    )
-    for name in {**here, **there}:
-        if there.get(name, "absent") != here.get(name, "absent") and name != "state/rng":
-            raise ValueError(f"{name} is {there.get(name, 'absent')} there and {here.get(name, 'absent')} here")
-
-
-def _zeros(array: Any) -> np.ndarray:
-    return np.zeros(array.shape, array.dtype)
-
-
-def _seal(tree: Any, hashed: Any = None) -> dict[str, Any]:
-    """What is stored for a tree: itself, and the hash of its content, or of the same content as another tree."""
-    return {"tree": tree, "digest": digest(tree if hashed is None else hashed)}
