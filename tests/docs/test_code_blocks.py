@@ -248,7 +248,7 @@ def test_chosen_network(folder):
 
 @pytest.mark.slow
 def test_first_run_ends_as_the_pages_say(tmp_path):
-    line = re.compile(r"^ *(chosen by max_gwa|last|best on test): +epoch +(\d+) +test accuracy ([\d.]+)$", re.MULTILINE)
+    line = re.compile(r"^ *(chosen by dissent|last|best on test): +epoch +(\d+) +test accuracy ([\d.]+)$", re.MULTILINE)
     command = [sys.executable, "src/train.py", "--config=configs/digits.py", f"--workdir={tmp_path}"]
     result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     printed = line.findall(result.stdout)

@@ -143,9 +143,9 @@ def test_ctrl_c_ends_the_training_too_and_the_same_command_continues(tmp_path):
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 75
     assert "Traceback" not in error
-    assert out.splitlines()[-1] == "stopped; the same command continues"
+    assert "the same command continues" in (out + error)
     epochs = _count_epochs(workdir)
     assert 3 <= epochs < 2000
     time.sleep(1)

@@ -61,7 +61,7 @@ def test_train_clean_and_train_again(tmp_path):
     assert start_script("label_issues.py", first).returncode == 0
     option = f"--config.dataset.labels={first / 'label_issues.csv'}"
     shown, cleaned = train(second, "--config.epochs=15", option)
-    assert f"{cleaned['cleaning']['changed']} training examples dropped" in shown.splitlines()[1]
+    assert f"{cleaned['cleaning']['changed']} training examples dropped" in shown
     assert noisy["wrong_label_share"] == pytest.approx(0.2, abs=0.001)
     assert cleaned["wrong_label_share"] < 0.02
     assert cleaned["cleaning"]["changed"] < 0.3 * noisy["train_examples"]

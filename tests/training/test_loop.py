@@ -241,7 +241,7 @@ config.epochs, config.batch_size, config.eval_batch_size = 2, 64, 50
 config.dataset.train_examples = 300
 config.network.depths, config.network.widths = (1, 1), (8, 16)
 loop.train(config, workdir / "convnext")
-config.network.update({name: None for name in base.network() if name != "options"})
+config.network.update({name: None for name in base.network() if name not in ("options", "compute_dtype")})
 config.network.update({"name": "vit", "patch_size": 2, "width": 16, "depth": 1, "mlp_dim": 16, "num_heads": 2})
 config.network.update({"dropout": 0.1, "stochastic_depth": 0.1})
 config.augment.update({"pad": 1, "randaugment_ops": 2, "randaugment_magnitude": 3.0, "mixup": 0.2, "cutmix": 1.0})

@@ -302,6 +302,9 @@ def _explain(error: Exception) -> str:
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:
     """Makes `target` the same checkpoint as `source`, and removes what lay beside it."""
+    if not target.parent.exists():
+        target.parent.mkdir()
+        sync_folder(target.parent.parent)
     scratch = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(source, scratch, copy_function=_link_file)
