@@ -154,7 +154,7 @@ def test_all_processes_set_a_damaged_checkpoint_aside(tmp_path):
     check_equal(workdir, tmp_path / "before")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
     options = ["--config.dataset.name=digits", "--config.dataset.train_examples=203", "--config.steps_per_dispatch=1"]
     job = start(tmp_path / "stopped", options, 2)

@@ -67,5 +67,5 @@ def test_a_first_page_is_there_before_training_ends(tmp_path):
 def test_a_mistake_that_only_training_finds_is_its_exit_code(tmp_path, capfd):
     run = label_search.define_run(image_folder.write(tmp_path / "birds"), ["--config.augment.pad=64"])
     assert label_search.train(run, tmp_path / "run", False, 0, lambda: pytest.fail("nothing to show")) == 2
-    (line,) = capfd.readouterr().err.splitlines()
+    *_, line = capfd.readouterr().err.splitlines()
     assert line.startswith("train.py: augment.pad is 64")

@@ -11,7 +11,7 @@ from training import loop
 from training.run.tracking import Tracking
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_and_open_files_stay_as_they_are(tmp_path, monkeypatch):
     memory, open_files = [], []

@@ -34,7 +34,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "number",
-    [pytest.param(i, marks=pytest.mark.slow if i % 4 == 0 else pytest.mark.long) for i in range(CUTS)],
+    [pytest.param(i, marks=pytest.mark.slow if i == 8 else pytest.mark.long) for i in range(CUTS)],
 )
 def test_a_power_cut_costs_one_checkpoint_at_most(whole, tmp_path, number, monkeypatch):
     run, syncs = whole

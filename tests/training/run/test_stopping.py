@@ -89,12 +89,12 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(whole, 
     assert_same(tmp_path / "run", run)
 
 
-@pytest.mark.parametrize("times", [pytest.param(3, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.long)])
-def test_a_run_that_is_asked_to_stop_computes_nothing_twice(whole, tmp_path, times):
+@pytest.mark.long
+def test_a_run_that_is_asked_to_stop_computes_nothing_twice(whole, tmp_path):
     run, counts = whole
     generator, stopped, dispatches = random.Random(1), 0, 0
     signals = itertools.cycle(("SIGTERM", "SIGUSR1", "SIGINT"))
-    while stopped < times:
+    while stopped < 10:
         name = next(signals)
         kind = generator.choice(["file", "dispatch"])
         moment = generator.randint(1, 3 if kind == "dispatch" else counts[kind] // 2)
