@@ -1,6 +1,7 @@
 """A small network with its batches, and, as a script, one process of a distributed run on them."""
 
 import json
+import os
 import pathlib
 import sys
 
@@ -88,3 +89,5 @@ def main(rank, folder, kind):
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3])
+    sys.stdout.flush()
+    os._exit(0)  # on a busy machine a thread of Gloo may still run, and would abort an ordinary exit
