@@ -6,9 +6,11 @@ SIGUSR1 or SIGTERM without saving. `--debug` shows the traceback whatever it is.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import re
+import shlex
 import signal
 import sys
 import tempfile
@@ -100,13 +102,11 @@ def _stop(line: str, code: int) -> NoReturn:
 
 
 def _write_traceback(error: BaseException, workdir: pathlib.Path | None) -> str:
-    text = " ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error))
+    text = shlex.join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error))
     if workdir is not None and (workdir / "config.json").is_file():
-        try:
+        with contextlib.suppress(OSError):  # then it goes into the temporary folder; the line names the file
             (workdir / _TRACEBACK).write_text(text)
             return str(workdir / _TRACEBACK)
-        except OSError:
-            pass
     with tempfile.NamedTemporaryFile("w", prefix="gwa-", suffix=f"-{_TRACEBACK}", delete=False) as file:
         file.write(text)
     return file.name

@@ -28,17 +28,21 @@ pytestmark = [
 EPOCHS = 3
 
 
-def plain_history(model, accumulate=1, epochs=EPOCHS):
-    """The three lines in a plain loop; the gradient is that of the mean over `accumulate` batches."""
+def plain_history(model, accumulate=1, epochs=EPOCHS, change=lambda *batch: batch):
+    """The three lines in a plain loop, on what `change` makes of the images and labels of a batch.
+
+    The gradient is that of the mean over `accumulate` batches.
+    """
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     monitor = gwa_torch.AlignmentMonitor(model, "fc", epochs=epochs)
     for _ in range(epochs):
-        for step, (images, labels) in enumerate(batches(6)):
-            (F.cross_entropy(model(images), labels) / accumulate).backward()
+        for step, batch in enumerate(batches(6)):
+            images, targets = change(*batch)
+            (F.cross_entropy(model(images), targets) / accumulate).backward()
             if (step + 1) % accumulate == 0:
                 optimizer.step()
                 optimizer.zero_grad()
-            monitor.update(labels)
+            monitor.update(targets)
         monitor.end_epoch()
     return monitor.history
 
@@ -114,21 +118,6 @@ def test_lightning_by_its_older_name(both):
     assert json.loads(run.stdout.splitlines()[-1]) == pytest.approx(expected, rel=1e-5)
 
 
-def history_on_targets(network, change):
-    """A plain loop on what `change` makes of the images and labels of a batch."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
-    monitor = gwa_torch.AlignmentMonitor(network, "fc", epochs=EPOCHS)
-    for _ in range(EPOCHS):
-        for batch in batches(6):
-            images, targets = change(*batch)
-            F.cross_entropy(network(images), targets).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            monitor.update(targets)
-        monitor.end_epoch()
-    return monitor.history
-
-
 def mix(images, labels):
     targets = F.one_hot(labels, 4).float()
     return 0.7 * images + 0.3 * images.flip(0), 0.7 * targets + 0.3 * targets.flip(0)
@@ -152,7 +141,7 @@ def test_lightning_with_targets_that_the_training_step_makes(tmp_path):
 
     torch.manual_seed(0)
     lightning_trainer(tmp_path, [callback]).fit(Mixing(), loader(6))
-    assert_same(callback.monitor.history, history_on_targets(lightning_module().model, mix))
+    assert_same(callback.monitor.history, plain_history(lightning_module().model, change=mix))
 
 
 def test_lightning_stops_and_resumes(tmp_path):
@@ -282,7 +271,7 @@ def test_huggingface_trainer_whose_loss_passes_the_targets(huggingface_trainer):
 
     huggingface_trainer(callback, loss=loss).train()
     torch.manual_seed(0)
-    assert_same(callback.monitor.history, history_on_targets(Network(), smooth))
+    assert_same(callback.monitor.history, plain_history(Network(), change=smooth))
 
 
 def test_huggingface_trainer_that_keeps_its_labels_is_told(huggingface_trainer):
