@@ -111,8 +111,8 @@ def _contains(interval: str) -> Callable[[Any], bool]:
     assert found, interval
     low, high = float(found[2]), float(found[3])
     assert math.isfinite(high - low), interval
-    opens, closes = found[1] == "(", found[4] == ")"
-    return lambda value: (low < value if opens else low <= value) and (value < high if closes else value <= high)
+    with_low, with_high = found[1] == "[", found[4] == "]"
+    return lambda value: (low <= value if with_low else low < value) and (value <= high if with_high else value < high)
 
 
 TEXT = Kind(_is_text, "text: not empty, without line breaks, no longer than a file name may be", str)

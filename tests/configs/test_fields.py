@@ -292,6 +292,19 @@ def test_settings_that_do_nothing_are_named(options, idle):
 SWEEPS = sorted(path.name for path in (ROOT / "configs" / "sweeps").glob("*.py"))
 
 
+@pytest.mark.parametrize(
+    ("interval", "at_the_ends"),
+    [("[2, 5]", [True, True]), ("(2, 5]", [False, True]), ("[2, 5)", [True, False]), ("(2, 5)", [False, False])],
+)
+def test_the_ends_of_an_interval(interval, at_the_ends):
+    for kind in (fields.number(interval), fields.whole(interval)):
+        assert [kind.fits(value) for value in (1, 2, 3, 5, 6)] == [False, at_the_ends[0], True, at_the_ends[1], False]
+
+
+def test_a_text_is_as_long_as_a_file_name_at_most():
+    assert [fields.TEXT.fits("a" * length) for length in (1, 255, 256)] == [True, True, False]
+
+
 @pytest.mark.parametrize("file", SWEEPS)
 def test_no_run_of_ours_has_settings_that_do_nothing(file):
     """But for the kind of noise in cells without noise."""

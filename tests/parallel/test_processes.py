@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import image_folder
 import jax
@@ -200,6 +201,14 @@ def test_full_sharding_cuts_the_largest_dimension_that_the_devices_share():
     ) == {True}
     with pytest.raises(UserError, match=r"sharding is 'zero'; it must be data or fsdp"):
         devices.parameter_shardings(tree, mesh, "zero")
+
+
+def test_the_evaluation_batch_suits_the_devices():
+    cpus, gpus = (
+        SimpleNamespace(size=4, devices=np.array([SimpleNamespace(platform=name)] * 4)) for name in ("cpu", "gpu")
+    )
+    assert [devices.choose_eval_batch_size(None, mesh) for mesh in (cpus, gpus)] == [200, 2000]
+    assert devices.choose_eval_batch_size(7, gpus) == 7
 
 
 SLURM = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "3", "SLURM_STEP_NUM_NODES": "8"}

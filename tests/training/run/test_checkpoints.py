@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from errors import UserError
 from training import loop
 from training.run.checkpoints import Checkpoints, load_params
 from training.run.reader import read_config
+from training.state import TrainState
 
 
 def params(value):
@@ -37,6 +39,19 @@ def test_rules_that_keep_an_epoch_share_its_files(tmp_path):
         np.testing.assert_array_equal(load_params(folder / rule / epoch)["head"]["kernel"], float(epoch))
     shutil.rmtree(folder / "d")  # the others are complete without it
     assert load_params(folder / "c" / "4")["head"]["kernel"].shape == (4, 3)
+
+
+def test_what_is_kept_in_memory_is_saved_before_a_state_to_resume_from(tmp_path):
+    state = TrainState(params(9), (), jnp.int32(6), jax.random.key(0))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.keep_best(["a", "b"], 1, params(1))
+        checkpoints.keep_best(["b"], 2, params(2))
+        assert not list((tmp_path / "checkpoints").glob("[ab]"))
+        checkpoints.save_resume(6, state)
+    for rule, epoch in (("a", 1), ("b", 2)):
+        (kept,) = (tmp_path / "checkpoints" / rule).iterdir()
+        assert kept.name == str(epoch)
+        np.testing.assert_array_equal(load_params(kept)["head"]["kernel"], float(epoch))
 
 
 def test_without_hard_links_each_rule_has_a_copy(tmp_path, monkeypatch):
