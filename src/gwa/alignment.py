@@ -133,10 +133,8 @@ def prediction_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     others = _OtherClasses.of(logits, _find_own_class(labels, logits))
     among_others = jnp.log(others.total) - jnp.sum(others.softmax() * (logits - others.highest), axis=-1, keepdims=True)
     wrong, right = jax.nn.sigmoid(others.excess), jax.nn.sigmoid(-others.excess)
-    return (
-        right * jax.nn.softplus(others.excess)
-        + wrong * (jax.nn.softplus(-others.excess) + jnp.squeeze(among_others, -1))
-    )  # fmt: skip
+    of_wrong = jax.nn.softplus(-others.excess) + jnp.squeeze(among_others, -1)
+    return right * jax.nn.softplus(others.excess) + wrong * of_wrong
 
 
 def _as_labels(labels: ArrayLike) -> tuple[jax.Array, bool]:
