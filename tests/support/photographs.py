@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import io
 import pathlib
 
 import cv2
@@ -24,3 +25,10 @@ def photographs(side):
         return np.stack([cv2.resize(square, (224, 224), interpolation=cv2.INTER_AREA) for square in squares])
     small = [cv2.resize(square, (96, 96), interpolation=cv2.INTER_AREA) for square in squares]
     return np.stack([image[y : y + 32, x : x + 32] for image in small for y in (0, 32, 64) for x in (0, 32, 64)])
+
+
+def encoded(image, kind="JPEG", **options):
+    """The file of an image."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
