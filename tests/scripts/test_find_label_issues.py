@@ -106,7 +106,7 @@ def test_from_a_folder_to_the_page(tmp_path):
     assert "level/level00.png" in {row["path"] for row in read(workdir / "label_issues.csv")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_swapped_labels_of_digits_are_found(tmp_path):
     """As the table in docs/labels.md says, by the names of the swapped ones, which only judge."""
     swapped_digits.write(tmp_path / "digits", seed=1)

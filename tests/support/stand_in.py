@@ -9,7 +9,7 @@ from repository import ROOT
 
 # Does what a mode says, and leaves a trace of every start, of work at the same time, and of repeated work.
 STAND_IN = """
-import fcntl, json, os, pathlib, sys, time
+import fcntl, json, os, pathlib, signal, sys, time
 workdir, mode, seconds = (a.partition("=")[2] for a in sys.argv[1:4])
 workdir, root = pathlib.Path(workdir), pathlib.Path(workdir).parent
 workdir.mkdir(parents=True, exist_ok=True)
@@ -23,6 +23,8 @@ except BlockingIOError:
 if (workdir / "summary.json").exists():
     sys.exit("finished already")
 (workdir / "config.json").touch()
+if mode == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 time.sleep(float(seconds))
 if mode == "mistake":
     sys.exit(print("warning\\nwhat the user did wrong\\n", file=sys.stderr) or 2)
