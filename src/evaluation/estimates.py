@@ -49,7 +49,7 @@ def estimate(workdir: pathlib.Path, estimators: Sequence[str], rules: Sequence[s
     splits = datasets.build(config.dataset)
     if not isinstance(splits.train, Examples):
         raise UserError(f"the training data of {workdir} are streamed; estimates need dataset.feed=resident")
-    _check_data(workdir, splits.train)
+    check_data(workdir, splits.train)
     devices.enable_compilation_cache()
     mesh = devices.make_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
@@ -81,7 +81,12 @@ def _find_epochs(run: FinishedRun, rules: Sequence[str]) -> dict[str, int]:
     return {rule: kept[rule] for rule in rules or kept}
 
 
-def _check_data(workdir: pathlib.Path, train: Examples) -> None:
+def check_data(workdir: pathlib.Path, train: Examples) -> None:
+    """Refuses training data that are not those of a run.
+
+    Raises:
+      UserError: when rows or labels differ.
+    """
     stored = load_array(workdir, "labels.npz")
     if not (np.array_equal(stored["labels"], train.labels) and np.array_equal(stored["rows"], train.rows)):
         raise UserError(f"the training data that {workdir}/config.json names are no longer those of its labels.npz")

@@ -28,7 +28,7 @@ def evaluate_epoch(
     setup: Setup, run: Session, state: TrainState, epoch: int, result: EpochResult, collector: Collector
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Evaluates the network after an epoch; returns the record of the epoch, and what there is of each sample."""
-    train_seconds = collector.seconds()
+    train_seconds, checkpoint_seconds = collector.seconds(), run.checkpoints.take_seconds()
     if not np.isfinite(result.means["loss"]):
         raise UserError(
             f"training cannot go on: the loss of epoch {epoch} is {result.means['loss']}; if it diverges, lower "
@@ -66,7 +66,12 @@ def evaluate_epoch(
         if isinstance(value, float) and not math.isfinite(value):
             reasons.setdefault(name, f"measured as {value}")
     record |= {"reasons": reasons} if reasons else {}
-    record |= {"train_seconds": train_seconds, "feed_seconds": collector.waited, "seconds": collector.seconds()}
+    record |= {
+        "train_seconds": train_seconds - checkpoint_seconds,
+        "feed_seconds": collector.waited,
+        "checkpoint_seconds": checkpoint_seconds,  # of the epoch before, and of those within this one
+        "seconds": collector.seconds(),
+    }
     # What one process measures decides for all.
     return run_on_main(lambda: record), result.samples | further_samples
 

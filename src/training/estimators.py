@@ -51,9 +51,9 @@ def layer_pattern(name: str) -> str | None:
 def summarize_alignments(alignments: np.ndarray) -> dict[str, float]:
     """GWA of an epoch's alignments `[N]` and what it is made of, as `gwa.Moments` has them, on the host in float64.
 
-    `non_finite_alignments` is how many are NaN or infinite; where there are any, all else is NaN. `excess_kurtosis` is
-    NaN where all alignments are equal, and `gwa` where excess kurtosis + 1.2 is not positive;
-    `gwa.moment_arithmetic.reasons_of_nan` tells which it is.
+    `num_samples` is their number, and `non_finite_alignments` the number of those that are NaN or infinite; where there
+    are any, all else is NaN. `excess_kurtosis` is NaN where all alignments are equal, and `gwa` where excess kurtosis +
+    1.2 is not positive; `gwa.moment_arithmetic.reasons_of_nan` tells which it is.
     """
     alignments = alignments.astype(np.float64)
     non_finite = int(np.sum(~np.isfinite(alignments)))
@@ -68,6 +68,7 @@ def summarize_alignments(alignments: np.ndarray) -> dict[str, float]:
         "alignment_mean": mean,
         "alignment_variance": variance,
         "excess_kurtosis": kurtosis,
+        "num_samples": len(alignments),
         "non_finite_alignments": non_finite,
     }
 

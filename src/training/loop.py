@@ -56,9 +56,9 @@ def train(
                 with run.interruptible(epoch, state, collector):
                     record, samples = evaluate_epoch(setup, run, state, epoch, result, collector)
                 improved, stop = setup.selection.update(record)
+                collector = Collector()  # the next epoch's time begins here, with what it takes to save this one
                 run.save_epoch(record, samples, state, improved)
                 run.stop_if_asked(state)
-                collector = Collector()
             stop_requests.defer(False)
             summary = summarize(config, setup.selection.best_epochs, run.history, describe_run(setup, run, state))
             if setup.test_sets:

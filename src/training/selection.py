@@ -11,12 +11,9 @@ from typing import Any
 from datasets import Splits
 from errors import UserError
 from extensions import is_external, load_object
-from gwa import RULES, Last, Oracle, Rule
+from gwa import RULES, Oracle, Rule
 from gwa.rules import Record
 from training.run.checkpoints import EPOCHS, RESUME
-
-LARGEST_UNDEFINED = 0.01
-"""No rule keeps an epoch in which a larger share of the alignments is not finite."""
 
 
 class Selection:
@@ -36,17 +33,11 @@ class Selection:
         if config.patience < 0:
             raise UserError(f"stopping.patience is {config.patience}; it must be a number of epochs, 0 for never")
         self.rules = build_rules(config)
-        self._size = len(splits.train)
         self._states = [rule.init() for rule in self.rules]
         self.best_epochs: dict[str, int | None] = dict.fromkeys(self.names)  # the epoch each rule would keep
 
     def update(self, record: Record) -> tuple[list[str], bool]:
-        """The names of the rules for which this epoch is the best so far, and whether training should stop.
-
-        No rule sees an epoch with many alignments that are not finite.
-        """
-        if record.get("non_finite_alignments", 0) > LARGEST_UNDEFINED * self._size:
-            return [], False
+        """The names of the rules for which this epoch is the best so far, and whether training should stop."""
         improved, stops = [], []
         for i, rule in enumerate(self.rules):
             self._states[i], verdict = rule.update(self._states[i], record)
@@ -125,7 +116,7 @@ def summarize(
     return {
         "chosen_by": next(iter(chosen)),
         "rules": rules,
-        "last": _choice(by_epoch[Last().select(history)]),
+        "last": _choice(history[-1]),
         "best_on_test": _choice(by_epoch.get(Oracle().select(history))),
         "epochs": len(history),
         "planned_epochs": config.epochs,

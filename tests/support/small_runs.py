@@ -9,7 +9,7 @@ import pytest
 from configs import digits
 from training.run.checkpoints import Checkpoints
 
-UNTIMED = {"seconds": 0, "train_seconds": 0, "feed_seconds": 0, "checksum": None}
+UNTIMED = {"seconds": 0, "train_seconds": 0, "feed_seconds": 0, "checkpoint_seconds": 0, "checksum": None}
 DIVERGING = {"optimizer.name": "sgd", "optimizer.learning_rate": 1000.0, "optimizer.weight_decay": 1000.0}
 
 

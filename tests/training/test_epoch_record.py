@@ -49,7 +49,7 @@ def test_reasons(scores, reason):
 
 
 def test_a_run_with_embeddings_that_are_not_finite(tmp_path, monkeypatch, capsys):
-    """The loss is finite and training goes on, but no rule that reads the alignments keeps an epoch."""
+    """The loss is finite and training goes on, but no rule keeps an epoch, in training or afterwards."""
     forward = step.forward
 
     def with_infinite_embeddings(recipe, params, images, key):
@@ -71,6 +71,6 @@ def test_a_run_with_embeddings_that_are_not_finite(tmp_path, monkeypatch, capsys
         assert record["head_gradient_norm"] is None
         assert record["reasons"]["head_gradient_norm"] == "measured as nan"
     for name in rules:
-        assert RULES[name]().select(history) == (2 if name == "last" else None)
-    assert summary["rules"]["max_gwa"]["epoch"] is None
+        assert RULES[name]().select(history) is None
+        assert summary["rules"][name]["epoch"] is None
     assert "of the alignments are not finite" in "".join(capsys.readouterr())

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -156,6 +157,22 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, capsys, sav
     assert "resumed" in json.loads((tmp_path / "cut" / "environment.json").read_text())
 
 
+def test_the_seconds_of_an_epoch_count_the_checkpoints(tmp_path, monkeypatch):
+    """Those that were written since the record before."""
+    write = checkpoints.sync_tree
+
+    def write_slowly(directory):
+        time.sleep(0.5)
+        write(directory)
+
+    monkeypatch.setattr(checkpoints, "sync_tree", write_slowly)
+    loop.train(small(epochs=2, report=False, **{"stopping.rules": ("last",)}), tmp_path / "run")
+    first, second = files(tmp_path / "run")[0]
+    assert first["checkpoint_seconds"] == 0
+    assert second["checkpoint_seconds"] > 1  # the parameters for the rule, and the state
+    assert second["seconds"] >= second["checkpoint_seconds"] + second["train_seconds"]
+
+
 def test_fewer_checkpoints_cost_the_epochs_since_the_latest_one(tmp_path, capsys, monkeypatch):
     config = small(epochs=4, checkpoint_minutes=1000.0, **{"stopping.rules": ("max_gwa", "label_wave", "last")})
     loop.train(config, tmp_path / "whole")
@@ -230,6 +247,7 @@ def test_training_without_a_test_set(tmp_path):
 
 ON_DEVICES = """
 import sys
+import time
 sys.path.insert(0, "src")
 import repository
 import pathlib

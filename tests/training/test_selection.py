@@ -6,6 +6,7 @@ import pytest
 
 from configs import base
 from errors import UserError
+from gwa import Oracle
 from training.selection import Selection, summarize
 
 WITH_ALL = SimpleNamespace(train=range(100), val=object(), test=object())
@@ -79,10 +80,14 @@ def test_the_reasons_why_nothing_is_chosen_are_counted():
 def test_no_rule_keeps_an_epoch_with_many_alignments_that_are_not_finite():
     selection = Selection(stopping(rules=("last", "oracle"), warmup=0.0), WITH_ALL)
     history = records([0.1, None, None], [0.1, 0.2, 0.3])
-    for record, count in zip(history, (0, 1, 2), strict=True):  # of 100
-        record["non_finite_alignments"] = count
+    for record, count in zip(history, (0, 1, 2), strict=True):
+        record |= {"num_samples": 100, "non_finite_alignments": count}
     assert [selection.update(record)[0] for record in history] == [["last", "oracle"], ["last", "oracle"], []]
     assert selection.best_epochs == {"last": 2, "oracle": 2}
+    summary = summarize(base.get_config(), selection.best_epochs, history, {})
+    assert (summary["last"]["epoch"], summary["best_on_test"]["epoch"]) == (3, 2)
+    del history[1]["num_samples"]  # nothing is known of the share
+    assert Oracle().select(history) == 1
 
 
 def test_only_the_first_rule_stops_training():

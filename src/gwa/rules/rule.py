@@ -9,6 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 
 Record = Mapping[str, Any]
 
+LARGEST_UNDEFINED = 0.01
+"""No rule keeps an epoch in which a larger share of the alignments is not finite."""
+
 
 class Verdict(NamedTuple):
     """What a rule says after an epoch: the epoch to keep (None before any is eligible), and whether to stop now.
@@ -98,6 +101,9 @@ class Rule:
         """The value of the field that decides, or None where the record is not eligible."""
         value = record.get(self.needs[0])
         if record.get("partial") or value is None or math.isnan(value):
+            return None
+        undefined = record.get("non_finite_alignments", 0)
+        if undefined and undefined > LARGEST_UNDEFINED * record.get("num_samples", 0):
             return None
         if self.warmup and record["progress"] <= self.warmup:
             return None

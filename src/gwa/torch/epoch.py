@@ -138,6 +138,7 @@ def summarize(moments: Moments) -> dict[str, Any]:
         "alignment_mean": float(moments.mean),
         "alignment_variance": float(moments.variance),
         "excess_kurtosis": float(moments.excess_kurtosis),
+        "num_samples": int(moments.count),
         "non_finite_alignments": int(moments.non_finite),
     }
 

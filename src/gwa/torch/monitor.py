@@ -141,15 +141,16 @@ class AlignmentMonitor:
 
         Args:
           partial: whether this monitor has not seen the whole epoch, so that no rule may keep it. The record then has
-            `partial`, which is true, and `num_samples`, the number of samples that were scored.
+            `partial`, which is true.
           epoch: its number, where the loop counts the epochs; by default the one after the epoch before.
           fields: further fields of the record, such as `train_loss` or `test_accuracy`.
 
         Returns:
           The record of the epoch: `epoch` (from 1), `progress`, `train_accuracy`, `gwa`, `alignment_mean`,
-          `alignment_variance`, `excess_kurtosis`, `non_finite_alignments` (how many), `prediction_changes` and
-          `prediction_churn` since the epoch before (both only with `num_examples`), and `fields`. Unknown values are
-          None; undefined values are None, with the reason under `reasons`.
+          `alignment_variance`, `excess_kurtosis`, `num_samples` (how many were scored), `non_finite_alignments` (how
+          many of them), `prediction_changes` and `prediction_churn` since the epoch before (both only with
+          `num_examples`), and `fields`. Unknown values are None; undefined values are None, with the reason under
+          `reasons`.
 
         Raises:
           ValueError: when no sample was scored, or no update followed a forward pass.
@@ -173,7 +174,7 @@ class AlignmentMonitor:
             "train_accuracy": accuracy,
             **summarize(moments),
             **compare(self.samples, samples),
-            **({"partial": True, "num_samples": int(moments.count)} if partial else {}),
+            **({"partial": True} if partial else {}),
             **fields,
         }
         if self._needs_past:

@@ -54,13 +54,14 @@ def describe_time(recorded: RecordedRun) -> list[tuple[str, str]]:
         "in all epochs": total,
         "of these, training": _add_up(recorded, "train_seconds"),
         "of these, waiting for images": _add_up(recorded, "feed_seconds"),
+        "of these, writing checkpoints": _add_up(recorded, "checkpoint_seconds"),
         "the score, from the forward pass of training": None,
     }
     extra = sorted({name for record in recorded.run.history for name in record if name.endswith("_seconds")})
     parts |= {
         f"the signal {name.removesuffix('_seconds').replace('_', ' ')}": _add_up(recorded, name)
         for name in extra
-        if name not in ("train_seconds", "feed_seconds")
+        if name not in ("train_seconds", "feed_seconds", "checkpoint_seconds")
     }
     parts |= _add_up_estimates(recorded)
     return [(name, NOT_MEASURED if value is None else f"{value:,.1f} s") for name, value in parts.items()]

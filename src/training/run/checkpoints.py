@@ -15,6 +15,7 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self._ocp = ocp
+        self._seconds = 0.0
         self._kept: dict[str, tuple[int, Any, Any]] = {}  # by rule: epoch, parameters and their average
         self._folder = (workdir / "checkpoints").absolute()
         if is_main() and (self._folder / _OLD_RESUME).is_dir():
@@ -168,7 +170,13 @@ class Checkpoints:
                     shutil.rmtree(path)
         return epoch, saved["state"], started
 
+    def take_seconds(self) -> float:
+        """The seconds that writing has taken since the last call."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
     def _save(self, manager: Any, step: int, **items: dict[str, Any]) -> None:
+        started = time.perf_counter()
         args, hook = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}, sys.unraisablehook
         # When a write fails, on a full disk, those still pending do so too, where no program can catch it.
         sys.unraisablehook = lambda _: None
@@ -180,6 +188,7 @@ class Checkpoints:
             directory = pathlib.Path(manager.directory) / str(step)
             sync_tree(directory)
             write_checksums(directory)  # last: where they are, all of it is on the disk
+        self._seconds += time.perf_counter() - started
 
     def _restore_latest(self, template: TrainState, last: float) -> tuple[int, dict[str, Any]]:
         """The latest step up to `last` that can be restored, and what it holds; 0 and the template if there is none."""

@@ -41,7 +41,7 @@ _WRITTEN = (
     *("summary.json", "history.jsonl", "checkpoints", "labels.npz", "cleaning.json", "environment.json"),
     *("config.json.tmp", "traceback.txt", "wandb", "wandb_id"),
     *("label_issues.csv", "label_issues.parquet", "report.html", "figures/*.png", "figures/*.svg", "figures/*.pdf"),
-    *("ablation.json", "bias.json", "estimates.json", "detection.json", "flagged/*.csv"),
+    *("ablation.json", "bias.json", "estimates.json", "detection.json", "flagged/*.csv", "cross_validation"),
     *("evaluations.json", "robustness.json", "external.json"),
     *("exported/model.safetensors", "exported/config.json", "exported/model.stablehlo"),
 )
