@@ -68,14 +68,14 @@ def read_csv(file: str) -> LabelFile:
     types = {name: pyarrow.int64() for name in _INTEGERS} | {"is_label_issue": pyarrow.bool_()}
     types |= {name: pyarrow.string() for name in ("given_class", "path")}
     try:
-        with open(file, "rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            stream.seek(0)
-            table = pyarrow.csv.read_csv(
-                stream,
-                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-                convert_options=pyarrow.csv.ConvertOptions(column_types=types),
-            )
+        content = pathlib.Path(file).read_bytes()
+        # Of a buffer and not of a file: Arrow's threads would still call Python's file while the program ends.
+        table = pyarrow.csv.read_csv(
+            pyarrow.BufferReader(content),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=types),
+        )
         columns = table.column_names
     except ValueError as error:  # of Arrow, or bytes that are no text
         raise UserError(f"dataset.labels: {file} is not a CSV file of label issues ({one_line(error)})") from None
@@ -86,7 +86,7 @@ def read_csv(file: str) -> LabelFile:
             raise UserError(f"dataset.labels: {file} has {table[name].null_count} empty cells in the column {name}")
     rows, given, predicted, flagged = (table[name].to_numpy() for name in (*_INTEGERS, "is_label_issue"))
     classes, paths = (table[name].to_numpy() if name in columns else None for name in ("given_class", "path"))
-    return LabelFile(rows, given, predicted, flagged, classes, paths, sha256)
+    return LabelFile(rows, given, predicted, flagged, classes, paths, hashlib.sha256(content).hexdigest())
 
 
 def decode_paths(paths: Iterable[bytes]) -> list[str]:
