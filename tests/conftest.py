@@ -8,6 +8,7 @@ from repository import ROOT, cache_root
 # Set before JAX is imported. Tests neither read nor fill the user's caches; what they compile is shared by all of their
 # processes and kept for the next session.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="gwa-tests-")
+os.environ["MPLCONFIGDIR"] = str(ROOT / ".pytest_cache" / "matplotlib")  # its list of fonts takes seconds to make
 programs = ROOT / ".pytest_cache" / "xla"
 programs.mkdir(parents=True, exist_ok=True)
 cache_root().mkdir()

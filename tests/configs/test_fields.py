@@ -201,7 +201,7 @@ def test_what_is_accepted_can_be_trained(tmp_path):
     tiny += ["epochs=1", "network.patch_size=2", "steps_per_dispatch=1", "augment.pad=0"]
     for path, text in draw_pairs(1000, seed=1):
         shaped = path.split(".")[0] in ("network", "epochs", "steps_per_dispatch", "report", "wandb", "pretrained")
-        if shaped or trained == 20 or isinstance(try_pair(path, text), str):
+        if shaped or trained == 8 or isinstance(try_pair(path, text), str):
             continue
         arguments = [f"--config.{setting}" for setting in tiny if not setting.startswith(f"{path}=")]
         config = parse_config(["--config=configs/digits.py", *arguments, f"--config.{path}={text}"])
@@ -211,7 +211,7 @@ def test_what_is_accepted_can_be_trained(tmp_path):
             refusals.append(str(error))
         else:
             trained += 1
-    assert trained == 20
+    assert trained == 8
     assert all(len(line.splitlines()) == 1 for line in refusals)
 
 

@@ -140,7 +140,7 @@ def test_a_killed_process_ends_the_job_which_goes_on_when_started_again(tmp_path
     check_equal(tmp_path / "killed", tmp_path / "one")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_processes_set_a_damaged_checkpoint_aside(tmp_path):
     options, workdir = ["--config.dataset.name=digits", "--config.dataset.train_examples=100"], tmp_path / "run"
     run(workdir, options, 2)
