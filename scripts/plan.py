@@ -22,6 +22,7 @@ from planning.accelerators import ACCELERATORS
 from planning.compilation import compile_train_block
 from planning.cost import CROPS_PER_CORE, UTILISATION, find_data_set, make_plan
 from planning.description import describe
+from planning.traffic import count_bytes
 from sweeps.definition import Run, Sweep, configure, select
 from training.step import build_recipe
 
@@ -53,6 +54,7 @@ def main() -> None:
         program = compile_train_block(config, recipe, data.image_shape, accelerator, devices)
         memory = ACCELERATORS[accelerator].memory
         figures["memory per device, compiled"] = f"{program.memory / 1e9:.1f} of {memory:g} GB"
+        figures["read and written per step, compiled"] = f"{count_bytes(program.text) / 1e9:.1f} GB per device"
     for name, value in figures.items():
         print(f"{name + ':':34} {value}")
 

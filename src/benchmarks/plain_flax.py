@@ -12,13 +12,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from networks import functional, layers
+from networks import folding, functional, layers
 
 
 @contextlib.contextmanager
 def plain_layers() -> Iterator[None]:
     """Networks that are traced within the block have plain layers."""
-    with mock.patch.multiple(functional, **FORMS), mock.patch.dict(layers.ACTIVATIONS, gelu=gelu):
+    plain = mock.patch.multiple(functional, **FORMS), mock.patch.dict(layers.ACTIVATIONS, gelu=gelu)
+    with plain[0], plain[1], mock.patch.object(folding, "folds", return_value=False):
         yield
 
 

@@ -7,7 +7,6 @@ from jax import Array
 from errors import UserError
 from networks.fields import COUNT, COUNTS, SWITCH, check_fields
 from networks.layers import (
-    ACTIVATIONS,
     Dense,
     DepthwiseConv,
     GlobalResponseNorm,
@@ -43,11 +42,10 @@ class ConvNeXtBlock(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Map x [B, H, W, C] to the same shape."""
         channels = x.shape[-1]
-        y = DepthwiseConv(self.kernel_size, name="depthwise")(x)
-        y = LayerNorm(name="norm")(y)
-        y = Dense(4 * channels, name="expand")(y)
-        y = ACTIVATIONS[self.activation](y)
-        y = GlobalResponseNorm(name="grn")(y)
+        y = DepthwiseConv(self.kernel_size, defer=True, name="depthwise")(x)
+        y = LayerNorm(defer=True, name="norm")(y)
+        y = Dense(4 * channels, defer=True, name="expand")(y)
+        y = GlobalResponseNorm(self.activation, name="grn")(y)
         y = Dense(channels, name="project")(y)
         return x + StochasticDepth(self.drop_rate)(y, train=train)
 
@@ -96,7 +94,7 @@ class ConvNeXtV2(nn.Module):
         rates = iter(stochastic_depth_rates(self.stochastic_depth, sum(self.depths)))
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             if stage > 0:
-                x = LayerNorm(name=f"stage{stage}_norm")(x)
+                x = LayerNorm(defer=True, name=f"stage{stage}_norm")(x)
                 x = PatchProjection(width, patch_size=2, name=f"stage{stage}_downsample")(x)
             for block in range(depth):
                 name = f"stage{stage}_block{block}"

@@ -46,9 +46,12 @@ def dense(x: Array, kernel: Array, bias: Array) -> Array:
     """Affine map of the last axis of x [..., C], as one two-dimensional product; kernel [C, D], bias [D].
 
     On CPU, XLA has a fast path for the weight gradient of a product with one leading axis, and none for several.
+    With a kernel [B, C, D], sample b of x [B, ..., C] is multiplied with kernel b.
     """
-    rows = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype) + bias.astype(x.dtype)[None]
-    return rows.reshape(*x.shape[:-1], kernel.shape[1])
+    samples = kernel.shape[:-2]
+    rows = x.reshape(*samples, -1, x.shape[-1]) @ kernel.astype(x.dtype)
+    rows += jnp.expand_dims(bias.astype(x.dtype), range(rows.ndim - 1))
+    return rows.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 @jax.custom_vjp
@@ -117,6 +120,23 @@ def _response_norm_backward(saved: tuple[Array, Array, Array, Array], gradient: 
 
 
 global_response_norm.defvjp(_response_norm_forward, _response_norm_backward)
+
+
+def project_patches(x: Array, kernel: Array) -> Array:
+    """Convolve x [B, H, W, C] with kernel [p, p, C, D] at steps of p, to [B, H / p, W / p, D].
+
+    Only this function chooses the formulation. On CPUs every patch is one row of a product; accelerators would write
+    the rows first.
+    """
+    size, _, channels, features = kernel.shape[0], *kernel.shape[1:]
+    kernel = kernel.astype(x.dtype)
+    if jax.default_backend() != "cpu" and size > 1:
+        layout = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (size, size), "VALID", dimension_numbers=layout)
+    height, width = x.shape[1] // size, x.shape[2] // size
+    rows = x.reshape(-1, height, size, width, size, channels).transpose(0, 1, 3, 2, 4, 5)
+    y = rows.reshape(-1, size * size * channels) @ kernel.reshape(-1, features)
+    return y.reshape(-1, height, width, features)
 
 
 def depthwise_conv(x: Array, kernel: Array) -> Array:

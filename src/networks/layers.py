@@ -1,11 +1,14 @@
 """The layers of our networks, which compute in the dtype of their input, and the float32 head.
 
+A layer with `defer` leaves its scale and bias to the next one, where that saves time (see folding.py).
+
 Parameters are float32 and are cast where they are used. Their names and shapes are those of nn.Dense, nn.Conv and
 nn.LayerNorm; only the formulation differs (see functional.py), so a checkpoint fits both.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,7 +18,8 @@ from flax.linen import initializers
 from jax import Array
 
 from errors import UserError
-from networks import functional
+from networks import folding, functional
+from networks.folding import Affine
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": functional.gelu,
@@ -31,55 +35,97 @@ class Dense(nn.Module):
 
     features: int
     kernel_init: initializers.Initializer = TRUNCATED_NORMAL
+    defer: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array | Affine) -> Any:  # an Array or, with defer, an Affine
         """Map x [..., C] to [..., features]."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", initializers.zeros, (self.features,))
-        return functional.dense(x, kernel, bias)
+        rows, kernel, bias = folding.fold(x, kernel, bias)
+        if self.defer and folding.folds():
+            return Affine(functional.dense(rows, kernel, jnp.zeros_like(bias)), None, bias)
+        return functional.dense(rows, kernel, bias)
+
+
+class DenseParameters(nn.Module):
+    """The parameters of a `Dense`, for a layer that multiplies with several at once."""
+
+    features: int
+    kernel_init: initializers.Initializer = TRUNCATED_NORMAL
+
+    @nn.compact
+    def __call__(self, channels: int) -> tuple[Array, Array]:
+        """Kernel [channels, features] and bias [features]."""
+        kernel = self.param("kernel", self.kernel_init, (channels, self.features))
+        return kernel, self.param("bias", initializers.zeros, (self.features,))
 
 
 class LayerNorm(nn.Module):
     """Layer normalisation of the last axis, ε = 1e-6, statistics in float32."""
 
+    defer: bool = False
+
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array | Affine) -> Any:  # an Array or, with defer, an Affine
         """Normalise x [..., C]; same shape and dtype."""
         channels = x.shape[-1]
         scale = self.param("scale", initializers.ones, (channels,))
         bias = self.param("bias", initializers.zeros, (channels,))
-        return functional.layer_norm(x.reshape(-1, channels), scale, bias).reshape(x.shape)
+        rows, added = (x.rows, x.bias) if isinstance(x, Affine) else (x, jnp.zeros(channels))
+        if not folding.folds():
+            return functional.layer_norm(rows.reshape(-1, channels), scale, bias).reshape(x.shape)
+        normalised = folding.normalize(rows.reshape(-1, channels), added).reshape(x.shape)
+        deferred = Affine(normalised, scale, bias)
+        return deferred if self.defer else folding.multiply_out(deferred)
 
 
 class GlobalResponseNorm(nn.Module):
-    """Competition between channels by their norms over the image (ConvNeXt V2); the identity at initialisation."""
+    """Activation, and competition between channels by their norms over the image (ConvNeXt V2).
+
+    The competition is the identity at initialisation.
+    """
+
+    activation: str
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Normalise x [B, H, W, C]; same shape and dtype."""
+    def __call__(self, x: Array | Affine) -> Any:  # an Array, or an Affine of an Affine
+        """Activate and normalise x [B, H, W, C]; same shape and dtype. An Affine may be deferred, too."""
         batch, channels = x.shape[0], x.shape[-1]
         gamma = self.param("gamma", initializers.zeros, (channels,))
         beta = self.param("beta", initializers.zeros, (channels,))
-        return functional.global_response_norm(x.reshape(batch, -1, channels), gamma, beta).reshape(x.shape)
+        activation = ACTIVATIONS[self.activation]
+        if not isinstance(x, Affine):
+            y = activation(x).reshape(batch, -1, channels)
+            return functional.global_response_norm(y, gamma, beta).reshape(x.shape)
+        rows = x.rows.reshape(batch, -1, channels)
+        # A kernel of its own for each sample is smaller than the image where this has more positions than features.
+        if 2 * rows.shape[1] >= channels:
+            y, norm = folding.activate(activation, rows, x.bias)
+            return Affine(y.reshape(x.shape), folding.response_scale(norm, gamma), beta)
+        return Affine(folding.respond(activation, rows, x.bias, gamma).reshape(x.shape), None, beta)
 
 
 class DepthwiseConv(nn.Module):
     """One filter per channel, same size, kernel [k, k, 1, C]."""
 
     kernel_size: int
+    defer: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Any:  # an Array or, with defer, an Affine
         """Convolve x [B, H, W, C]; same shape and dtype."""
         channels = x.shape[-1]
         kernel = self.param("kernel", TRUNCATED_NORMAL, (self.kernel_size, self.kernel_size, 1, channels))
         bias = self.param("bias", initializers.zeros, (channels,))
-        return functional.depthwise_conv(x, kernel) + bias.astype(x.dtype)[None, None, None]
+        y = functional.depthwise_conv(x, kernel)
+        if self.defer and folding.folds():
+            return Affine(y, None, bias)
+        return y + bias.astype(x.dtype)[None, None, None]
 
 
 class PatchProjection(nn.Module):
-    """Convolution whose stride is its size: every patch is one row of a product. Kernel [p, p, C, features].
+    """Convolution whose stride is its size, kernel [p, p, C, features].
 
     Rows and columns that do not fill a patch are left out, as in a VALID convolution.
     """
@@ -90,18 +136,19 @@ class PatchProjection(nn.Module):
     kernel_init: initializers.Initializer = TRUNCATED_NORMAL
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array | Affine) -> Array:
         """Map x [B, H, W, C] to [B, H // p, W // p, features]."""
-        size = self.patch_size
-        batch, height, width, channels = x.shape[0], x.shape[1] // size, x.shape[2] // size, x.shape[3]
+        size, channels = self.patch_size, x.shape[3]
         kernel = self.param("kernel", self._initialise_kernel, (size, size, channels, self.features))
-
-        patches = x[:, : height * size, : width * size].reshape(batch, height, size, width, size, channels)
-        rows = patches.transpose(0, 1, 3, 2, 4, 5).reshape(-1, size * size * channels)
-        y = rows @ kernel.astype(x.dtype).reshape(-1, self.features)
-        if self.use_bias:
-            y += self.param("bias", initializers.zeros, (self.features,)).astype(x.dtype)[None]
-        return y.reshape(batch, height, width, self.features)
+        bias = self.param("bias", initializers.zeros, (self.features,)) if self.use_bias else None
+        if isinstance(x, Affine):
+            rows = kernel.reshape(size * size, channels, self.features)
+            offsets = jnp.einsum("c,pcf->f", x.bias, rows, precision=jax.lax.Precision.HIGHEST)
+            bias = offsets if bias is None else bias + offsets
+            kernel = kernel if x.scale is None else x.scale[None, None, :, None] * kernel
+            x = x.rows
+        y = functional.project_patches(x[:, : x.shape[1] // size * size, : x.shape[2] // size * size], kernel)
+        return y if bias is None else y + bias.astype(x.dtype)[None, None, None]
 
     def _initialise_kernel(self, key: Array, shape: tuple[int, ...]) -> Array:
         # Initialised as the matrix that multiplies patches: its fan-out is the features, not features times pixels.

@@ -1,6 +1,7 @@
 """Vision Transformer (Dosovitskiy et al., arXiv 2010.11929): patches as tokens, pre-norm attention and perceptrons."""
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,9 +12,11 @@ from jax import Array
 
 from errors import UserError
 from networks.fields import COUNT, SHARE, check_fields, one_of
+from networks.folding import Affine, fold, multiply_out, project_heads
 from networks.layers import (
     ACTIVATIONS,
     Dense,
+    DenseParameters,
     LayerNorm,
     PatchProjection,
     StochasticDepth,
@@ -43,18 +46,32 @@ class Attention(nn.Module):
     num_heads: int
 
     @nn.compact
-    def __call__(self, queries: Array, tokens: Array) -> Array:
-        """Map queries [B, Q, D] and tokens [B, N, D] to [B, Q, D]."""
+    def __call__(self, queries: Any, tokens: Any) -> Any:
+        """Map queries [B, Q, D] and tokens [B, N, D] to [B, Q, D]; an Affine can be attended by itself alone."""
         batch, num_queries, width = queries.shape
         head_width = width // self.num_heads
-        query = self._split_heads(Dense(width, XAVIER, name="query")(queries))
-        key = self._split_heads(Dense(width, XAVIER, name="key")(tokens))
-        value = self._split_heads(Dense(width, XAVIER, name="value")(tokens))
+        if isinstance(tokens, Affine):
+            query, key, value, value_bias = self._project_at_once(tokens)
+        else:
+            query = self._split_heads(Dense(width, XAVIER, name="query")(queries))
+            key = self._split_heads(Dense(width, XAVIER, name="key")(tokens))
+            value = self._split_heads(Dense(width, XAVIER, name="value")(tokens))
 
         scores = (query / math.sqrt(head_width)) @ key.swapaxes(1, 2)
         weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(value.dtype)
         mixed = (weights @ value).reshape(batch, self.num_heads, num_queries, head_width)
-        return Dense(width, XAVIER, name="out")(mixed.swapaxes(1, 2).reshape(batch, num_queries, width))
+        mixed = mixed.swapaxes(1, 2).reshape(batch, num_queries, width)
+        joined = Affine(mixed, None, value_bias) if isinstance(tokens, Affine) else mixed
+        return Dense(width, XAVIER, name="out")(joined)
+
+    def _project_at_once(self, tokens: Affine) -> tuple[Array, Array, Array, Array]:
+        """Queries, keys and values of self-attention, and the bias of the values, which they leave out."""
+        width = tokens.shape[-1]
+        parameters = [DenseParameters(width, XAVIER, name=name)(width) for name in ("query", "key", "value")]
+        kernels, biases = (jnp.concatenate(parts, axis=-1) for parts in zip(*parameters, strict=True))
+        rows, kernel, bias = fold(tokens, kernels, biases)
+        query_bias, _, value_bias = jnp.split(bias, 3)
+        return *project_heads(self.num_heads, rows, kernel, query_bias), value_bias
 
     def _split_heads(self, x: Array) -> Array:
         # Heads join the batch, so that attention is two plain batched products: the fastest form on CPU.
@@ -71,7 +88,7 @@ class Perceptron(nn.Module):
     dropout: float
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
+    def __call__(self, x: Array | Affine, *, train: bool) -> Any:
         """Map x [..., D] to the same shape."""
         y = Dense(self.hidden, XAVIER, name="expand")(x)
         y = ACTIVATIONS[self.activation](y)
@@ -91,10 +108,10 @@ class EncoderBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Map tokens x [B, N, D] to the same shape."""
-        y = LayerNorm(name="attention_norm")(x)
+        y = LayerNorm(defer=True, name="attention_norm")(x)
         y = Attention(self.num_heads, name="attention")(y, y)
         x = x + self._drop(y, train=train)
-        y = LayerNorm(name="mlp_norm")(x)
+        y = LayerNorm(defer=True, name="mlp_norm")(x)
         y = Perceptron(self.mlp_dim, self.activation, self.dropout, name="mlp")(y, train=train)
         return x + self._drop(y, train=train)
 
@@ -174,7 +191,7 @@ class ViT(nn.Module):
             x = EncoderBlock(
                 self.num_heads, self.mlp_dim, self.activation, self.dropout, drop_rate=rate, name=f"block{block}"
             )(x, train=train)
-        x = LayerNorm(name="norm")(x)
+        x = LayerNorm(defer=self.pooling == "mean", name="norm")(x)
         return classify(self, self._pool(x, train=train), self.num_classes, self.head_init)
 
     def _tokens(self, patches: Array) -> Array:
@@ -191,9 +208,11 @@ class ViT(nn.Module):
             tokens += position.astype(tokens.dtype)
         return tokens
 
-    def _pool(self, tokens: Array, *, train: bool) -> Array:
+    def _pool(self, tokens: Any, *, train: bool) -> Any:
         if self.pooling == "token":
             return tokens[:, 0]
+        if self.pooling == "mean" and isinstance(tokens, Affine):
+            return multiply_out(Affine(tokens.rows.astype(jnp.float32).mean(axis=1), tokens.scale, tokens.bias))
         if self.pooling == "mean":
             return tokens.astype(jnp.float32).mean(axis=1)
         pool = AttentionPooling(self.num_heads, self.mlp_dim, self.activation, self.dropout, name="pool")

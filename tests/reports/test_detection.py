@@ -9,6 +9,8 @@ from run_scripts import run_script
 from sklearn.metrics import roc_auc_score
 
 from datasets.label_csv import read_csv
+from errors import UserError
+from reports import detection
 from reports.cleaning import tabulate_cleaning
 from reports.detection import (
     DEFAULT,
@@ -101,12 +103,16 @@ def test_the_command_and_the_table(tmp_path, monkeypatch):
     (tmp_path / "regimes" / "clean" / "summary.json").unlink()
     contents = [json.loads((tmp_path / "regimes" / name / "detection.json").read_text()) for name in names]
     aurocs = [[100 * content["scores"][score]["auroc"] for content in contents] for score in (DEFAULT, "loss, mean")]
-    table, paired = tabulate_detection(find_runs(tmp_path))
+    table, paired, flagging = tabulate_detection(find_runs(tmp_path))
     (row,) = (row for row in table.rows if row[0] == "loss, mean")
     assert row[1].ours.mean == pytest.approx(np.mean(aurocs[1]))
     assert row[table.columns.index("worse")].ours.n == 7
     (row,) = (row for row in paired.rows if row[0] == "loss, mean")
     assert row[1] == format_difference(Difference.of(np.subtract(*aurocs[::-1]).tolist()))
+    (row,) = flagging.rows
+    assert row[:2] == ("gwa.find_label_issues", "worse")
+    assert [cell.ours.n for cell in row[2:]] == [7] * 4
+    assert row[2].ours.mean == pytest.approx(10.0)
 
 
 def test_flagged_labels_are_as_many_as_there_are_wrong_ones(tmp_path):
@@ -120,6 +126,42 @@ def test_flagged_labels_are_as_many_as_there_are_wrong_ones(tmp_path):
     np.testing.assert_array_equal(files["truth"].flagged, wrong)
     clean = np.load(tmp_path / "a" / "labels.npz")["clean_labels"]
     np.testing.assert_array_equal(files["truth"].predicted, clean)
+
+
+class Cleanlab:
+    """The two functions of cleanlab that are called."""
+
+    @staticmethod
+    def get_label_quality_scores(labels, pred_probs, method):
+        own = pred_probs[np.arange(len(labels)), labels]
+        others = np.where(np.arange(pred_probs.shape[1])[None] == labels[:, None], 0, pred_probs)
+        return own if method == "self_confidence" else (own - others.max(axis=1) + 1) / 2
+
+    @staticmethod
+    def find_label_issues(labels, pred_probs, n_jobs):
+        return pred_probs.argmax(axis=1) != labels
+
+
+def test_probabilities_of_unseen_samples_are_judged_too(tmp_path, monkeypatch):
+    """Here three quarters of the wrong labels, and no right ones, are less probable than another class."""
+    wrong = write_recorded_run(tmp_path / "a", 0)
+    arrays = np.load(tmp_path / "a" / "labels.npz")
+    said = np.where(wrong & (np.arange(COUNT) % 4 > 0), arrays["clean_labels"], arrays["labels"])
+    (tmp_path / "a" / "cross_validation").mkdir()
+    np.save(tmp_path / "a" / "cross_validation" / "probabilities.npy", 0.1 + 0.6 * np.eye(4, dtype=np.float32)[said])
+    assert "cleanlab" not in judge_detection(read_run(tmp_path / "a"))["flagged"]  # it has not run to its end
+    (tmp_path / "a" / "cross_validation" / "result.json").write_text("{}")
+    with pytest.raises(UserError, match="uv run --with cleanlab"):
+        judge_detection(read_run(tmp_path / "a"))
+    monkeypatch.setattr(detection, "_import_cleanlab", lambda module: Cleanlab)
+    judged = judge_detection(read_run(tmp_path / "a"))
+    assert judged["flagged"]["cleanlab"] == {"share": 0.075, "precision": 1.0, "recall": 0.75}
+    for name in detection.CROSS_VALIDATED:
+        assert judged["scores"][name]["auroc"] == pytest.approx((0.75 + 1) / 2)
+    detection.write_flagged(read_run(tmp_path / "a"))
+    file = read_csv(str(tmp_path / "a" / "flagged" / "cleanlab.csv"))
+    np.testing.assert_array_equal(file.predicted, said)
+    assert file.flagged.sum() == wrong.sum()
 
 
 def test_gains_are_over_the_run_of_the_same_seed(tmp_path, monkeypatch):
