@@ -3,7 +3,8 @@
 uv run scripts/cross_validate.py runs/x [--folds=5]
 
 For comparisons with cleanlab, whose input `pred_probs` is runs/x/cross_validation/probabilities.npy, [N, classes] in
-the order of labels.npz. The folds are trained one after another; interrupted, the same command continues.
+the order of labels.npz. The folds are trained one after another; interrupted, the same command continues. Of a folder
+of runs, those that were trained on cleaned labels are left out.
 """
 
 import pathlib
@@ -22,7 +23,11 @@ def main() -> None:
     from reports.cross_validation import PROBABILITIES, cross_validate  # takes seconds, which --help need not wait for
     from training.run.reader import read_run_or_runs
 
-    for run in read_run_or_runs(arguments.folder):
+    runs = read_run_or_runs(arguments.folder)
+    for run in runs:
+        if run.config["dataset"].get("labels") and len(runs) > 1:
+            print(f"{run.workdir}: trained on cleaned labels; left out")
+            continue
         result = cross_validate(run, arguments.folds)
         took = f"{result['folds']} trainings of together {result['seconds']:.0f} s"
         print(f"{run.workdir / PROBABILITIES}: {took}; the run itself took {run.summary['seconds']:.0f} s")

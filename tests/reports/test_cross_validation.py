@@ -1,6 +1,7 @@
 """A run trained again without each fold: its samples are judged by networks that have not seen them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from errors import UserError
 from evaluation.trained import load_trained
 from reports.cross_validation import classify, cross_validate, read_probabilities
 from training import loop
+from training.run.durable import write_json
 from training.run.reader import load_array, read_run
 
 
@@ -46,3 +48,16 @@ def test_what_cannot_be_cross_validated_is_refused(workdir, tmp_path):
     with pytest.raises(UserError, match=r"--folds is 1; it must be at least 2, and at most the 300 samples"):
         cross_validate(read_run(workdir), folds=1)
     check_refusal(run_script("cross_validate.py", tmp_path), "holds no")
+
+
+def test_of_a_folder_those_on_cleaned_labels_are_left_out(workdir, tmp_path):
+    for name, labels in (("a", None), ("b", "some.csv")):
+        shutil.copytree(workdir, tmp_path / name)
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        config["dataset"]["labels"] = labels
+        del config["checksum"]
+        write_json(tmp_path / name / "config.json", config)
+    result = run_script("cross_validate.py", tmp_path, "--folds=2")
+    assert result.returncode == 0, result.stderr
+    assert f"{tmp_path / 'b'}: trained on cleaned labels; left out" in result.stdout
+    check_refusal(run_script("cross_validate.py", tmp_path / "b"), "was trained on cleaned labels")
