@@ -52,7 +52,7 @@ def test_what_cannot_be_cross_validated_is_refused(workdir, tmp_path):
 
 def test_of_a_folder_those_on_cleaned_labels_are_left_out(workdir, tmp_path):
     for name, labels in (("a", None), ("b", "some.csv")):
-        shutil.copytree(workdir, tmp_path / name)
+        shutil.copytree(workdir, tmp_path / name, ignore=shutil.ignore_patterns("cross_validation"))
         config = json.loads((tmp_path / name / "config.json").read_text())
         config["dataset"]["labels"] = labels
         del config["checksum"]
