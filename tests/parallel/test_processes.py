@@ -104,8 +104,9 @@ def streamed(tmp_path_factory):
     return folder.parent / "one", options, str(damaged)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("sharding", ["data", "fsdp"])
+@pytest.mark.parametrize(
+    "sharding", [pytest.param("data", marks=pytest.mark.long), pytest.param("fsdp", marks=pytest.mark.slow)]
+)
 def test_two_processes_with_two_devices_each_are_one_with_one(streamed, tmp_path, sharding):
     one, options, damaged = streamed
     (out, silent), errors = run(tmp_path / "run", [*options, f"--config.sharding={sharding}"], 2)
