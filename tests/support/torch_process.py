@@ -85,9 +85,10 @@ def main(rank, folder, kind):
     shown = {"stream": stream.history, "rows": rows.history, "refused": refusal(model), **samples}
     (folder / f"{rank}.json").write_text(json.dumps(shown))
     dist.destroy_process_group()
+    # On a busy machine a thread of Gloo may still run: it can abort an ordinary exit, and wait for ever for the model.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3])
-    sys.stdout.flush()
-    os._exit(0)  # on a busy machine a thread of Gloo may still run, and would abort an ordinary exit
