@@ -47,7 +47,7 @@ def cross_validate(run: FinishedRun, folds: int) -> dict[str, Any]:
 
     Raises:
       UserError: when the run is streamed or was trained on cleaned labels, its data have changed since, or there are
-        fewer than two folds or more than samples.
+        fewer than two folds or more than samples of the largest class.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -58,15 +58,16 @@ def cross_validate(run: FinishedRun, folds: int) -> dict[str, Any]:
     if not isinstance(splits.train, Examples):
         raise UserError(f"the training data of {run.workdir} are streamed; folds need dataset.feed=resident")
     check_data(run.workdir, splits.train)
-    if not 2 <= folds <= len(splits.train):
-        raise UserError(f"--folds is {folds}; it must be at least 2, and at most the {len(splits.train)} samples")
+    largest = int(np.bincount(splits.train.labels).max())
+    if not 2 <= folds <= largest:
+        raise UserError(f"--folds is {folds}; it must be 2 to {largest}, the size of the largest class")
     (run.workdir / FOLDER).mkdir(exist_ok=True)
     columns = tabulate_label_issues(run.workdir).columns
     probabilities = np.zeros((len(splits.train), len(splits.class_names)), np.float32)
     parts = StratifiedKFold(folds, shuffle=True, random_state=config.seed).split(columns["row"], splits.train.labels)
     seconds = 0.0
     for fold, (_, held_out) in enumerate(parts, start=1):
-        name = f"{FOLDER}/fold{fold}"
+        name = f"{FOLDER}/fold{fold}_of_{folds}"  # other folds are other runs
         flagged = np.zeros(len(splits.train), bool)
         flagged[held_out] = True
         write_csv(run.workdir / f"{name}.csv", {**columns, "is_label_issue": flagged})
@@ -104,9 +105,10 @@ def classify(network: TrainedNetwork, images: np.ndarray) -> np.ndarray:
 
 
 def _configure(config: ConfigDict, dropped: pathlib.Path) -> ConfigDict:
-    """The config of a training without what a file flags, and without what no later step reads."""
+    """The config of a training without what a file flags, and without all that only rules, pages and tests read."""
     config = config.copy_and_resolve_references()
     config.dataset.labels, config.dataset.clean = str(dropped), "drop"
     config.stopping.rules, config.stopping.patience = (Last.name,), 0
-    config.estimators, config.record, config.report, config.wandb.mode = (), (), False, "disabled"
+    config.estimators, config.record, config.evaluate = (), (), ()
+    config.report, config.wandb.mode = False, "disabled"
     return config

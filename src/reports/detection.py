@@ -170,17 +170,16 @@ def write_flagged(run: FinishedRun) -> None:
     recorded, wrong = _read_recorded(run, labels), labels != clean
     suspicions = {name: SCORES[score](recorded) for name, score in FLAGGED.items()}
     suspicions |= {"random": np.random.default_rng(run.config["seed"]).random(len(labels)), "truth": wrong * 1.0}
+    suggested = {"truth": clean}
     if recorded.probabilities is not None:
         suspicions[CLEANLAB] = next(iter(CROSS_VALIDATED.values()))(recorded)
+        suggested[CLEANLAB] = recorded.probabilities.argmax(axis=1).astype(clean.dtype)
     columns, names = tabulate_label_issues(run.workdir).columns, arrays["class_names"].astype(object)
     (run.workdir / "flagged").mkdir(exist_ok=True)
     for name, suspicion in suspicions.items():
         flagged = np.zeros(len(labels), bool)
         flagged[np.argsort(-suspicion, kind="stable")[: wrong.sum()]] = True
         changed = {"is_label_issue": flagged}
-        suggested = {"truth": clean}
-        if recorded.probabilities is not None:
-            suggested[CLEANLAB] = recorded.probabilities.argmax(axis=1).astype(clean.dtype)
         if name in suggested:
             changed |= {"predicted_label": suggested[name], "predicted_class": names[suggested[name]]}
         write_csv(run.workdir / "flagged" / f"{name}.csv", {**columns, **changed})

@@ -31,22 +31,26 @@ def test_each_sample_is_judged_without_it(workdir, capsys):
     probabilities = read_probabilities(run)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     images, rows = datasets.build(small().dataset).train.images, load_array(workdir, "labels.npz")["rows"]
-    seen = [load_array(workdir / "cross_validation" / f"fold{fold}", "labels.npz")["rows"] for fold in (1, 2)]
+    seen = [load_array(workdir / "cross_validation" / f"fold{fold}_of_2", "labels.npz")["rows"] for fold in (1, 2)]
     np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.sort(rows))
     for fold, trained_on in enumerate(seen, start=1):
         held_out = ~np.isin(rows, trained_on)
-        network = load_trained(workdir / "cross_validation" / f"fold{fold}")
+        network = load_trained(workdir / "cross_validation" / f"fold{fold}_of_2")
         expected = classify(network, images)[held_out]
         np.testing.assert_allclose(probabilities[held_out], expected, atol=1e-6)
     capsys.readouterr()
     assert cross_validate(run, folds=2) == result
     assert "epoch 1/1" not in capsys.readouterr().out  # nothing is trained twice
     assert json.loads((workdir / "cross_validation" / "result.json").read_text())["folds"] == 2
+    cross_validate(run, folds=3)  # whose first fold is another one
+    assert not np.array_equal(load_array(workdir / "cross_validation" / "fold1_of_3", "labels.npz")["rows"], seen[0])
 
 
 def test_what_cannot_be_cross_validated_is_refused(workdir, tmp_path):
-    with pytest.raises(UserError, match=r"--folds is 1; it must be at least 2, and at most the 300 samples"):
+    with pytest.raises(UserError, match=r"--folds is 1; it must be 2 to \d+, the size of"):
         cross_validate(read_run(workdir), folds=1)
+    with pytest.raises(UserError, match="--folds is 200; it must be 2 to"):
+        cross_validate(read_run(workdir), folds=200)
     check_refusal(run_script("cross_validate.py", tmp_path), "holds no")
 
 

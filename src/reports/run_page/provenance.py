@@ -10,8 +10,7 @@ from configs import base
 from reports.run_page.recorded import RecordedRun
 
 NOT_MEASURED = "not measured"
-# docs/performance.md; the run itself cannot tell, as it never trains without the score.
-SCORE_COST = "in the step: 0.995 (0.955 to 1.031) of one without it, on 2 CPU cores (scripts/benchmark.py step)"
+SCORE_COST = "part of the training step; scripts/benchmark.py step measures one without it (docs/performance.md)"
 
 
 def list_changes(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:

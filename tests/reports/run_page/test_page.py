@@ -99,7 +99,7 @@ def test_times_are_added_up_or_not_measured(tmp_path):
     estimates = [{"offline": {"gwa": 0.1, "offline_seconds": 2.0}, "textbook": {"gwa": 0.1}}] * 4
     write_recorded(tmp_path / "run", seconds=[10.0] * 4, sharpness_seconds=[0.5] * 4, estimates=estimates)
     times = dict(describe_time(read_recorded(tmp_path / "run")))
-    assert "of one without it" in times["the score"]
+    assert "scripts/benchmark.py step" in times["the score"]
     assert times["in all epochs"] == "40.0 s"
     assert times["the signal sharpness"] == "2.0 s"
     assert times["the estimator offline"] == "8.0 s"
