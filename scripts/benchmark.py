@@ -3,6 +3,7 @@
 uv run scripts/benchmark.py score                                    the alignments of a batch, three ways
 uv run scripts/benchmark.py step [--config=configs/cifar10_small.py] a training step without and with the score
 uv run scripts/benchmark.py epoch [--config=...]                     an epoch as users run it, against its bare steps
+uv run scripts/benchmark.py accelerator [--config=...]               a step in several forms; the ceilings
 uv run scripts/benchmark.py start [--against=other_checkout]         start to first step; the answer to a typo
 uv run scripts/benchmark.py growth                                   batch, classes, samples, runs: cost as they grow
 uv run scripts/benchmark.py crops <folder of JPEGs>                  a training crop, against Pillow and OpenCV
@@ -26,7 +27,7 @@ import command_line
 from benchmarks.comparison import Options
 from errors import UserError
 
-PARTS = ("score", "step", "epoch", "start", "growth", "crops", "feed", "monitor", "peers")
+PARTS = ("score", "step", "epoch", "accelerator", "start", "growth", "crops", "feed", "monitor", "peers")
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("part", help=f"one of {', '.join(PARTS)}")
     parser.add_argument("folder", nargs="?", type=pathlib.Path, help="of images, for crops and feed")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--config", default="configs/cifar10_small.py", help="of step, epoch, start, with :variant")
+    parser.add_argument("--config", default="configs/cifar10_small.py", help="of step, epoch, accelerator, start")
     parser.add_argument("--against", type=pathlib.Path, help="another checkout, for start")
     parser.add_argument("--output", type=pathlib.Path)
     arguments, overrides = parser.parse_known_args()
