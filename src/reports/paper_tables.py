@@ -100,8 +100,12 @@ def tabulate_small(runs: Sequence[FinishedRun]) -> list[Table]:
 
 
 def tabulate_table1(runs: Sequence[FinishedRun]) -> list[Table]:
-    """Selection rules by network and data; rules that the paper does not have are shown once they have runs."""
+    """Selection rules by network and data; rules that the paper does not have are shown once they have runs.
+
+    Runs in bfloat16 are rows of their own.
+    """
     cifar10, imagenet = SweepRuns(runs, "table1"), SweepRuns(runs, "table1:imagenet")
+    bfloat16 = SweepRuns(runs, "table1:bfloat16")
     lines: list[Line] = []
     for (network, name), row in itertools.product(NETWORKS.items(), list_rows()):
         cells = []
@@ -116,6 +120,11 @@ def tabulate_table1(runs: Sequence[FinishedRun]) -> list[Table]:
                 cells.append(_make_cell(imagenet, row.rule, cell, published, test_set))
         if any(cell.ours or cell.paper for cell in cells):
             lines.append((name, row.describe(", clean labels"), *cells))
+    for (network, name), row in itertools.product(NETWORKS.items(), list_rows()):
+        where = {"network": network, "validation": row.validation}
+        cells = [Cell(bfloat16.judge(row.rule, labels=column, **where)[0]) for column in paper.TABLE_1_COLUMNS]
+        if any(cell.ours for cell in cells):
+            lines.append((f"{name}, bfloat16", row.describe(", clean labels"), *cells))
     columns = ("network", "stopping by", *paper.TABLE_1_COLUMNS.values())
     title = "Table 1: test accuracy of what each rule chose"
     return [Table("table1", title, f"{TEXT} {CLEAN_TEXT}", columns, tuple(lines), labels=2)]

@@ -8,10 +8,11 @@ from PIL import Image
 from run_scripts import check_refusal, run_script
 from small_runs import small
 
-from benchmarks import crops, epoch, growth, score, step
+from benchmarks import accelerator, crops, epoch, growth, score, step
 from benchmarks.comparison import Options, compare, time_children, time_cpu
 from benchmarks.plain_flax import plain_layers
 from planning.cost import DATA_SETS
+from training.prepare import initialize, prepare
 
 
 def test_ratios_are_taken_within_a_round():
@@ -72,6 +73,35 @@ def test_an_epoch_makes_the_updates_of_its_bare_steps(monkeypatch):
     for leaves in params.values():
         for one, other in zip(leaves, params["bare steps"], strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_forms_of_a_step_differ_as_they_say(monkeypatch):
+    with prepare(small()) as setup:
+        forms, state = accelerator.list_forms(setup.config), initialize(setup, fresh=True)
+        assert "depthwise convolution as shifts" in forms
+        programs = {
+            name: accelerator.Program(setup, state, forms[name])
+            for name in ("as configured", "without the score", "products in full float32", "1 step per dispatch")
+        }
+        texts = {name: program._lowered.as_text() for name, program in programs.items()}
+        assert len(set(texts.values())) == 4
+        assert texts["products in full float32"].count("HIGHEST") > texts["as configured"].count("HIGHEST")
+        monkeypatch.setattr(accelerator, "_SECONDS", 0.0)
+        compiled = {name: programs[name].compile() for name in ("as configured", "without the score")}
+        comparison = accelerator.compare_forms(setup, compiled, Options(1))
+    figures = comparison.ways["without the score"]
+    assert figures.further["images/s"] == pytest.approx(1e3 * setup.batch_size / figures.cost[1])
+    assert "vit" not in setup.config.network.name
+    setup.config.network.name = "vit"
+    assert "depthwise convolution as shifts" not in accelerator.list_forms(setup.config)
+
+
+def test_ceilings_are_amounts_per_second(monkeypatch):
+    seconds = iter(range(100))
+    monkeypatch.setattr(accelerator.time, "perf_counter", lambda: next(seconds))
+    ceilings = accelerator.measure_ceilings(rounds=1)
+    assert ceilings.ways["bfloat16, TFLOP"].cost[1] == pytest.approx(8 * 2 * 1024**3 / 1e12)
+    assert ceilings.ways["copy, TB"].cost[1] == pytest.approx(8 * 2 * 4 * 2**24 / 1e12)
 
 
 def test_crops_of_a_folder(tmp_path, monkeypatch):
