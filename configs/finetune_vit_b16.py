@@ -17,9 +17,9 @@ makes an epoch shorter: with --config.dataset.val_fraction=0.1 set --config.epoc
 ImageNet is fine-tuned without RandAugment and mixup, the other two sets with RandAugment(2, 2) and mixup 0.1. So say
 the repository's files for these two sets; its list of recipes has neither for any fine-tuning.
 
-On 8 H100 it takes 12.3 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py
-configs/finetune_vit_b16.py:imagenet --accelerator=h100 --compile). Estimated, not measured: at best 0.3 hours of
-training, if 11,000 images per second can be decoded.
+On 8 H100 it takes 13.4 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py
+configs/finetune_vit_b16.py:imagenet --accelerator=h100 --compile). Estimated, not measured: 0.3 hours of training,
+if 11,000 images per second can be decoded.
 
 Published for GWA: ImageNet 84.15 % (V2 74.32 %, ReaL 89.05 %), iNaturalist 2018 73.73 %, Places365 58.78 %, on the
 validation sets (n = 3). Not yet reproduced here.

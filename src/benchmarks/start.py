@@ -31,7 +31,7 @@ def measure(options: Options) -> list[Comparison]:
     for checkout in checkouts.values():
         if not python_of(checkout).exists():
             raise UserError(f"there is no {python_of(checkout)}; run `uv sync` in {checkout}")
-    one_step = ["--config.epochs=1", "--config.report=False", "--config.dataset.train_examples=128", *options.overrides]
+    one_step = ["--config.epochs=1", "--config.dataset.train_examples=128", *options.overrides]
     train = ["src/train.py", f"--config={options.config}"]
     commands: dict[str, tuple[list[str], bool, int]] = {
         "a run of one step, cold": ([*train, *one_step], True, 0),
@@ -64,11 +64,13 @@ def run_command(
     checkout: pathlib.Path, command: list[str], scratch: pathlib.Path, cold: bool, code: int
 ) -> Callable[[], None]:
     """A program that runs Python in a checkout, and expects an exit code."""
+    has_page = '"report"' in (checkout / "configs" / "base.py").read_text()  # the first version writes none
+    without_page = ["--config.report=False"] if has_page else []
 
     def run() -> None:
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
             cache = folder if cold else scratch / f"cache of {checkout.resolve().as_posix().replace('/', ' ')}"
-            arguments = [f"--workdir={folder}/run"] if command[0] == "src/train.py" else []
+            arguments = [f"--workdir={folder}/run", *without_page] if command[0] == "src/train.py" else []
             result = subprocess.run(
                 [python_of(checkout.resolve()), *command, *arguments],
                 cwd=checkout,

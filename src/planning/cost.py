@@ -59,8 +59,13 @@ UTILISATION = 0.3
 """Of the peak rate. On ViT-S/16 the paper's 1,861 images/s are a third of an A6000's, and the 90 epochs in 6.5 h of
 Beyer et al. (arXiv 2205.01580) are 0.28 of a TPU v3-8's."""
 
-TRAFFIC = 4
-"""How often each kept activation at least crosses the memory: it and its gradient are written once and read once."""
+TRAFFIC = 6
+"""How often each kept activation crosses the memory: 4.6 to 6.9 times in the networks of configs/, by the bytes of
+their programs as XLA compiles them for an H100 that is not there."""
+
+BANDWIDTH_USED = 0.55
+"""Share of the memory's peak rate. By the same bytes, the paper's ViT reached 0.48 and its ConvNeXt 0.58 on one H200
+(docs/performance.md)."""
 
 CROPS_PER_CORE = 650.0
 """Training crops of 224 px from JPEGs of about 500 px that the feed delivers per second and core: on an x86-64 virtual
@@ -176,7 +181,7 @@ def make_plan(
     memory += program.fixed_bytes + config.batch_size // parts * program.activation_bytes
     peak = 1e12 * getattr(ACCELERATORS[accelerator], config.network.compute_dtype)
     computing = program.train_flops / (utilisation * peak)
-    moving = TRAFFIC * program.activation_bytes / (1e12 * ACCELERATORS[accelerator].bandwidth)
+    moving = TRAFFIC * program.activation_bytes / find_bandwidth(accelerator)
     images_per_second = devices / max(computing, moving)
     return Plan(
         program,
@@ -188,6 +193,11 @@ def make_plan(
         images_per_second / crops_per_core,
         config.epochs * data.train_examples / images_per_second / 86_400,
     )
+
+
+def find_bandwidth(accelerator: str) -> float:
+    """Bytes per second that a training step is expected to read and write."""
+    return 1e12 * BANDWIDTH_USED * ACCELERATORS[accelerator].bandwidth
 
 
 def count_steps(config: Any, data: DataSet) -> int:

@@ -12,6 +12,7 @@ import stop_requests
 from datasets import Splits
 from parallel import devices
 from parallel.processes import is_main, run_on_main
+from training import ahead
 from training.collector import Collector, EpochResult
 from training.epoch_record import describe_run, evaluate_epoch
 from training.prepare import Setup, initialize, prepare
@@ -46,6 +47,7 @@ def train(
         if run_on_main(lambda: overwrite and (workdir / "config.json").exists()):
             rehearse(setup)
         initial_state = initialize(setup, fresh)  # the last thing that a mistake in the config can make fail
+        ahead.start(setup, initial_state)
         with open_run(setup, workdir, overwrite) as run:
             finished_epochs, state, collector = run.resume(initial_state)
             stop = setup.selection.replay(run.history)

@@ -20,6 +20,7 @@ from datasets import Splits, StreamedExamples
 from datasets.feeds import open_feed
 from datasets.feeds.batches import Feed
 from errors import UserError
+from extensions import is_external
 from parallel import devices
 from parallel.processes import is_main
 from training.estimators import TEXTBOOK, check_names
@@ -85,6 +86,7 @@ def prepare(config: Any) -> Iterator[Setup]:
     for name in config.stopping.rules:
         find_rule(name)
     devices.enable_compilation_cache()
+    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
     mesh = devices.make_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     splits = datasets.build(config.dataset)
@@ -100,7 +102,8 @@ def prepare(config: Any) -> Iterator[Setup]:
         for line in find_idle(config, image_shape, steps_per_epoch, mesh.size):
             print(line, file=sys.stderr)
     recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
-    networks.check_contract(recipe.model, image_shape, recipe.num_classes)
+    if is_external(config.network.name):
+        networks.check_contract(recipe.model, image_shape, recipe.num_classes)
     recipe.augmentation.check_size(*image_shape[:2])
     if isinstance(splits.train, StreamedExamples) and set(config.estimators) - {TEXTBOOK}:
         raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream it can only be {TEXTBOOK}")
@@ -124,7 +127,7 @@ def prepare(config: Any) -> Iterator[Setup]:
             batch_size=batch_size,
             mesh=mesh,
             recipe=recipe,
-            schedule=build_schedule(config.optimizer, config.epochs * steps_per_epoch),
+            schedule=jax.jit(build_schedule(config.optimizer, config.epochs * steps_per_epoch)),
             steps_per_epoch=steps_per_epoch,
             selection=selection,
             shardings=shardings,

@@ -16,7 +16,7 @@ from datasets.feeds.randaugment import build_operations
 from planning.cost import DataSet, count_steps, find_data_set
 from training.idle import find_idle
 from training.optimizer import build_schedule
-from training.state import create_state
+from training.state import state_shapes
 from training.step import build_recipe, train_step
 
 CONFIGS = ROOT / "configs"
@@ -90,8 +90,7 @@ def test_config(name):
     recipe = build_recipe(config, data.classes, count_steps(config, data))
     shape = (data.side, data.side, data.channels)
     assert find_idle(config, shape, -(-data.train_examples // config.batch_size), num_devices=8) == []
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state = jax.eval_shape(lambda: create_state(recipe.model, recipe.optimizer, shape, 0, device))
+    state = state_shapes(recipe.model, recipe.optimizer, shape)
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == PARAMETERS[name]
     batch = {
         "image": jax.ShapeDtypeStruct((4, *shape), jnp.uint8),

@@ -47,7 +47,7 @@ def test_configs_of_imagenet_size(config, parameters, multiply_adds, steps):
     assert training == pytest.approx(3 * forward, rel=0.06)
     images = number(plan["images/s to keep devices busy"])
     kept = float(re.search(r"activations (\d+) MB per image", plan["memory per device, estimated"])[1])
-    seconds = {"arithmetic": training / (0.5 * 495e3), "memory traffic": 4 * kept * 1e6 / 3.35e12}
+    seconds = {"arithmetic": training / (0.5 * 495e3), "memory traffic": 6 * kept * 1e6 / (0.55 * 3.35e12)}
     limit = max(seconds, key=lambda name: seconds[name])
     assert images == pytest.approx(8 / seconds[limit], rel=0.02)
     assert plan["images/s to keep devices busy"].endswith(f"limited by {limit}")
