@@ -8,7 +8,7 @@ as in the paper. Held-out validation data makes an epoch shorter: with --config.
 --config.epochs=100, with 0.01 --config.epochs=90. For other data or numbers of epochs set
 --config.optimizer.cosine_steps=0: the cosine then ends with the run.
 
-On 8 H100 it takes 11.8 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py configs/imagenet_vit.py
+On 8 H100 it takes 12.7 GB on each, as XLA compiles it (uv run --extra cuda scripts/plan.py configs/imagenet_vit.py
 --accelerator=h100 --compile). Estimated, not measured: 1.4 hours of training, if 23,000 images per second can be
 decoded. --config.network.compute_dtype=bfloat16 is faster; the paper's repository computes in float32.
 

@@ -1,11 +1,11 @@
-"""Compiles what runs after the first epoch while that epoch's own program is compiled and runs.
+"""Compiles the programs of the first epoch side by side, before its first step.
 
-The compiled programs land in the cache of `parallel.devices.enable_compilation_cache`, where training finds them. On
-the paper's networks and a GPU, evaluation and two measurements take about as long to compile as the training step.
+Otherwise each is compiled when it is called first. On the paper's networks and a GPU, evaluation and two measurements
+take as long to compile as the training step does.
 """
 
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -15,28 +15,30 @@ from datasets.feeds import ResidentFeed
 from parallel import devices
 from training.prepare import Setup
 from training.state import TrainState
+from training.step import Running
 
 
-def start(setup: Setup, state: TrainState) -> None:
-    """Compiles in threads of their own; a process ends only after them.
+def compile_programs(setup: Setup, state: TrainState) -> None:
+    """Compiles training, evaluation and the measurements; what cannot be compiled fails when it is called.
 
-    Nothing is done on CPUs, where compiling and training need the same cores; nor in several processes, which XLA lets
-    agree on how to compile, one program after the other; nor for streamed sets, a batch of which must be read from
-    disk.
+    Nothing is done on CPUs, where one program keeps all cores busy; nor in several processes, which XLA lets agree on
+    how to compile, one program after the other; nor for streamed sets, a batch of which must be read from disk.
     """
-    resident = all(isinstance(feed, ResidentFeed) for feed in setup.feeds.values())
-    if jax.default_backend() == "cpu" or jax.process_count() > 1 or not resident:
+    if not _pays(setup):
         return
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
-    for program, arguments in list_programs(setup, shapes):
-        threading.Thread(target=_compile, args=(program, arguments)).start()
+    with ThreadPoolExecutor() as pool:  # XLA compiles without Python's lock
+        for program, arguments in list_programs(setup, state):
+            pool.submit(lambda program, arguments: program.lower(*arguments).compile(), program, arguments)
+
+
+def _pays(setup: Setup) -> bool:
+    resident = all(isinstance(feed, ResidentFeed) for feed in setup.feeds.values())
+    return jax.default_backend() != "cpu" and jax.process_count() == 1 and resident
 
 
 def list_programs(setup: Setup, state: TrainState) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """The programs of evaluation and of the measurements, and arguments as `epoch_record` calls them with.
-
-    The parameters and the state may be shapes with shardings.
-    """
+    """The programs, and arguments such as the first epoch calls them with."""
+    yield setup.train_block, (state, *first_block(setup))
     size = devices.choose_eval_batch_size(setup.config.eval_batch_size, setup.mesh)
     for split in ("val", "test"):
         if split in setup.feeds:
@@ -47,8 +49,12 @@ def list_programs(setup: Setup, state: TrainState) -> Iterator[tuple[Any, tuple[
         yield measure, (state, block.batches, number)
 
 
-def _compile(program: Any, arguments: tuple[Any, ...]) -> None:
-    try:
-        program.lower(*arguments).compile()
-    except Exception:  # the call after the epoch raises it again, where it can be told
-        return
+def first_block(setup: Setup) -> tuple[Any, ...]:
+    """The arguments of `train_block` behind the state, in the first dispatch of a run."""
+    everywhere = devices.replicated_sharding(setup.mesh)
+    past = np.full(len(setup.splits.train.labels), -1, np.int32)
+    votes = (devices.place(past, everywhere),) if setup.needs_past else ()
+    steps = min(setup.config.steps_per_dispatch, setup.steps_per_epoch)
+    batches, count = next(iter(setup.feeds["train"].read_epoch(1, setup.batch_size, steps)))
+    numbers = devices.place((np.int32(count), np.int32(1)), everywhere)
+    return (devices.place(Running.start(), everywhere), batches, *numbers, *votes)

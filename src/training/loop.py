@@ -47,7 +47,7 @@ def train(
         if run_on_main(lambda: overwrite and (workdir / "config.json").exists()):
             rehearse(setup)
         initial_state = initialize(setup, fresh)  # the last thing that a mistake in the config can make fail
-        ahead.start(setup, initial_state)
+        ahead.compile_programs(setup, initial_state)
         with open_run(setup, workdir, overwrite) as run:
             finished_epochs, state, collector = run.resume(initial_state)
             stop = setup.selection.replay(run.history)
@@ -79,14 +79,7 @@ def rehearse(setup: Setup) -> None:
     Raises:
       UserError: when the parameters are not finite after them.
     """
-    state, feed = initialize(setup, fresh=True), setup.feeds["train"]
-    everywhere, labels = devices.replicated_sharding(setup.mesh), setup.splits.train.labels
-    running = devices.place(Collector().running(labels), everywhere)
-    votes = (devices.place(np.full(len(labels), -1, np.int32), everywhere),) if setup.needs_past else ()
-    steps = min(setup.config.steps_per_dispatch, setup.steps_per_epoch)
-    batches, count = next(feed.read_epoch(1, setup.batch_size, steps))
-    numbers = devices.place((np.int32(count), np.int32(1)), everywhere)
-    state, *_ = setup.train_block(state, running, batches, *numbers, *votes)
+    state, *_ = setup.train_block(initialize(setup, fresh=True), *ahead.first_block(setup))
     check_finite(state.params)
 
 

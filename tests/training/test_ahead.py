@@ -1,48 +1,53 @@
-"""What is compiled ahead is what the first epoch needs after its last step."""
+"""What is compiled before the first step is what the first epoch calls."""
+
+import contextlib
 
 import jax
-import pytest
 from small_runs import small
 
-from parallel import devices
 from training import ahead
+from training.collector import Collector
 from training.epoch_record import evaluate, measure_signals
+from training.loop import train_epoch
 from training.prepare import initialize, prepare
+from training.run.session import open_run
 
-RULES = ("max_gwa", "gradient_disparity", "lowest_sharpness")
-
-
-@pytest.fixture
-def cached(tmp_path, monkeypatch):
-    """Counts the programs in a cache of its own."""
-    monkeypatch.setattr(devices, "cache_root", lambda: tmp_path)
-    yield lambda: {path.name for path in tmp_path.glob("xla/*/*-cache")}
-    monkeypatch.undo()
-    devices.enable_compilation_cache()
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
+RULES = ("max_gwa", "dissent", "gradient_disparity", "lowest_sharpness")
 
 
-def test_evaluation_and_measurements_find_their_programs_in_the_cache(cached, monkeypatch):
-    jax.experimental.compilation_cache.compilation_cache.reset_cache()
-    config = small(
-        **{
-            "stopping.rules": RULES,
-            "dataset.val_fraction": 0.2,
-            "stopping.gradient_disparity.batches": 2,
-            "batch_size": 32,
-        }
-    )
-    with prepare(config) as setup:
+def test_the_first_epoch_compiles_nothing_that_was_compiled_before_it(tmp_path, monkeypatch, caplog):
+    config = small(**{"stopping.rules": RULES, "dataset.val_fraction": 0.2, "batch_size": 32})
+    config.stopping.gradient_disparity.batches = 2
+    with prepare(config) as setup, open_run(setup, tmp_path / "run", overwrite=False) as run:
+        _, state, _ = run.resume(initialize(setup, fresh=True))
+        monkeypatch.setattr(ahead, "_pays", lambda setup: True)
+        with log_compiles(), caplog.at_level("WARNING"):
+            ahead.compile_programs(setup, state)
+            compiled = names_of_compiled(caplog)
+            assert {"train_block", "evaluate", "gradient_disparity", "sharpness"} <= compiled
+            caplog.clear()
+            state, _ = train_epoch(setup, run, state, 1, Collector())
+            evaluate(setup, state)
+            measure_signals(setup, state, epoch=1)
+        assert not compiled & names_of_compiled(caplog)
+
+
+def test_nothing_is_compiled_before_it_on_a_cpu(caplog):
+    with prepare(small()) as setup, log_compiles(), caplog.at_level("WARNING"):
         state = initialize(setup, fresh=True)
-        ahead.start(setup, state)  # on a CPU it does nothing
-        assert not any("evaluate" in name for name in cached())
-        monkeypatch.setattr(ahead.jax, "default_backend", lambda: "gpu")
-        monkeypatch.setattr(ahead.threading.Thread, "start", lambda self: self.run())
-        ahead.start(setup, state)
-        monkeypatch.undo()
-        before = {name for name in cached() if "evaluate" in name or "disparity" in name or "sharpness" in name}
-        assert len(before) == 4  # evaluation on two splits
-        evaluate(setup, state)
-        measure_signals(setup, state, epoch=1)
-        after = {name for name in cached() if "evaluate" in name or "disparity" in name or "sharpness" in name}
-    assert after == before
+        ahead.compile_programs(setup, state)
+    assert "train_block" not in names_of_compiled(caplog)
+
+
+@contextlib.contextmanager
+def log_compiles():
+    """As `jax.log_compiles`, in all threads."""
+    jax.config.update("jax_log_compiles", True)
+    yield
+    jax.config.update("jax_log_compiles", False)
+
+
+def names_of_compiled(caplog):
+    """Of the programs that JAX says it has compiled, or read from its cache."""
+    lines = (record.getMessage() for record in caplog.records)
+    return {line.split("jit(")[1].split(")")[0] for line in lines if "XLA compilation of jit(" in line}
