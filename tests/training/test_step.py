@@ -218,3 +218,12 @@ def test_the_state_begins_as_its_seed_says():
     kernels = [state.params["head"]["kernel"] for state in (first, same, other)]
     assert np.array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
+
+
+def test_the_state_is_that_of_a_program_with_all_optimisations():
+    r = recipe()
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    state = create_state(r.model, r.optimizer, (SIDE, SIDE, 3), 3, device)
+    init = jax.jit(lambda key: r.model.init(key, jnp.zeros((1, SIDE, SIDE, 3)))["params"])
+    params = init(jax.random.fold_in(jax.random.key(3), 0))
+    jax.tree.map(np.testing.assert_array_equal, state.params, params)
