@@ -75,7 +75,8 @@ def measure(options: Options) -> list[Comparison]:
         forms, state = list_forms(setup.config), initialize(setup, fresh=True)
         with concurrent.futures.ThreadPoolExecutor() as pool:  # XLA compiles without Python's lock
             programs = {name: pool.submit(Program(setup, state, form).compile) for name, form in forms.items()}
-        return [ceilings, compare_forms(setup, {name: future.result() for name, future in programs.items()}, options)]
+        compiled = {name: future.result() for name, future in programs.items()}
+        return [*ceilings, compare_forms(setup, compiled, options)]
 
 
 def list_forms(config: Any) -> dict[str, Form]:
@@ -150,23 +151,25 @@ class Program:
         return 1e3 * per_step
 
 
-def measure_ceilings(rounds: int, side: int = 8192) -> Comparison:
-    """TFLOP/s of a product of two square matrices, and TB/s of a copy, on random numbers."""
-    on_cpu = jax.default_backend() == "cpu"
-    side = 1024 if on_cpu else side
+def measure_ceilings(rounds: int) -> list[Comparison]:
+    """How fast the device multiplies large matrices and copies a large array, of random numbers."""
+    on_cpu, device = jax.default_backend() == "cpu", jax.devices()[0].device_kind
+    side, length = (1024, 1 << 24) if on_cpu else (8192, 1 << 29)
     a, b = (jax.random.normal(jax.random.key(i), (side, side)) for i in range(2))
-    large = jax.random.normal(jax.random.key(2), (1 << (24 if on_cpu else 29),))
-    measures = {}
+    products = {}
     for name, dtype, precision in (
-        ("float32, TFLOP", jnp.float32, "default"),
-        ("full float32, TFLOP", jnp.float32, "highest"),
-        ("bfloat16, TFLOP", jnp.bfloat16, "default"),
+        ("float32", jnp.float32, "default"),
+        ("float32, all bits", jnp.float32, "highest"),
+        ("bfloat16", jnp.bfloat16, "default"),
     ):
         product = jax.jit(functools.partial(jnp.matmul, precision=precision))
-        call = functools.partial(product, a.astype(dtype), b.astype(dtype))
-        measures[name] = _rate(call, 2 * side**3 / 1e12)
-    measures["copy, TB"] = _rate(functools.partial(jax.jit(lambda x: x * 1.5), large), 2 * large.nbytes / 1e12)
-    return compare(f"ceilings of {jax.devices()[0].device_kind}", measures, rounds, unit="per second")
+        products[name] = _rate(functools.partial(product, a.astype(dtype), b.astype(dtype)), 2 * side**3 / 1e12)
+    large = jax.random.normal(jax.random.key(2), (length,))
+    copies = {"read and written": _rate(functools.partial(jax.jit(lambda x: x * 1.5), large), 2 * large.nbytes / 1e12)}
+    return [
+        compare(f"products of {side}² matrices on {device}", products, rounds, "TFLOP/s"),
+        compare(f"copies of {large.nbytes / 1e9:.1f} GB", copies, rounds, "TB/s"),
+    ]
 
 
 def _rate(call: Callable[[], jax.Array], amount: float, calls: int = 8) -> Callable[[], float]:

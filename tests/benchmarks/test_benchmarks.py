@@ -99,9 +99,9 @@ def test_forms_of_a_step_differ_as_they_say(monkeypatch):
 def test_ceilings_are_amounts_per_second(monkeypatch):
     seconds = iter(range(100))
     monkeypatch.setattr(accelerator.time, "perf_counter", lambda: next(seconds))
-    ceilings = accelerator.measure_ceilings(rounds=1)
-    assert ceilings.ways["bfloat16, TFLOP"].cost[1] == pytest.approx(8 * 2 * 1024**3 / 1e12)
-    assert ceilings.ways["copy, TB"].cost[1] == pytest.approx(8 * 2 * 4 * 2**24 / 1e12)
+    products, copies = accelerator.measure_ceilings(rounds=1)
+    assert products.ways["bfloat16"].cost[1] == pytest.approx(8 * 2 * 1024**3 / 1e12)
+    assert copies.ways["read and written"].cost[1] == pytest.approx(8 * 2 * 4 * 2**24 / 1e12)
 
 
 def test_crops_of_a_folder(tmp_path, monkeypatch):
