@@ -120,16 +120,19 @@ def collect(judged: Iterable[JudgedRun], rule: str, measure: Measure) -> list[fl
 
 
 def tabulate_regret(runs: Sequence[FinishedRun]) -> list[Table]:
-    """Three tables for each sweep with runs: over all runs, paired differences, by condition; a row per rule."""
+    """Tables for each sweep with runs: over all runs, paired differences, by condition; a row per rule.
+
+    The second one needs two runs, the third one two conditions.
+    """
     tables = []
     for sweep, data in SWEEPS.items():
         judged = judge_sweep(runs, sweep)
         if judged:
-            tables += [
-                _tabulate_overall(judged, f"Rules on {data}"),
-                _tabulate_paired(judged, f"Rules against each other on {data}"),
-                _tabulate_conditions(judged, f"Smoothed regret by condition on {data}"),
-            ]
+            tables.append(_tabulate_overall(judged, f"Rules on {data}"))
+        if len(judged) > 1:
+            tables.append(_tabulate_paired(judged, f"Rules against each other on {data}"))
+        if len({run.condition for run in judged}) > 1:
+            tables.append(_tabulate_conditions(judged, f"Smoothed regret by condition on {data}"))
     return tables
 
 
