@@ -167,7 +167,7 @@ COMPARISON = "configs/sweeps/model_comparison.py"
     ("arguments", "says"),
     [
         (["none.py"], "none.py"),
-        (["configs/sweeps/table1.py:mnist"], "cifar10 and imagenet, not 'mnist'"),
+        (["configs/sweeps/table1.py:mnist"], "bfloat16 and imagenet, not 'mnist'"),
         ([COMPARISON, "--max_parallel=0"], "--max_parallel is 0; it must be at least 1"),
         ([COMPARISON, "--max_parallel=two"], "--max_parallel: invalid int value: 'two'"),
         ([COMPARISON, "--launcher=pbs"], "'pbs' (choose from 'local', 'slurm')"),

@@ -97,7 +97,7 @@ def test_a_variant_is_part_of_the_name(tmp_path):
         "def get_runs(variant='a'):\n    return [Run('configs/digits.py', {'variant': variant})]"
     )
     assert load(f"{file}:b") == Sweep("x_b", (Run("configs/digits.py", {"variant": "b"}),))
-    with pytest.raises(UserError, match="table1 has the variants cifar10 and imagenet, not 'x'"):
+    with pytest.raises(UserError, match="table1 has the variants cifar10, bfloat16 and imagenet, not 'x'"):
         load("configs/sweeps/table1.py:x")
     with pytest.raises(UserError, match="has no variants; 'x' is not understood"):
         load("configs/sweeps/model_comparison.py:x")

@@ -1,9 +1,17 @@
-"""What `prepare` sets for the programs of a run."""
+"""The precision of products is what the config says."""
 
+import jax
 import pytest
 from small_runs import small
 
 from training.prepare import initialize, prepare
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    """Later tests have JAX's own precision."""
+    yield
+    jax.config.update("jax_default_matmul_precision", None)
 
 
 @pytest.mark.parametrize(("precision", "all_of_them"), [(None, False), ("highest", True)])
