@@ -110,8 +110,8 @@ def run() -> Section:
         "checkpoint_minutes": Field(1.0, number("[0, 100000]")),
         # data: all parameters on each device; fsdp: they and the optimiser state spread out
         "sharding": Field("data", one_of("data", "fsdp")),
-        # Of float32 products on accelerators; highest: all bits, which takes 8 times as long on an H200 (None: JAX's
-        # default, which is TF32 on NVIDIA GPUs that have it, and bfloat16 on TPUs). The head always has all bits.
+        # Of float32 products on accelerators, while training; highest: all bits, which takes 8 times as long on an H200
+        # (None: JAX's default, TF32 on NVIDIA GPUs that have it and bfloat16 on TPUs). The head always has all bits.
         "matmul_precision": Field(None, optional(one_of("highest"))),
         # Weights to start from: .npz (Google's ViT), .safetensors, a run.
         "pretrained": Field(None, optional(TEXT)),

@@ -122,7 +122,8 @@ def tabulate_table1(runs: Sequence[FinishedRun]) -> list[Table]:
             lines.append((name, row.describe(", clean labels"), *cells))
     for (network, name), row in itertools.product(NETWORKS.items(), list_rows()):
         where = {"network": network, "validation": row.validation}
-        cells = [Cell(bfloat16.judge(row.rule, labels=column, **where)[0]) for column in paper.TABLE_1_COLUMNS]
+        judged = (bfloat16.judge(row.rule, labels=column, **where) for column in paper.TABLE_1_COLUMNS)
+        cells = [Cell(ours, note=note) for ours, note in judged]
         if any(cell.ours for cell in cells):
             lines.append((f"{name}, bfloat16", row.describe(", clean labels"), *cells))
     columns = ("network", "stopping by", *paper.TABLE_1_COLUMNS.values())

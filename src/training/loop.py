@@ -47,10 +47,11 @@ def train(
         if run_on_main(lambda: overwrite and (workdir / "config.json").exists()):
             rehearse(setup)
         initial_state = initialize(setup, fresh)  # the last thing that a mistake in the config can make fail
-        ahead.compile_programs(setup, initial_state)
         with open_run(setup, workdir, overwrite) as run:
             finished_epochs, state, collector = run.resume(initial_state)
             stop = setup.selection.replay(run.history)
+            if not stop and finished_epochs < config.epochs:
+                ahead.compile_programs(setup, state)
             for epoch in range(finished_epochs + 1, config.epochs + 1):
                 if stop:
                     break

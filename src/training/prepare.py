@@ -102,7 +102,7 @@ def prepare(config: Any) -> Iterator[Setup]:
         for line in find_idle(config, image_shape, steps_per_epoch, mesh.size):
             print(line, file=sys.stderr)
     recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
-    if is_external(config.network.name):
+    if is_external(config.network.name):  # the tests check our own
         networks.check_contract(recipe.model, image_shape, recipe.num_classes)
     recipe.augmentation.check_size(*image_shape[:2])
     if isinstance(splits.train, StreamedExamples) and set(config.estimators) - {TEXTBOOK}:

@@ -369,3 +369,18 @@ def test_latex():
     assert r"\texttt{max\_gwa} & 80.00 $\pm$ 2.00 (4) [81.50, $-$1.50] & --$^{1}$ \\" in text
     assert r"\caption{Example. Shares of 100 \%.}" in text
     assert not re.search(r"(?<!\\)[%_#]", text.replace(r"\texttt", ""))
+
+
+def test_runs_in_bfloat16_are_rows_of_their_own_and_one_run_is_compared_with_nothing():
+    results = Path(__file__).parents[2] / "results"
+    summary = json.loads((results / "table1_bfloat16" / "convnext-clean-0.0-seed0" / "summary.json").read_text())
+    runs = [run for run in find_runs(results) if run.sweep in ("table1", "table1_bfloat16")]
+    (table,) = TABLES["table1"]([run for run in runs if run.sweep == "table1_bfloat16"])
+    (row,) = [row for row in table.rows if row[:2] == ("ConvNeXt, bfloat16", "GWA (`max_gwa`)")]
+    clean = row[table.columns.index("CIFAR-10")]
+    assert clean.ours.n == 1
+    assert clean.ours.mean == pytest.approx(100 * summary["rules"]["max_gwa"]["test_accuracy"])
+    assert not any(cell.ours for cell in row[3:])
+    assert not any(cell.ours for line in table.rows if "bfloat16" not in line[0] for cell in line[2:])
+    titles = [table.title for table in TABLES["regret"](runs)]
+    assert titles == ["Rules on CIFAR-10, validation labels clean"]
