@@ -119,13 +119,14 @@ class Program:
         self._steps = min(config.steps_per_dispatch, setup.steps_per_epoch)
         batches, _ = next(setup.feeds["train"].read_epoch(1, setup.batch_size, self._steps))
         votes = (devices.place(np.full(len(labels), -1, np.int32), everywhere),) if setup.needs_past else ()
-        self._constants = (batches, *devices.place((np.int32(self._steps), np.int32(2)), everywhere), *votes)
+        constants = (batches, *step.block_numbers(self._steps, 2, setup.mesh), *votes)
         self._state = jax.tree.map(jnp.copy, state)  # training gives it away
         self._running = devices.place(Collector().running(labels), everywhere)
         self._dispatches = 1
         with form.patch():
             program = step.jit_train_block(recipe, setup.shardings, setup.mesh)
-            self._lowered: Any = program.lower(self._state, self._running, *self._constants)
+            self._lowered: Any = program.lower(self._state, self._running, *constants)
+        self._constants = [value for value in constants if not isinstance(value, int)]  # an int is part of the program
 
     def compile(self) -> Program:
         """Compiles the program, and reads off how much it moves and holds."""

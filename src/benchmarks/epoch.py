@@ -23,6 +23,7 @@ from training.epoch_record import evaluate_epoch
 from training.loop import train_epoch
 from training.prepare import Setup, initialize, prepare
 from training.run.session import open_run
+from training.step import block_numbers
 
 
 def measure(options: Options) -> list[Comparison]:
@@ -45,7 +46,6 @@ def dispatch_epochs(setup: Setup) -> Callable[[], Any]:
     """A program that dispatches the steps of the next epoch."""
     config, feed = setup.config, setup.feeds["train"]
     everywhere, labels = devices.replicated_sharding(setup.mesh), setup.splits.train.labels
-    steps = min(config.steps_per_dispatch, setup.steps_per_epoch)
     votes = (devices.place(np.full(len(labels), -1, np.int32), everywhere),) if setup.needs_past else ()
     state, epoch = initialize(setup, fresh=True), 0
 
@@ -53,8 +53,8 @@ def dispatch_epochs(setup: Setup) -> Callable[[], Any]:
         nonlocal state, epoch
         epoch += 1
         running = devices.place(Collector().running(labels), everywhere)
-        for batches, count in feed.read_epoch(epoch, config.batch_size, steps):
-            numbers = devices.place((np.int32(count), np.int32(epoch)), everywhere)
+        for batches, count in feed.read_epoch(epoch, config.batch_size, setup.steps_per_dispatch):
+            numbers = block_numbers(count, epoch, setup.mesh)
             state, running, *_ = setup.train_block(state, running, batches, *numbers, *votes)
         return jax.tree.leaves(state.params)
 

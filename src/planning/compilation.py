@@ -56,10 +56,10 @@ class Compiled(NamedTuple):
 def compile_train_block(
     config: Any, recipe: Recipe, shape: tuple[int, int, int], accelerator: str, num_devices: int
 ) -> Compiled:
-    """One training step of the config, on so many accelerators that share the batch.
+    """The training steps of one dispatch, on so many accelerators that share the batch.
 
     Args:
-      config: of a run; `batch_size` and `sharding` are read.
+      config: of a run; `batch_size`, `steps_per_dispatch` and `sharding` are read.
       recipe: of its training step.
       shape: height, width and channels of an image.
       accelerator: a name of GPUS or TPUS.
@@ -83,7 +83,8 @@ def compile_train_block(
 
 
 def _lower(config: Any, recipe: Recipe, shape: tuple[int, int, int], mesh: Mesh) -> Any:
-    """The training program for one batch, lowered for the devices of the mesh."""
+    """The training program for the batches of one dispatch, lowered for the devices of the mesh."""
+    steps = config.steps_per_dispatch
     everywhere, spread = devices.replicated_sharding(mesh), devices.batch_sharding(mesh)
     shapes = state_shapes(recipe.model, recipe.optimizer, shape, recipe.ema_decay > 0)
     sharding = devices.parameter_shardings(shapes, mesh, config.sharding)
@@ -92,14 +93,14 @@ def _lower(config: Any, recipe: Recipe, shape: tuple[int, int, int], mesh: Mesh)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     def of_batch(dtype: Any, *rest: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((1, config.batch_size, *rest), dtype, sharding=spread)
+        return jax.ShapeDtypeStruct((steps, config.batch_size, *rest), dtype, sharding=spread)
 
     state = jax.tree.map(replicated, shapes, sharding)
     running = jax.tree.map(replicated, jax.eval_shape(Running.start))
     label = of_batch(jnp.int32)
     batch: Any = {"image": of_batch(jnp.uint8, *shape), "label": label, "index": label, "mask": of_batch(jnp.float32)}
     number = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
-    return jit_train_block(recipe, sharding, mesh).lower(state, running, Stacked(batch), number, number)
+    return jit_train_block(recipe, sharding, mesh).lower(state, running, Stacked(batch), steps, number)
 
 
 def _describe_devices(accelerator: str, num_devices: int) -> list[Any]:

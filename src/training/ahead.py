@@ -15,7 +15,7 @@ from datasets.feeds import ResidentFeed
 from parallel import devices
 from training.prepare import Setup
 from training.state import TrainState
-from training.step import Running
+from training.step import Running, block_numbers
 
 
 def compile_programs(setup: Setup, state: TrainState) -> None:
@@ -38,7 +38,9 @@ def _pays(setup: Setup) -> bool:
 
 def list_programs(setup: Setup, state: TrainState) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """The programs, and arguments such as the first epoch calls them with."""
-    yield setup.train_block, (state, *first_block(setup))
+    steps = setup.steps_per_dispatch
+    for count in filter(None, (steps, setup.steps_per_epoch % steps)):
+        yield setup.train_block, (state, *arguments_of_block(setup, count))
     size = devices.choose_eval_batch_size(setup.config.eval_batch_size, setup.mesh)
     for split in ("val", "test"):
         if split in setup.feeds:
@@ -49,12 +51,11 @@ def list_programs(setup: Setup, state: TrainState) -> Iterator[tuple[Any, tuple[
         yield measure, (state, block.batches, number)
 
 
-def first_block(setup: Setup) -> tuple[Any, ...]:
-    """The arguments of `train_block` behind the state, in the first dispatch of a run."""
+def arguments_of_block(setup: Setup, count: int) -> tuple[Any, ...]:
+    """The arguments of `train_block` behind the state, in a dispatch of `count` steps at the beginning of a run."""
     everywhere = devices.replicated_sharding(setup.mesh)
     past = np.full(len(setup.splits.train.labels), -1, np.int32)
     votes = (devices.place(past, everywhere),) if setup.needs_past else ()
-    steps = min(setup.config.steps_per_dispatch, setup.steps_per_epoch)
-    batches, count = next(iter(setup.feeds["train"].read_epoch(1, setup.batch_size, steps)))
-    numbers = devices.place((np.int32(count), np.int32(1)), everywhere)
+    batches, _ = next(iter(setup.feeds["train"].read_epoch(1, setup.batch_size, setup.steps_per_dispatch)))
+    numbers = block_numbers(count, 1, setup.mesh)
     return (devices.place(Running.start(), everywhere), batches, *numbers, *votes)

@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 import stop_requests
 from datasets import Splits
 from parallel import devices
@@ -21,6 +19,7 @@ from training.run.session import Session, open_run
 from training.run.stored_state import check_finite
 from training.selection import summarize
 from training.state import TrainState
+from training.step import block_numbers
 
 
 def train(
@@ -80,7 +79,8 @@ def rehearse(setup: Setup) -> None:
     Raises:
       UserError: when the parameters are not finite after them.
     """
-    state, *_ = setup.train_block(initialize(setup, fresh=True), *ahead.first_block(setup))
+    arguments = ahead.arguments_of_block(setup, setup.steps_per_dispatch)
+    state, *_ = setup.train_block(initialize(setup, fresh=True), *arguments)
     check_finite(state.params)
 
 
@@ -96,13 +96,13 @@ def train_epoch(
     """
     everywhere, every = devices.replicated_sharding(setup.mesh), setup.config.checkpoint_steps
     feed, running = setup.feeds["train"], devices.place(collector.running(setup.splits.train.labels), everywhere)
-    steps = min(setup.config.steps_per_dispatch, setup.steps_per_epoch)
     past = run.vote_on_past() if setup.needs_past else None
     votes = () if past is None else (devices.place(past, everywhere),)
     finished = collector.steps == setup.steps_per_epoch  # and the run was stopped before it was recorded
+    steps = setup.steps_per_dispatch
     blocks = iter(()) if finished else feed.read_epoch(epoch, setup.batch_size, steps, done=collector.steps)
     for batches, count in collector.wait_for(blocks):
-        numbers = devices.place((np.int32(count), np.int32(epoch)), everywhere)
+        numbers = block_numbers(count, epoch, setup.mesh)
         state, running, so_far, metrics = setup.train_block(state, running, batches, *numbers, *votes)
         due = every and collector.steps // every < (collector.steps + count) // every
         collector.add(batches, count, metrics, feed)

@@ -46,6 +46,7 @@ class Setup:
       recipe: what a training step needs to know.
       schedule: the learning rate by step, from 0.
       steps_per_epoch: updates.
+      steps_per_dispatch: updates; those of the config, or all of an epoch where that has fewer.
       selection: the rules, which it follows from epoch to epoch.
       shardings: how the arrays of the state lie on the devices.
       train_block, evaluate: the jitted programs of training and of evaluation.
@@ -63,6 +64,7 @@ class Setup:
     recipe: Recipe
     schedule: optax.Schedule
     steps_per_epoch: int
+    steps_per_dispatch: int
     selection: Selection
     shardings: TrainState
     train_block: Callable[..., Any]
@@ -129,6 +131,7 @@ def prepare(config: Any) -> Iterator[Setup]:
             recipe=recipe,
             schedule=jax.jit(build_schedule(config.optimizer, config.epochs * steps_per_epoch)),
             steps_per_epoch=steps_per_epoch,
+            steps_per_dispatch=min(config.steps_per_dispatch, steps_per_epoch),
             selection=selection,
             shardings=shardings,
             train_block=jit_train_block(recipe, shardings, mesh),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -196,7 +197,7 @@ def train_block(
     state: TrainState,
     running: Running,
     batches: Batches,
-    count: jax.Array,
+    count: int | jax.Array,
     epoch: jax.Array,
     past: jax.Array | None = None,
 ) -> tuple[TrainState, Running, Metrics, Metrics]:
@@ -219,10 +220,32 @@ def train_block(
 
 
 def jit_train_block(recipe: Recipe, state_shardings: Any, mesh: Mesh) -> Any:
-    """`train_block`, to be compiled for the devices of a mesh; state and running moments are donated."""
+    """`train_block`, to be compiled for the devices of a mesh; state and running moments are donated.
+
+    Its numbers are those of `block_numbers`.
+    """
     everywhere = devices.replicated_sharding(mesh)
     outputs = (state_shardings, everywhere, everywhere, None)
-    return jax.jit(functools.partial(train_block, recipe), donate_argnums=(0, 1), out_shardings=outputs)
+    static = ("count",) if _fixes_count() else ()
+    block = functools.partial(train_block, recipe)
+    return jax.jit(block, donate_argnums=(0, 1), out_shardings=outputs, static_argnames=static)
+
+
+def block_numbers(count: int, epoch: int, mesh: Mesh) -> tuple[int | jax.Array, jax.Array]:
+    """`count` and `epoch` as a jitted `train_block` takes them."""
+    everywhere = devices.replicated_sharding(mesh)
+    if _fixes_count():
+        return count, devices.place(np.int32(epoch), everywhere)
+    return devices.place((np.int32(count), np.int32(epoch)), everywhere)
+
+
+def _fixes_count() -> bool:
+    """Whether each number of steps has a program of its own.
+
+    Where a loop's length is not known to XLA, the host of an accelerator waits for every step to hear whether another
+    one follows. On CPUs that is for nothing, and a second program, for the last block of an epoch, takes seconds.
+    """
+    return jax.default_backend() != "cpu"
 
 
 def evaluate(model: nn.Module, params: Any, batches: Batches) -> Metrics:

@@ -3,9 +3,10 @@
 import contextlib
 
 import jax
+import pytest
 from small_runs import small
 
-from training import ahead
+from training import ahead, step
 from training.collector import Collector
 from training.epoch_record import evaluate, measure_signals
 from training.loop import train_epoch
@@ -15,10 +16,13 @@ from training.run.session import open_run
 RULES = ("max_gwa", "dissent", "gradient_disparity", "lowest_sharpness")
 
 
-def test_the_first_epoch_compiles_nothing_that_was_compiled_before_it(tmp_path, monkeypatch, caplog):
-    config = small(**{"stopping.rules": RULES, "dataset.val_fraction": 0.2, "batch_size": 32})
+@pytest.mark.parametrize("fixed", [False, True], ids=["any number of steps", "a number of steps each"])
+def test_the_first_epoch_compiles_nothing_that_was_compiled_before_it(tmp_path, monkeypatch, caplog, fixed):
+    monkeypatch.setattr(step, "_fixes_count", lambda: fixed)
+    config = small(**{"stopping.rules": RULES, "dataset.val_fraction": 0.2, "batch_size": 32, "steps_per_dispatch": 3})
     config.stopping.gradient_disparity.batches = 2
     with prepare(config) as setup, open_run(setup, tmp_path / "run", overwrite=False) as run:
+        assert setup.steps_per_epoch % setup.steps_per_dispatch  # the last block is a shorter one
         _, state, _ = run.resume(initialize(setup, fresh=True))
         monkeypatch.setattr(ahead, "_pays", lambda setup: True)
         with log_compiles(), caplog.at_level("WARNING"):

@@ -14,6 +14,7 @@ import networks
 from datasets.feeds import batches
 from datasets.feeds.augment import Augmentation, normalize
 from datasets.feeds.order import cut_into_blocks, shuffle_rows
+from parallel import devices
 from training import step
 from training.state import create_state
 from training.step import Recipe, Running
@@ -165,6 +166,23 @@ def test_a_block_is_its_steps_one_after_another():
     np.testing.assert_allclose(running.moments.mean, stacked["alignment"][:count][counted].mean(), rtol=1e-4)
     right = (stacked["prediction"] == data["label"][rows])[:count][counted]
     assert float(so_far["train_accuracy"]) == pytest.approx(right.mean())
+
+
+def test_a_block_of_fixed_length_is_the_same_block(monkeypatch):
+    """Accelerators have a program for each number of steps."""
+    r, mesh = recipe(), devices.make_mesh()
+    data = images_and_labels(22)
+    ((rows, mask, count),) = cut_into_blocks(shuffle_rows(22, 0, 1), 8, 5)
+    results = []
+    for fixed in (False, True):
+        monkeypatch.setattr(step, "_fixes_count", lambda fixed=fixed: fixed)
+        block = step.jit_train_block(r, devices.replicated_sharding(mesh), mesh)
+        arguments = (Running.start(), batches.Gathered(data, rows, mask), *step.block_numbers(count, 1, mesh))
+        loops = str(block.trace(state_of(r), *arguments).jaxpr)
+        assert ("length=3" in loops, "while[" in loops) == (fixed, not fixed)
+        results.append(block(state_of(r), *arguments))
+    jax.tree.map(np.testing.assert_array_equal, *(result[0].params for result in results))
+    jax.tree.map(np.testing.assert_array_equal, results[0][3], results[1][3])
 
 
 def test_augmentation_depends_on_seed_epoch_and_row_alone():
