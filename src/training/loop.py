@@ -61,6 +61,7 @@ def train(
                 collector = Collector()  # the next epoch's time begins here, with what it takes to save this one
                 run.save_epoch(record, samples, state, improved)
                 run.stop_if_asked(state)
+            run.checkpoints.save_kept()
             stop_requests.defer(False)
             summary = summarize(config, setup.selection.best_epochs, run.history, describe_run(setup, run, state))
             if setup.test_sets:

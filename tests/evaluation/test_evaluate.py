@@ -99,6 +99,15 @@ def test_accuracies_are_those_of_the_kept_checkpoints(run, at_the_end):
             assert result["accuracy"][name][str(severity)] == pytest.approx(expected)
 
 
+def test_a_run_that_ends_early_evaluates_an_epoch_that_was_kept_in_memory(tmp_path):
+    patient = {"epochs": 12, "stopping.patience": 1, "checkpoint_minutes": 1000.0, "stopping.rules": ("max_gwa",)}
+    summary = loop.train(small(write_source(tmp_path / "source.npz"), **patient), tmp_path / "run")
+    choice = summary["rules"]["max_gwa"]
+    assert 1 < choice["epoch"] < summary["epochs"] < 12
+    result = json.loads((tmp_path / "run" / "evaluations.json").read_text())["cifar10_c"]["rules"]["max_gwa"]
+    assert result["clean_accuracy"] == pytest.approx(choice["test_accuracy"])
+
+
 def test_means_are_over_the_benchmarks_fifteen(at_the_end):
     assert at_the_end["source"] == at_the_end["frost"] == "generated"
     assert at_the_end["examples"] == 30

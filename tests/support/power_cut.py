@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import stat
+import threading
 
 import pytest
 
@@ -25,6 +26,7 @@ class Disk:
         self._contents = {}  # of files, by inode, when they were synchronised
         self._names = {}  # of folders, by inode
         self._held = []  # an inode that is held open is not used again
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def until(self, sync):
@@ -32,9 +34,12 @@ class Disk:
         fsync = os.fsync
 
         def note(descriptor):
+            if self.syncs == sync:  # another thread has not noticed yet
+                raise PowerCut
             fsync(descriptor)
-            self._note(descriptor)
-            self.syncs += 1
+            with self._lock:
+                self._note(descriptor)
+                self.syncs += 1
             if self.syncs == sync:
                 raise PowerCut
 

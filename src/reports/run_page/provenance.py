@@ -55,7 +55,7 @@ def describe_time(recorded: RecordedRun) -> list[tuple[str, str]]:
         "in all epochs": total,
         "of these, training": _add_up(recorded, "train_seconds"),
         "of these, waiting for images": _add_up(recorded, "feed_seconds"),
-        "of these, writing checkpoints": _add_up(recorded, "checkpoint_seconds"),
+        "of these, waiting for checkpoints": _add_up(recorded, "checkpoint_seconds"),
     }
     extra = sorted({name for record in recorded.run.history for name in record if name.endswith("_seconds")})
     parts |= {

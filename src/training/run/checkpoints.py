@@ -17,6 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import UserError, one_line
-from parallel.processes import gather_from_all, is_main, run_on_main
+from parallel.processes import gather_from_all, is_main, is_multiprocess, run_on_main
 from training.run.checksums import CHECKSUMS, digest, find_damage, write_checksums
 from training.run.durable import replace, sync_folder, sync_tree
 from training.run.stored_state import add_digest, check_finite, check_same_arrays, to_dict, zeros_like
@@ -45,9 +46,10 @@ _OTHER_CONTENT = "its content is not what was saved"
 
 
 class Checkpoints:
-    """The checkpoints of a work directory; a context manager.
+    """The checkpoints of a work directory; a context manager, at whose end everything is on the disk.
 
     Several rules often keep the same epoch. Its parameters are written once, and each rule's directory holds links.
+    A single process writes while training goes on; several write together and wait.
     """
 
     def __init__(self, workdir: pathlib.Path):
@@ -56,12 +58,14 @@ class Checkpoints:
         self._ocp = ocp
         self._seconds = 0.0
         self._kept: dict[str, tuple[int, Any, Any]] = {}  # by rule: epoch, parameters and their average
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._writing: Future[None] | None = None
         self._folder = (workdir / "checkpoints").absolute()
         if is_main() and (self._folder / _OLD_RESUME).is_dir():
             for directory in (self._folder / _OLD_RESUME).iterdir():
                 write_checksums(directory)  # only what was cut off while it was saved has none
             (self._folder / _OLD_RESUME).rename(self._folder / RESUME)
-        # Synchronous: an asynchronous save that is pending when the process ends is lost.
+        # Synchronous: Orbax loses an asynchronous save that is pending when the process ends.
         self._resume, self._epochs = (
             ocp.CheckpointManager(
                 self._folder / name,
@@ -78,13 +82,22 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is UserError:  # training cannot go on, and what it has kept so far stays
-            self.save_kept()
-        self._resume.close()
-        self._epochs.close()
+        try:
+            self.wait()
+            if kind is UserError:  # training cannot go on, and what it has kept so far stays
+                self.save_kept()
+        except Exception:
+            if kind is None:  # otherwise the program ends for another reason
+                raise
+        finally:
+            self._writer.shutdown()
+            self._resume.close()
+            self._epochs.close()
 
     def save_resume(self, step: int, state: TrainState, started: Mapping[str, Any] | None = None) -> None:
         """Saves the state after a step. The one before stays, in case that this one is damaged; older ones go.
+
+        What `keep_best` has kept in memory is saved before it. A single process returns while this is written.
 
         Args:
           step: of the run, from 1.
@@ -95,48 +108,54 @@ class Checkpoints:
           UserError: when parameters are not finite.
         """
         check_finite((state.params, state.ema))
-        self.save_kept()
-        if step in self._resume.all_steps():  # of this epoch before it was recorded; the one before it stays
-            self._resume.delete(step)
-        more = {"begun": started} if started else {}
-        self._save(self._resume, step, default=add_digest({"state": to_dict(state)} | more, {"state": state} | more))
+        self.wait()
+        began = time.perf_counter()
+        kept, self._kept = self._kept, {}
+        if is_multiprocess():
+            self._write(kept, step, state, started)
+        else:
+            state = _copy(state)  # training gives the original away
+            self._writing = self._writer.submit(self._write, kept, step, state, started)
+        self._seconds += time.perf_counter() - began
 
     def save_begun(self, step: int, state: TrainState, started: Mapping[str, Any]) -> None:
         """As `save_resume` within an epoch, or after its last step before it is recorded; nothing is saved twice."""
+        self.wait()
         if step not in self._resume.all_steps():
             self.save_resume(step, state, started)
 
-    def save_best(self, rules: Sequence[str], epoch: int, params: Any, ema: Any = None) -> None:
-        """Saves the parameters after an epoch, and their average if there is one, for the rules that would keep it.
+    def keep_best(self, rules: Sequence[str], epoch: int, params: Any, ema: Any = None) -> None:
+        """Keeps the parameters after an epoch, and their average if there is one, for the rules that would choose it.
+
+        They stay in memory until something is saved: until then, resuming trains this epoch again.
 
         Raises:
           UserError: when parameters are not finite, whether or not a rule would keep them.
         """
         check_finite((params, ema))
-        for rule in rules:
-            self._kept.pop(rule, None)
-        self.save_kept()
         if rules:
-            self._save(
-                self._epochs, epoch, default=add_digest(params), **({} if ema is None else {"ema": add_digest(ema)})
-            )
-        if is_main():
-            for rule in rules:
-                _link(self._folder / EPOCHS / str(epoch), self._folder / rule / str(epoch))
-
-    def keep_best(self, rules: Sequence[str], epoch: int, params: Any, ema: Any = None) -> None:
-        """As `save_best`, but in memory until something is saved: until then, resuming trains this epoch again."""
-        check_finite((params, ema))
-        if rules:
-            kept = (epoch, *jax.tree.map(jnp.copy, (params, ema)))  # training gives the originals away
+            kept = (epoch, *_copy((params, ema)))  # training gives the originals away
             self._kept |= dict.fromkeys(rules, kept)
 
     def save_kept(self) -> None:
-        """Saves what `keep_best` has kept in memory."""
+        """Saves what `keep_best` has kept in memory; when it returns, everything is on the disk."""
+        self.wait()
+        began = time.perf_counter()
         kept, self._kept = self._kept, {}
-        for epoch in sorted({epoch for epoch, *_ in kept.values()}):
-            rules = [rule for rule in kept if kept[rule][0] == epoch]
-            self.save_best(rules, *kept[rules[0]])
+        self._write_kept(kept)
+        self._seconds += time.perf_counter() - began
+
+    def wait(self) -> None:
+        """Waits until everything that was saved is on the disk.
+
+        Raises:
+          Exception: what made writing fail.
+        """
+        began = time.perf_counter()
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+        self._seconds += time.perf_counter() - began
 
     def resume(
         self, template: TrainState, steps_per_epoch: int, recorded: int | None = None
@@ -171,12 +190,29 @@ class Checkpoints:
         return epoch, saved["state"], started
 
     def take_seconds(self) -> float:
-        """The seconds that writing has taken since the last call."""
+        """The seconds that training has waited for writing since the last call."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
+    def _write(
+        self, kept: Mapping[str, tuple[int, Any, Any]], step: int, state: TrainState, started: Mapping[str, Any] | None
+    ) -> None:
+        self._write_kept(kept)
+        if step in self._resume.all_steps():  # of this epoch before it was recorded; the one before it stays
+            self._resume.delete(step)
+        more = {"begun": started} if started else {}
+        self._save(self._resume, step, default=add_digest({"state": to_dict(state)} | more, {"state": state} | more))
+
+    def _write_kept(self, kept: Mapping[str, tuple[int, Any, Any]]) -> None:
+        arrays = {epoch: (params, ema) for epoch, params, ema in kept.values()}
+        for epoch, (params, ema) in sorted(arrays.items()):
+            average = {} if ema is None else {"ema": add_digest(ema)}
+            self._save(self._epochs, epoch, default=add_digest(params), **average)
+            if is_main():
+                for rule in (rule for rule in kept if kept[rule][0] == epoch):
+                    _link(self._folder / EPOCHS / str(epoch), self._folder / rule / str(epoch))
+
     def _save(self, manager: Any, step: int, **items: dict[str, Any]) -> None:
-        started = time.perf_counter()
         args, hook = {name: self._ocp.args.StandardSave(item) for name, item in items.items()}, sys.unraisablehook
         # When a write fails, on a full disk, those still pending do so too, where no program can catch it.
         sys.unraisablehook = lambda _: None
@@ -188,7 +224,6 @@ class Checkpoints:
             directory = pathlib.Path(manager.directory) / str(step)
             sync_tree(directory)
             write_checksums(directory)  # last: where they are, all of it is on the disk
-        self._seconds += time.perf_counter() - started
 
     def _restore_latest(self, template: TrainState, last: float) -> tuple[int, dict[str, Any]]:
         """The latest step up to `last` that can be restored, and what it holds; 0 and the template if there is none."""
@@ -257,6 +292,11 @@ class Checkpoints:
             f"no checkpoint in {self._folder / RESUME} can be restored ({listed}); put a copy of one back, or choose "
             f"another --workdir{start}"
         )
+
+
+@jax.jit
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:

@@ -170,8 +170,8 @@ class Session:
           Stopped: when a signal asks for it, in any process.
         """
         if any(gather_from_all(stop_requests.asked() is not None)):
+            stop_requests.answer()
             if self._saved < len(self.history):
-                stop_requests.answer()
                 self._save(state)
             self._stop_after(self.history[-1]["step"])
 
@@ -185,6 +185,7 @@ class Session:
         self._saved, self._saved_at = len(self.history), time.monotonic()
 
     def _stop_after(self, step: int) -> NoReturn:
+        self.checkpoints.wait()
         by, steps = stop_requests.asked(), self._setup.config.epochs * self._setup.steps_per_epoch
         raise Stopped(
             f"stopped{f' by {stop_requests.describe(by)}' if by else ''} after step {step} of {steps}; all of it is "
@@ -203,11 +204,10 @@ class Session:
           improved: names of the rules for which the epoch is the best so far.
         """
         epoch = record["epoch"]
-        due = run_on_main(lambda: self._is_due(epoch))
-        keep = self.checkpoints.save_best if due else self.checkpoints.keep_best
-        keep(improved, epoch, state.params, state.ema)
+        self.checkpoints.wait()  # so at most one epoch has records and no checkpoint
+        self.checkpoints.keep_best(improved, epoch, state.params, state.ema)
         self._records.append(record, samples)
-        if due:
+        if run_on_main(lambda: self._is_due(epoch)):
             self._save(state)
         self._tracking.log(self.history[-1])
         self.progress.show_epoch(self.history[-1])
@@ -225,6 +225,5 @@ class Session:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes the summary, which marks the run as finished."""
-        self.checkpoints.save_kept()
         self._tracking.summarize(summary)
         self._records.write_summary(summary)

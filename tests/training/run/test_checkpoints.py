@@ -21,16 +21,19 @@ def params(value):
     return {"head": {"kernel": jnp.full((4, 3), value, jnp.float32)}}
 
 
+def save_best(checkpoints, rules, *best):
+    checkpoints.keep_best(rules, *best)
+    checkpoints.save_kept()
+
+
 def files(folder):
     return {path.relative_to(folder): path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
 
 
 def test_rules_that_keep_an_epoch_share_its_files(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save_best(["a", "b"], 1, params(1))
-        checkpoints.save_best(["b"], 2, params(2))
-        checkpoints.save_best([], 3, params(3))
-        checkpoints.save_best(["c", "d"], 4, params(4))
+        for epoch, rules in enumerate(("ab", "b", "", "cd"), start=1):
+            save_best(checkpoints, rules, epoch, params(epoch))
     folder = tmp_path / "checkpoints"
     kept = {rule: [path.name for path in (folder / rule).iterdir()] for rule in "abcd"}
     assert kept == {"a": ["1"], "b": ["2"], "c": ["4"], "d": ["4"]}
@@ -60,7 +63,7 @@ def test_without_hard_links_each_rule_has_a_copy(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.link", refuse)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save_best(["a", "b"], 1, params(1))
+        save_best(checkpoints, "ab", 1, params(1))
     shutil.rmtree(tmp_path / "checkpoints" / "epochs")
     for rule in "ab":
         np.testing.assert_array_equal(load_params(tmp_path / "checkpoints" / rule / "1")["head"]["kernel"], 1)
@@ -68,7 +71,7 @@ def test_without_hard_links_each_rule_has_a_copy(tmp_path, monkeypatch):
 
 def test_a_flipped_bit_is_noticed(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save_best(["a"], 1, {"kernel": jnp.asarray(np.random.default_rng(0).random((64, 64), np.float32))})
+        save_best(checkpoints, "a", 1, {"kernel": jnp.asarray(np.random.default_rng(0).random((64, 64), np.float32))})
     (data,) = (
         path for path in (tmp_path / "checkpoints" / "a").rglob("*") if path.is_file() and path.stat().st_size > 9000
     )
@@ -81,7 +84,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
 
 def test_a_file_that_is_cut_off_is_noticed(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save_best(["a"], 1, params(1))
+        save_best(checkpoints, "a", 1, params(1))
     folder = tmp_path / "checkpoints" / "a" / "1"
     (folder / "default" / "_METADATA").write_bytes(b"{")
     with pytest.raises(UserError, match="a/1 is damaged"):

@@ -198,7 +198,7 @@ def test_a_restore_that_fails_says_why_and_moves_nothing(saved, state, cause):
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path, value):
     state = make_state(value=value)
     with Checkpoints(tmp_path) as checkpoints:
-        for save in (lambda: checkpoints.save_resume(1, state), lambda: checkpoints.save_best([], 1, state.params)):
+        for save in (lambda: checkpoints.save_resume(1, state), lambda: checkpoints.keep_best([], 1, state.params)):
             with pytest.raises(UserError, match="parameters are not finite"):
                 save()
     assert not list(tmp_path.glob("checkpoints/*/*"))
