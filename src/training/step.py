@@ -91,8 +91,9 @@ class Running(NamedTuple):
 
     @classmethod
     def start(cls) -> "Running":
-        """Before the first step of an epoch."""
-        return cls(Moments.of(jnp.zeros(0)), jnp.float32(0))
+        """Before the first step of an epoch: zeros, for which nothing has to be compiled."""
+        empty = jax.eval_shape(lambda: cls(Moments.of(jnp.zeros(0)), jnp.float32(0)))
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), empty)
 
     def plus(self, metrics: Metrics, labels: jax.Array, mask: jax.Array) -> "Running":
         """After one more step."""

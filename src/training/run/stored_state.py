@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import UserError
+from parallel.processes import is_multiprocess
 from training.run.checksums import digest
 
 if TYPE_CHECKING:
@@ -28,8 +29,14 @@ def check_finite(params: Any) -> None:
         )
 
 
+def _are_finite(tree: Any) -> bool:
+    if jax.default_backend() == "cpu" and not is_multiprocess():  # NumPy sees the arrays as they lie there
+        return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+    return bool(_are_finite_on_devices(tree))
+
+
 @jax.jit
-def _are_finite(tree: Any) -> jax.Array:
+def _are_finite_on_devices(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
