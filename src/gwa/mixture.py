@@ -47,7 +47,7 @@ def fit_two_normals(x: np.ndarray, counts: np.ndarray, start: TwoNormals | None 
       counts: `[K]`, how often each of them occurs.
       start: where to begin; by default from several splits of the values, of which the best result counts.
     """
-    counts = counts.astype(np.float64)
+    x, counts = x[counts > 0], counts[counts > 0].astype(np.float64)
     total = counts.sum()
     mean = counts @ x / total
     narrowest = _NARROWEST * np.sqrt(counts @ (x - mean) ** 2 / total)

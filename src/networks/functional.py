@@ -58,9 +58,20 @@ def dense(x: Array, kernel: Array, bias: Array) -> Array:
 def layer_norm(x: Array, scale: Array, bias: Array) -> Array:
     """Layer normalisation of rows [N, C] with scale and bias [C] (Ba et al., arXiv 1607.06450).
 
-    The derivative saves x and each row's mean and reciprocal deviation.
+    The derivative saves x and each row's mean and reciprocal deviation. Without one, as in evaluation, the norm has a
+    loop of its own.
     """
-    return _layer_norm_forward(x, scale, bias)[0]
+    return _set_apart(_layer_norm_forward(_set_apart(x), scale, bias)[0])
+
+
+def _set_apart(x: Array) -> Array:
+    """The array x, which XLA's CPU compiler does not compute within the sums and products that read it.
+
+    jaxlib 0.10 would compute a depthwise convolution within the mean of the norm behind it, and the norm within the
+    next product, for which it has slower kernels. They have none for `clamp`.
+    """
+    infinity = jnp.asarray(jnp.inf, x.dtype)
+    return jax.lax.clamp(-infinity, x, infinity)
 
 
 def _layer_norm_forward(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:

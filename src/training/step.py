@@ -92,8 +92,7 @@ class Running(NamedTuple):
     @classmethod
     def start(cls) -> "Running":
         """Before the first step of an epoch: zeros, for which nothing has to be compiled."""
-        empty = jax.eval_shape(lambda: cls(Moments.of(jnp.zeros(0)), jnp.float32(0)))
-        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), empty)
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _shapes_of_running())
 
     def plus(self, metrics: Metrics, labels: jax.Array, mask: jax.Array) -> "Running":
         """After one more step."""
@@ -103,6 +102,11 @@ class Running(NamedTuple):
     def summary(self) -> Metrics:
         """GWA and training accuracy of the epoch so far."""
         return {"gwa": gwa_score(self.moments), "train_accuracy": self.correct / self.moments.count}
+
+
+@functools.cache
+def _shapes_of_running() -> Running:
+    return jax.eval_shape(lambda: Running(Moments.of(jnp.zeros(0)), jnp.float32(0)))
 
 
 def train_step(

@@ -42,6 +42,18 @@ def test_layer_norm():
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layer_norm_without_a_derivative_is_the_same(dtype):
+    """What is not finite stays so."""
+    x = random(60, 24).at[3].set(jnp.nan).at[5, 0].set(jnp.inf).astype(dtype)
+    arguments = (x, random(24, seed=1), random(24, seed=2))
+    alone = jax.jit(functional.layer_norm)(*arguments)
+    differentiated = jax.jit(lambda *arguments: jax.vjp(functional.layer_norm, *arguments)[0])(*arguments)
+    assert alone.dtype == dtype
+    np.testing.assert_array_equal(*(np.asarray(y, np.float32) for y in (alone, differentiated)))
+    assert np.isnan(np.asarray(alone, np.float32)).any(axis=1).nonzero()[0].tolist() == [3, 5]
+
+
 def test_layer_norm_keeps_its_accuracy_far_from_zero():
     x = np.asarray(random(8, 64, mean=1000.0), np.float64)
     expected = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)

@@ -208,7 +208,7 @@ def test_the_evaluation_batch_suits_the_devices():
     cpus, gpus = (
         SimpleNamespace(size=4, devices=np.array([SimpleNamespace(platform=name)] * 4)) for name in ("cpu", "gpu")
     )
-    assert [devices.choose_eval_batch_size(None, mesh) for mesh in (cpus, gpus)] == [200, 2000]
+    assert [devices.choose_eval_batch_size(None, mesh) for mesh in (cpus, gpus)] == [128, 2000]
     assert devices.choose_eval_batch_size(7, gpus) == 7
 
 
