@@ -49,7 +49,8 @@ class Checkpoints:
     """The checkpoints of a work directory; a context manager, at whose end everything is on the disk.
 
     Several rules often keep the same epoch. Its parameters are written once, and each rule's directory holds links.
-    A single process writes while training goes on; several write together and wait.
+    A single process writes a copy while training goes on, if its devices have memory for one; several write together
+    and wait.
     """
 
     def __init__(self, workdir: pathlib.Path):
@@ -97,7 +98,7 @@ class Checkpoints:
     def save_resume(self, step: int, state: TrainState, started: Mapping[str, Any] | None = None) -> None:
         """Saves the state after a step. The one before stays, in case that this one is damaged; older ones go.
 
-        What `keep_best` has kept in memory is saved before it. A single process returns while this is written.
+        What `keep_best` has kept in memory is saved before it. A single process may return while this is written.
 
         Args:
           step: of the run, from 1.
@@ -111,11 +112,11 @@ class Checkpoints:
         self.wait()
         began = time.perf_counter()
         kept, self._kept = self._kept, {}
-        if is_multiprocess():
+        copy = None if is_multiprocess() else _copy_if_it_fits(state)  # training gives the original away
+        if copy is None:
             self._write(kept, step, state, started)
         else:
-            state = _copy(state)  # training gives the original away
-            self._writing = self._writer.submit(self._write, kept, step, state, started)
+            self._writing = self._writer.submit(self._write, kept, step, copy, started)
         self._seconds += time.perf_counter() - began
 
     def save_begun(self, step: int, state: TrainState, started: Mapping[str, Any]) -> None:
@@ -292,6 +293,16 @@ class Checkpoints:
             f"no checkpoint in {self._folder / RESUME} can be restored ({listed}); put a copy of one back, or choose "
             f"another --workdir{start}"
         )
+
+
+def _copy_if_it_fits(state: TrainState) -> TrainState | None:
+    """A copy on the same devices; None if they have too little memory for it."""
+    try:
+        return _copy(state)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return None
+        raise
 
 
 @jax.jit

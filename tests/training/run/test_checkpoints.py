@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,27 @@ def test_what_is_kept_in_memory_is_saved_before_a_state_to_resume_from(tmp_path)
         (kept,) = (tmp_path / "checkpoints" / rule).iterdir()
         assert kept.name == str(epoch)
         np.testing.assert_array_equal(load_params(kept)["head"]["kernel"], float(epoch))
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_state_is_written_at_once_where_there_is_no_memory_for_a_copy(tmp_path, monkeypatch, fits):
+    def refuse(tree):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    state, writers = TrainState(params(9), (), jnp.int32(6), jax.random.key(0)), []
+    save = Checkpoints._save
+    monkeypatch.setattr(
+        Checkpoints, "_save", lambda *a, **k: (writers.append(threading.current_thread()), save(*a, **k))
+    )
+    with Checkpoints(tmp_path) as checkpoints:
+        if not fits:
+            monkeypatch.setattr("training.run.checkpoints._copy", refuse)
+        checkpoints.save_resume(6, state)
+        checkpoints.wait()
+        epoch, restored, _ = checkpoints.resume(state, 6)
+    assert epoch == 1
+    np.testing.assert_array_equal(restored.params["head"]["kernel"], 9.0)
+    assert (writers == [threading.main_thread()]) == (not fits)
 
 
 def test_without_hard_links_each_rule_has_a_copy(tmp_path, monkeypatch):
