@@ -87,9 +87,6 @@ class Checkpoints:
             self.wait()
             if kind is UserError:  # training cannot go on, and what it has kept so far stays
                 self.save_kept()
-        except Exception:
-            if kind is None:  # otherwise the program ends for another reason
-                raise
         finally:
             self._writer.shutdown()
             self._resume.close()

@@ -1,5 +1,6 @@
 """Checkpoints on disk: one copy of an epoch's parameters, however many rules keep it."""
 
+import errno
 import json
 import shutil
 import threading
@@ -56,6 +57,27 @@ def test_what_is_kept_in_memory_is_saved_before_a_state_to_resume_from(tmp_path)
         (kept,) = (tmp_path / "checkpoints" / rule).iterdir()
         assert kept.name == str(epoch)
         np.testing.assert_array_equal(load_params(kept)["head"]["kernel"], float(epoch))
+
+
+@pytest.mark.parametrize("moment", ["next save", "end", "end by another error"])
+def test_what_makes_writing_fail_is_raised_at_the_next_save_or_at_the_end(tmp_path, monkeypatch, moment):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "_save", fail)
+    state = TrainState(params(9), (), jnp.int32(6), jax.random.key(0))
+
+    def train():
+        with Checkpoints(tmp_path) as checkpoints:
+            checkpoints.save_resume(6, state)
+            if moment == "next save":
+                checkpoints.save_resume(7, state)
+            elif moment != "end":
+                raise UserError("training cannot go on")
+
+    with pytest.raises(OSError, match="No space left"):
+        train()
+    assert not list((tmp_path / "checkpoints").glob("resume/*"))
 
 
 @pytest.mark.parametrize("fits", [True, False])
