@@ -26,6 +26,7 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 import command_line
 from benchmarks.comparison import Options
 from errors import UserError
+from parallel.allocator import keep_freed_memory
 
 PARTS = ("score", "step", "epoch", "accelerator", "start", "growth", "crops", "feed", "monitor", "peers")
 
@@ -44,6 +45,7 @@ def main() -> None:
         raise UserError(f"there is no part {arguments.part!r}; there are {', '.join(PARTS)}")
     if arguments.rounds < 1:
         raise UserError(f"--rounds is {arguments.rounds}; it must be at least 1")
+    keep_freed_memory()  # before JAX is imported, as training does it
     try:
         part = importlib.import_module(f"benchmarks.{arguments.part}")
     except ModuleNotFoundError as error:

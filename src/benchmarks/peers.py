@@ -1,14 +1,18 @@
-"""peers: a training step of `configs/cifar10_small.py` in PyTorch and in JAX, with the score, on the same threads.
+"""peers: a training step of `configs/cifar10_small.py` in PyTorch and as training dispatches it, on the same threads.
 
-The networks have the same sizes. Ours also augments its images.
+The networks have the same sizes, and the process keeps the memory that either frees. Ours also augments its images,
+and computes the score.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
-from benchmarks.comparison import Comparison, Options, compare, time_program
-from benchmarks.step import build_programs
+from benchmarks.comparison import Comparison, Measure, Options, compare, time_program
+from benchmarks.step import build_block
 from benchmarks.torch_twins import build_twins, make_step
 from planning.cost import DATA_SETS
 
@@ -18,8 +22,17 @@ def measure(options: Options) -> list[Comparison]:
     comparisons = []
     for name, twin in build_twins().items():
         config = options.load_config(f"configs/cifar10_small.py:{name}")
-        programs, _ = build_programs(config, DATA_SETS["cifar10"], which=("with the score",))
-        ways = {"PyTorch": make_step(twin, config.batch_size), "ours, with the score": programs["with the score"]}
+        steps, data = config.steps_per_dispatch, DATA_SETS["cifar10"]
+        ways = {
+            "PyTorch": time_steps(make_step(twin, config.batch_size), 1),
+            "ours, with the score": time_steps(build_block(config, data), steps),
+        }
         title = f"a step of {name}, batch of {config.batch_size}, {torch.get_num_threads()} threads in PyTorch"
-        comparisons.append(compare(title, {way: time_program(step) for way, step in ways.items()}, options.rounds))
+        comparisons.append(compare(title, ways, options.rounds))
     return comparisons
+
+
+def time_steps(program: Callable[[], Any], steps: int) -> Measure:
+    """Milliseconds of each of the steps that a program makes."""
+    whole = time_program(program)
+    return lambda: whole() / steps

@@ -15,9 +15,11 @@ import numpy as np
 
 from benchmarks.comparison import Comparison, Options, compare, time_program
 from benchmarks.plain_flax import plain_layers
+from datasets.feeds.batches import Stacked
+from parallel import devices
 from planning.cost import DataSet, find_data_set
 from training.state import create_state
-from training.step import build_recipe, train_step
+from training.step import Running, block_numbers, build_recipe, jit_train_block, train_step
 
 _EPOCH = 2
 
@@ -72,6 +74,34 @@ def build_programs(
         programs[name] = _carry(compiled, state, batch, votes)
         counts[name] = _count(compiled)
     return programs, counts
+
+
+def build_block(config: Any, data: DataSet) -> Callable[[], Any]:
+    """The program that training dispatches, on random batches; it goes on from the state that its last call left."""
+    recipe, mesh, rng = (
+        build_recipe(config, data.classes, total_steps=1000),
+        devices.make_mesh(),
+        np.random.default_rng(0),
+    )
+    shape = (config.steps_per_dispatch, config.batch_size)
+    batches = {
+        "image": rng.integers(0, 256, (*shape, *data.image_shape), dtype=np.uint8),
+        "label": rng.integers(0, data.classes, shape, dtype=np.int32),
+        "index": np.arange(np.prod(shape), dtype=np.int32).reshape(shape),
+        "mask": np.ones(shape, np.float32),
+    }
+    everywhere = devices.replicated_sharding(mesh)
+    state = create_state(recipe.model, recipe.optimizer, data.image_shape, config.seed, everywhere, keeps_ema=False)
+    running = devices.place(Running.start(), everywhere)
+    constants = (Stacked(devices.place(batches, everywhere)), *block_numbers(config.steps_per_dispatch, _EPOCH, mesh))
+    block = jit_train_block(recipe, everywhere, mesh)
+
+    def run() -> Any:
+        nonlocal state, running
+        state, running, *_ = block(state, running, *constants)
+        return state.step
+
+    return run
 
 
 def _count(compiled: Any) -> Counts:
