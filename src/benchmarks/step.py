@@ -78,12 +78,8 @@ def build_programs(
 
 def build_block(config: Any, data: DataSet) -> Callable[[], Any]:
     """The program that training dispatches, on random batches; it goes on from the state that its last call left."""
-    recipe, mesh, rng = (
-        build_recipe(config, data.classes, total_steps=1000),
-        devices.make_mesh(),
-        np.random.default_rng(0),
-    )
-    shape = (config.steps_per_dispatch, config.batch_size)
+    recipe, mesh = build_recipe(config, data.classes, total_steps=1000), devices.make_mesh()
+    rng, shape = np.random.default_rng(0), (config.steps_per_dispatch, config.batch_size)
     batches = {
         "image": rng.integers(0, 256, (*shape, *data.image_shape), dtype=np.uint8),
         "label": rng.integers(0, data.classes, shape, dtype=np.int32),
@@ -91,7 +87,7 @@ def build_block(config: Any, data: DataSet) -> Callable[[], Any]:
         "mask": np.ones(shape, np.float32),
     }
     everywhere = devices.replicated_sharding(mesh)
-    state = create_state(recipe.model, recipe.optimizer, data.image_shape, config.seed, everywhere, keeps_ema=False)
+    state = create_state(recipe.model, recipe.optimizer, data.image_shape, config.seed, everywhere)
     running = devices.place(Running.start(), everywhere)
     constants = (Stacked(devices.place(batches, everywhere)), *block_numbers(config.steps_per_dispatch, _EPOCH, mesh))
     block = jit_train_block(recipe, everywhere, mesh)

@@ -248,7 +248,7 @@ def _fixes_count() -> bool:
     """Whether each number of steps has a program of its own.
 
     Where a loop's length is not known to XLA, the host of an accelerator waits for every step to hear whether another
-    one follows. On CPUs that is for nothing, and a second program, for the last block of an epoch, takes seconds.
+    one follows. A CPU waits for nothing, and a second program, for the last block of an epoch, takes seconds.
     """
     return jax.default_backend() != "cpu"
 

@@ -75,6 +75,12 @@ def test_an_epoch_makes_the_updates_of_its_bare_steps(monkeypatch):
             np.testing.assert_array_equal(one, other)
 
 
+def test_a_block_makes_the_steps_of_a_dispatch():
+    config = small(steps_per_dispatch=3, batch_size=8)
+    block = step.build_block(config, DATA_SETS["digits"])
+    assert [int(block()) for _ in range(2)] == [3, 6]
+
+
 def test_forms_of_a_step_differ_as_they_say(monkeypatch):
     with prepare(small()) as setup:
         forms, state = accelerator.list_forms(setup.config), initialize(setup, fresh=True)

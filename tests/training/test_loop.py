@@ -166,7 +166,8 @@ def test_a_checkpoint_is_written_while_the_next_epoch_trains_and_waited_for_afte
         write(directory)
 
     monkeypatch.setattr(checkpoints, "sync_tree", write_slowly)
-    loop.train(small(epochs=3, report=False, **{"stopping.rules": ("last",)}), tmp_path / "run")
+    config = small(epochs=3, report=False, checkpoint_minutes=1000.0, **{"stopping.rules": ("last",)})
+    loop.train(config, tmp_path / "run")
     first, second, third = files(tmp_path / "run")[0]
     assert first["checkpoint_seconds"] == 0
     assert second["checkpoint_seconds"] < 0.5

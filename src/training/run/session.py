@@ -185,7 +185,6 @@ class Session:
         self._saved, self._saved_at = len(self.history), time.monotonic()
 
     def _stop_after(self, step: int) -> NoReturn:
-        self.checkpoints.wait()
         by, steps = stop_requests.asked(), self._setup.config.epochs * self._setup.steps_per_epoch
         raise Stopped(
             f"stopped{f' by {stop_requests.describe(by)}' if by else ''} after step {step} of {steps}; all of it is "
