@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -34,6 +35,7 @@ def evaluate_epoch(
             f"training cannot go on: the loss of epoch {epoch} is {result.means['loss']}; if it diverges, lower "
             "optimizer.learning_rate or set optimizer.clip_norm (what was saved before is kept)"
         )
+    evaluation = start_evaluation(setup, state)  # so that the devices work while the host sums up the epoch
     labels, predictions = setup.splits.train.labels, result.samples["prediction"]
     seen = predictions >= 0  # all but the images that could not be decoded
     changes, previous = None, run.last_predictions()
@@ -57,7 +59,7 @@ def evaluate_epoch(
         **dissent,
         **{name: result.means[name] for name in ("gradient_norm", "head_gradient_norm", "prediction_entropy")},
         "learning_rate": float(setup.schedule(step - 1)),
-        **evaluate(setup, state),
+        **summarize_evaluation(evaluation),
         **measure_signals(setup, state, epoch),
     }
     record |= {"estimates": estimates} if estimates else {}
@@ -76,28 +78,44 @@ def evaluate_epoch(
     return run_on_main(lambda: record), result.samples | further_samples
 
 
-def evaluate(setup: Setup, state: TrainState) -> dict[str, float | None]:
-    """Loss and accuracy on held-out and on test data, of the averaged parameters too; None without such data.
+def start_evaluation(setup: Setup, state: TrainState) -> dict[str, list[Any] | None]:
+    """Dispatches the evaluation on held-out and on test data, of the averaged parameters too.
 
-    On test data, the accuracies on rows of even and of odd numbers let reports find the best epoch on one half and
-    judge it on the other.
+    Returns:
+      By split, with `ema_` before it for the averaged parameters: the sums over each block on the devices, or None
+      without such data.
     """
     networks = {"": state.params} | ({} if state.ema is None else {"ema_": state.ema})
-    measured: dict[str, float | None] = {}
-    for prefix, params in networks.items():
-        for split in ("val", "test"):
-            fields = ("loss", "accuracy") if split == "val" else ("loss", "accuracy", "accuracy_even", "accuracy_odd")
-            values = _evaluate_split(setup, params, split) if split in setup.feeds else dict.fromkeys(fields)
-            measured |= {f"{prefix}{split}_{field}": values[field] for field in fields}
-    return measured
+    return {
+        prefix + split: _start_evaluation_of(setup, params, split) if split in setup.feeds else None
+        for prefix, params in networks.items()
+        for split in ("val", "test")
+    }
 
 
-def _evaluate_split(setup: Setup, params: Any, split: str) -> dict[str, float]:
+def _start_evaluation_of(setup: Setup, params: Any, split: str) -> list[Any]:
     feed, results = setup.feeds[split], []
     for block in feed.read_in_order(devices.choose_eval_batch_size(setup.config.eval_batch_size, setup.mesh)):
         results.append(setup.evaluate(params, block.batches))
         feed.hold_back(results)
-    sums = devices.fetch(results)
+    return results
+
+
+def summarize_evaluation(evaluation: Mapping[str, list[Any] | None]) -> dict[str, float | None]:
+    """Loss and accuracy from what `start_evaluation` returns; None without such data.
+
+    On test data, the accuracies on rows of even and of odd numbers let reports find the best epoch on one half and
+    judge it on the other.
+    """
+    measured: dict[str, float | None] = {}
+    for split, results in evaluation.items():
+        fields = ("loss", "accuracy") + (("accuracy_even", "accuracy_odd") if split.endswith("test") else ())
+        values = dict.fromkeys(fields) if results is None else _summarize(devices.fetch(results))
+        measured |= {f"{split}_{field}": values[field] for field in fields}
+    return measured
+
+
+def _summarize(sums: list[dict[str, Any]]) -> dict[str, float]:
     total = {name: float(sum(block[name] for block in sums)) for name in sums[0]}
     even, odd = total["even_count"], total["count"] - total["even_count"]
     return {

@@ -74,6 +74,12 @@ def define(predictions, labels, num_classes):
     return values
 
 
+@pytest.mark.parametrize(("predictions", "held"), [([[0, 3]], "0 to 3"), ([[-2, 1]], "-2 to 1")])
+def test_a_class_that_there_is_not_is_refused(predictions, held):
+    with pytest.raises(ValueError, match=f"^predictions are {held}; they must be -1 to 2$"):
+        vote(np.array(predictions), num_classes=3)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(2, 9))
 def test_against_the_definition(seed, num_classes, epochs):
     rng = np.random.default_rng(seed)
@@ -103,6 +109,7 @@ def test_samples_that_were_not_seen_do_not_count():
     predictions = np.array([[0, -1, 1], [-1, -1, 0]])
     past = vote(predictions, 2)
     assert past.tolist() == [0, -1, 0]
+    assert vote(np.full((2, 3), -1), 0).tolist() == [-1, -1, -1]
     assert measure_hard_dissent(np.array([0, 1, -1]), past, np.array([1, 0, 1])) == 1 / 2
     assert math.isnan(measure_hard_dissent(np.full(3, -1), past, np.zeros(3, int)))
 

@@ -8,7 +8,7 @@ from small_runs import small
 
 from training import ahead, step
 from training.collector import Collector
-from training.epoch_record import evaluate, measure_signals
+from training.epoch_record import measure_signals, start_evaluation
 from training.loop import train_epoch
 from training.prepare import initialize, prepare
 from training.run.session import open_run
@@ -31,7 +31,7 @@ def test_the_first_epoch_compiles_nothing_that_was_compiled_before_it(tmp_path, 
             assert {"train_block", "evaluate", "gradient_disparity", "sharpness"} <= compiled
             caplog.clear()
             state, _ = train_epoch(setup, run, state, 1, Collector())
-            evaluate(setup, state)
+            start_evaluation(setup, state)
             measure_signals(setup, state, epoch=1)
         assert not compiled & names_of_compiled(caplog)
 
