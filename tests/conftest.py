@@ -7,7 +7,8 @@ from repository import ROOT, cache_root
 
 # Set before JAX is imported. Tests neither read nor fill the user's caches; what they compile is shared by all of their
 # processes and kept for the next session.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="gwa-tests-")
+cache = tempfile.TemporaryDirectory(prefix="gwa-tests-")
+os.environ["XDG_CACHE_HOME"] = cache.name
 os.environ["MPLCONFIGDIR"] = str(ROOT / ".pytest_cache" / "matplotlib")  # its list of fonts takes seconds to make
 programs = ROOT / ".pytest_cache" / "xla"
 programs.mkdir(parents=True, exist_ok=True)
@@ -18,6 +19,8 @@ os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# References are exact to rounding, products in TF32, the default on NVIDIA GPUs, are not.
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -19,6 +19,9 @@ from training.run.reader import FinishedRun
 ALL_RULES: dict[str, type[Rule]] = {**RULES, **RIVALS}
 """What reports judge, by name: the rules of the library and the further rivals."""
 
+FEWEST_DIFFERENCES = 6
+"""From fewer paired differences little follows."""
+
 _RESAMPLES = 9999
 
 
@@ -91,8 +94,8 @@ class Difference(NamedTuple):
 
     @classmethod
     def of(cls, differences: Sequence[float]) -> Difference | None:
-        """Of some differences, as if they were independent; None of fewer than 6, from which little follows."""
-        if len(differences) < 6:
+        """Of some differences, as if they were independent; None of fewer than `FEWEST_DIFFERENCES`."""
+        if len(differences) < FEWEST_DIFFERENCES:
             return None
         if len(set(differences)) == 1:  # neither resampling nor flipping signs can say anything
             return cls(differences[0], differences[0], differences[0], math.nan, len(differences))

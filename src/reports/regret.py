@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from reports.judging import ALL_RULES, Difference, Judgement, Mean, is_recorded, judge
+from reports.judging import ALL_RULES, FEWEST_DIFFERENCES, Difference, Judgement, Mean, is_recorded, judge
 from reports.layout import Cell, Line, Table
 from reports.rendering import MINUS
 from reports.sweep_runs import Cell as SweepCell
@@ -122,14 +122,14 @@ def collect(judged: Iterable[JudgedRun], rule: str, measure: Measure) -> list[fl
 def tabulate_regret(runs: Sequence[FinishedRun]) -> list[Table]:
     """Tables for each sweep with runs: over all runs, paired differences, by condition; a row per rule.
 
-    The second one needs two runs, the third one two conditions.
+    The second one needs `FEWEST_DIFFERENCES` runs, the third one two conditions.
     """
     tables = []
     for sweep, data in SWEEPS.items():
         judged = judge_sweep(runs, sweep)
         if judged:
             tables.append(_tabulate_overall(judged, f"Rules on {data}"))
-        if len(judged) > 1:
+        if len(judged) >= FEWEST_DIFFERENCES:
             tables.append(_tabulate_paired(judged, f"Rules against each other on {data}"))
         if len({run.condition for run in judged}) > 1:
             tables.append(_tabulate_conditions(judged, f"Smoothed regret by condition on {data}"))

@@ -17,11 +17,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import IO, NamedTuple
 
 from command_line import ASKED_TO_STOP, MISTAKE
 from sweeps.definition import Run
+from sweeps.gpus import divide_gpus
 from training.run.reader import read_summary
 
 _TRIES = 2
@@ -73,12 +75,18 @@ class Training:
         """How long a finished run has trained."""
         return read_summary(self.workdir)["seconds"] / 60
 
-    def start(self, wait: bool = False, ignore: Collection[signal.Signals] = ()) -> subprocess.Popen | None:
+    def start(
+        self,
+        wait: bool = False,
+        ignore: Collection[signal.Signals] = (),
+        variables: Mapping[str, str] = types.MappingProxyType({}),
+    ) -> subprocess.Popen | None:
         """Starts the process that trains the run; returns None if another process is already training it.
 
         Args:
           wait: wait for the other process to end, instead of returning None.
           ignore: signals that the process ignores.
+          variables: of its environment, besides those of this process.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as log:
@@ -87,7 +95,7 @@ class Training:
             except BlockingIOError:
                 return None
             print(f"[{datetime.datetime.now():%Y-%m-%d %H:%M}] {self.command}", file=log, flush=True)
-            return start_python(self.run.arguments(self.workdir), log, ignore)
+            return start_python(self.run.arguments(self.workdir), log, ignore, variables)
 
 
 class Failure(NamedTuple):
@@ -211,13 +219,19 @@ def launch(trainings: Sequence[Training], launcher: Launcher) -> list[Failure]:
 def train_here(trainings: Sequence[Training], progress: SweepProgress, max_parallel: int = 1) -> list[Failure]:
     """Trains on this machine, `max_parallel` at a time, in order, and waits for runs that another sweep is training.
 
+    Runs that train at the same time divide the GPUs among them.
+
     Raises:
       KeyboardInterrupt: after Ctrl-C or SIGTERM, when every process has been stopped.
     """
     waiting = list(trainings)
     elsewhere: set[Training] = set()
     running: dict[Training, subprocess.Popen] = {}
+    places, line = divide_gpus(max_parallel)
+    taken: dict[Training, Mapping[str, str]] = {}
     failures = []
+    if line:
+        print(line, flush=True)
     with Interruption() as interruption:
         try:
             while waiting or running:
@@ -227,9 +241,9 @@ def train_here(trainings: Sequence[Training], progress: SweepProgress, max_paral
                         progress.report_finish(training)
                     elif len(running) == max_parallel:
                         break
-                    elif process := training.start():
+                    elif process := training.start(variables=places[-1]):
                         waiting.remove(training)
-                        running[training] = process
+                        running[training], taken[training] = process, places.pop()
                         progress.report_start(training)
                     elif training not in elsewhere:
                         elsewhere.add(training)
@@ -237,6 +251,7 @@ def train_here(trainings: Sequence[Training], progress: SweepProgress, max_paral
                 interruption.sleep(0.1)
                 for training in [training for training, process in running.items() if process.poll() is not None]:
                     code = running.pop(training).returncode
+                    places.append(taken.pop(training))
                     if training.finished:
                         progress.report_finish(training)
                     else:
@@ -248,7 +263,10 @@ def train_here(trainings: Sequence[Training], progress: SweepProgress, max_paral
 
 
 def start_python(
-    arguments: Sequence[str], log: IO[str] | None = None, ignore: Collection[signal.Signals] = ()
+    arguments: Sequence[str],
+    log: IO[str] | None = None,
+    ignore: Collection[signal.Signals] = (),
+    variables: Mapping[str, str] = types.MappingProxyType({}),
 ) -> subprocess.Popen:
     """Starts Python in a process group of its own, which Ctrl-C does not reach; on Linux it dies with this process.
 
@@ -258,11 +276,13 @@ def start_python(
       arguments: of Python.
       log: takes what the process prints; None leaves it where this process prints.
       ignore: signals that the process ignores.
+      variables: of its environment, besides those of this process.
     """
     parent = os.getpid() if sys.platform == "linux" else 0
     ignored = ",".join(str(int(number)) for number in ignore)
     return subprocess.Popen(
         [sys.executable, str(_CHILD), str(parent), ignored, *arguments],
+        env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log and subprocess.STDOUT,

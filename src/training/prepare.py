@@ -32,6 +32,8 @@ from training.signals import DISSENT, Measurement, build_measurements
 from training.state import TrainState, create_state, load_pretrained_params, state_shapes
 from training.step import Metrics, Recipe, build_recipe, evaluate, jit_train_block
 
+_PRECISION = "jax_default_matmul_precision"
+
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
@@ -88,7 +90,6 @@ def prepare(config: Any) -> Iterator[Setup]:
     for name in config.stopping.rules:
         find_rule(name)
     devices.enable_compilation_cache()
-    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
     mesh = devices.make_mesh()
     devices.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, mesh)
     splits = datasets.build(config.dataset)
@@ -118,6 +119,9 @@ def prepare(config: Any) -> Iterator[Setup]:
 
         test_sets = open_requested(config, splits)
     with contextlib.ExitStack() as stack:
+        if config.matmul_precision is not None:
+            stack.callback(jax.config.update, _PRECISION, getattr(jax.config, _PRECISION))
+            jax.config.update(_PRECISION, config.matmul_precision)
         feeds = {}
         for name, examples in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
             if examples is not None:

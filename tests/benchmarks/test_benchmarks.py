@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -82,7 +83,7 @@ def test_a_block_makes_the_steps_of_a_dispatch():
 
 
 def test_forms_of_a_step_differ_as_they_say(monkeypatch):
-    with prepare(small()) as setup:
+    with jax.default_matmul_precision(None), prepare(small()) as setup:
         forms, state = accelerator.list_forms(setup.config), initialize(setup, fresh=True)
         assert "depthwise convolution as shifts" in forms
         programs = {

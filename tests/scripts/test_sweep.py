@@ -87,6 +87,17 @@ def test_as_many_run_at_a_time_as_are_allowed(tmp_path):
     assert process.communicate()[0].count("started") == 7
 
 
+def test_runs_at_the_same_time_have_different_gpus_and_the_next_run_has_those_of_one_that_ended(tmp_path):
+    sweep = StandIns(tmp_path, ["fine"] * 5, seconds=0.3)
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    code, out, _ = sweep.run("--max_parallel=2", environment=environment | {"CUDA_VISIBLE_DEVICES": "3,6"})
+    assert code == 0
+    assert out.startswith("each run has 1 of 2 GPUs\nstarted   fine-0\n")
+    gpus = [(sweep.workdir(name) / "gpus").read_text() for name in sweep.names]
+    assert sorted(gpus[:2]) == ["3", "6"]
+    assert set(gpus) == {"3", "6"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_sweep_leaves_no_process(tmp_path, number):
     sweep = StandIns(tmp_path, ["fine"] * 4, seconds=60)

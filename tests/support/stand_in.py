@@ -15,6 +15,7 @@ workdir, root = pathlib.Path(workdir), pathlib.Path(workdir).parent
 workdir.mkdir(parents=True, exist_ok=True)
 with (workdir / "starts").open("a") as file:
     file.write(f"{os.getpid()}\\n")
+(workdir / "gpus").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 lock = os.open(workdir, os.O_RDONLY)
 try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

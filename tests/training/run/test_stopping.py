@@ -135,7 +135,7 @@ def test_a_request_is_answered_after_a_dispatch_or_in_an_evaluation(uncut, tmp_p
     """Dispatch 3 is the last one of the first epoch."""
     kind, _, count = moment.partition(" ")
     asked, dispatches = [], []
-    dispatch, evaluate, save = Progress.show_dispatch, epoch_record.evaluate, Session.save_epoch
+    dispatch, evaluate, save = Progress.show_dispatch, epoch_record.start_evaluation, Session.save_epoch
 
     def show_dispatch(*arguments):
         dispatches.append(arguments)
@@ -153,7 +153,7 @@ def test_a_request_is_answered_after_a_dispatch_or_in_an_evaluation(uncut, tmp_p
         asked.extend(["now"] * (kind == "epoch"))
 
     monkeypatch.setattr(Progress, "show_dispatch", show_dispatch)
-    monkeypatch.setattr(epoch_record, "evaluate", interrupt)
+    monkeypatch.setattr(epoch_record, "start_evaluation", interrupt)
     monkeypatch.setattr(Session, "save_epoch", save_epoch)
     monkeypatch.setattr(stop_requests, "asked", lambda: signal.SIGTERM if asked else None)
     step = {"dispatch 1": 2, "dispatch 2": 4, "dispatch 6": 10}.get(moment, 5)
