@@ -58,7 +58,7 @@ def test_a_run_and_what_is_done_with_it(beside, tmp_path):
         ["src/train.py", "--config=configs/digits.py", *options, f"--workdir={workdir}"],
         ["scripts/estimate.py", str(workdir), "--estimator=offline"],
         ["scripts/figures.py", str(workdir)],
-        ["-c", f"from training.run.checkpoints import load_params; load_params('{workdir}/checkpoints/last/1')"],
+        ["-c", f"from training.run.restoring import load_params; load_params('{workdir}/checkpoints/last/1')"],
     ):
         result = start(beside, *command)
         assert result.returncode == 0, result.stderr

@@ -20,7 +20,7 @@ from small_runs import UNTIMED, files
 
 from repository import ROOT
 
-from training.run import checkpoints
+from training.run.restoring import load_params
 
 SMALL = [
     "--config=configs/digits.py",
@@ -179,7 +179,7 @@ def test_without_a_checkpoint_that_can_be_restored_the_run_is_refused(finished_r
     (line,) = result.stderr.splitlines()
     assert "checkpoints/resume can be restored (8: default/d/" in line
     kept = re.search(r"--config.pretrained=(\S+) starts from the parameters of epoch \d", line)[1]
-    assert checkpoints.load_params(kept)
+    assert load_params(kept)
     assert "overwrite" not in line
     assert (workdir / "history.jsonl").read_bytes() == history
 

@@ -19,8 +19,8 @@ from errors import UserError
 from parallel import devices
 from training.estimators import TEXTBOOK
 from training.offline import OfflineEstimators
-from training.run.checkpoints import load_params
 from training.run.reader import FinishedRun, load_array, read_run
+from training.run.restoring import load_params
 from training.state import TrainState
 from training.step import build_recipe
 

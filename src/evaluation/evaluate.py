@@ -24,8 +24,8 @@ from evaluation.results import FILE, read_evaluations
 from evaluation.test_sets import Condition, TestSet, open_requested
 from parallel import devices
 from parallel.processes import gather_from_all, is_main
-from training.run.checkpoints import load_params
 from training.run.durable import write_json
+from training.run.restoring import load_params
 
 __all__ = ["evaluate_checkpoints", "open_requested"]  # all that training needs
 

@@ -10,8 +10,8 @@ import datasets
 import networks
 from errors import UserError
 from networks.exported import Spec, TrainedNetwork
-from training.run.checkpoints import load_params
 from training.run.reader import FinishedRun, read_run
+from training.run.restoring import load_params
 
 _NORMALIZATION = {"divide_by": 127.5, "add": -1.0}  # what datasets.feeds.augment.normalize does
 

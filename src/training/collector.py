@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.feeds.batches import Batches, Block, Feed
 from parallel import devices
-from training.run.checkpoints import count_steps
+from training.run.restoring import count_steps
 from training.step import Metrics, Running
 
 

@@ -14,7 +14,7 @@ from training import ahead
 from training.collector import Collector, EpochResult
 from training.epoch_record import describe_run, evaluate_epoch
 from training.prepare import Setup, initialize, prepare
-from training.run.checkpoints import has_checkpoint
+from training.run.restoring import has_checkpoint
 from training.run.session import Session, open_run
 from training.run.stored_state import check_finite
 from training.selection import summarize

@@ -13,7 +13,7 @@ from errors import UserError
 from extensions import is_external, load_object
 from gwa import RULES, Oracle, Rule
 from gwa.rules import Record
-from training.run.checkpoints import EPOCHS, RESUME
+from training.run.restoring import EPOCHS, RESUME
 
 
 class Selection:

@@ -13,8 +13,8 @@ import optax
 
 from errors import UserError
 from parallel import devices
-from training.run.checkpoints import load_params
 from training.run.reader import read_summary
+from training.run.restoring import load_params
 
 
 @flax.struct.dataclass

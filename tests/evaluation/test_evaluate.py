@@ -22,8 +22,8 @@ from evaluation.corruptions import BENCHMARK, corrupt
 from evaluation.evaluate import evaluate_checkpoints
 from evaluation.test_sets import open_test_set
 from training import loop
-from training.run import checkpoints
 from training.run.json_objects import read_object
+from training.run.restoring import load_params
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -86,7 +86,7 @@ def test_accuracies_are_those_of_the_kept_checkpoints(run, at_the_end):
         result = at_the_end["rules"][rule]
         assert result["epoch"] == choice["epoch"]
         assert result["clean_accuracy"] == pytest.approx(choice["test_accuracy"])
-        params = checkpoints.load_params(workdir / choice["checkpoint"])
+        params = load_params(workdir / choice["checkpoint"])
         for name, severity in (("gaussian_noise", 5), ("elastic_transform", 1)):
             images = corrupt.corrupt_images(test.images, name, severity)
             logits = jax.jit(model.apply)({"params": params}, normalize(jax.numpy.asarray(images)))
@@ -124,7 +124,7 @@ def test_rules_that_keep_one_epoch_are_evaluated_once(run, monkeypatch):
 
     def load(path):
         loaded.append(path)
-        return checkpoints.load_params(path)
+        return load_params(path)
 
     monkeypatch.setattr(evaluate, "load_params", load)
     splits = datasets.build(config.dataset)
@@ -172,7 +172,7 @@ def test_official_files_are_recorded_as_such(run, tmp_path):
     assert (result["source"], result["frost"], result["examples"]) == ("official", "official", 10)
     labels = np.arange(12) % 2
     rows, _ = draw_stratified(labels, 10, seed=0)
-    params = checkpoints.load_params(workdir / summary["rules"]["last"]["checkpoint"])
+    params = load_params(workdir / summary["rules"]["last"]["checkpoint"])
     images = np.load(tmp_path / "official" / "snow.npy")[12:24][rows]
     logits = jax.jit(networks.build(config.network, 2).apply)({"params": params}, normalize(jax.numpy.asarray(images)))
     expected = np.mean(np.argmax(logits, -1) == labels[rows])

@@ -26,8 +26,8 @@ from evaluation import predict
 from evaluation.trained import load_trained
 from networks.exported import Spec, TrainedNetwork
 from training import loop
-from training.run.checkpoints import load_params
 from training.run.durable import write_json
+from training.run.restoring import load_params
 
 RULES = ("max_gwa", "last")
 

@@ -6,7 +6,8 @@ import pytest
 from small_runs import cut_off, files, small
 
 from training import loop
-from training.run.checkpoints import Checkpoints, load_params
+from training.run.checkpoints import Checkpoints
+from training.run.restoring import load_params
 from training.step import build_recipe
 
 

@@ -21,6 +21,7 @@ from errors import UserError
 from gwa import Moments, gwa_score
 from training import loop
 from training.run import checkpoints, workdir
+from training.run.restoring import load_params
 from training.run.tracking import Tracking
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -110,7 +111,7 @@ def test_the_chosen_checkpoint_has_the_accuracy_of_the_summary(run):
     test = load_digits().test
     model = networks.build(config.network, 10)
     for choice in summary["rules"].values():
-        params = checkpoints.load_params(directory / choice["checkpoint"])
+        params = load_params(directory / choice["checkpoint"])
         logits = jax.jit(model.apply)({"params": params}, normalize(jax.numpy.asarray(test.images)))
         assert np.mean(np.argmax(logits, -1) == test.labels) == pytest.approx(choice["test_accuracy"])
     assert summary["rules"]["last"]["epoch"] == summary["last"]["epoch"] == 4
@@ -200,7 +201,7 @@ def test_fewer_checkpoints_cost_the_epochs_since_the_latest_one(tmp_path, capsys
     summaries = [json.loads((tmp_path / name / "summary.json").read_text()) | UNTIMED for name in ("cut", "whole")]
     assert summaries[0] == summaries[1]
     for choice in summaries[0]["rules"].values():
-        ours, theirs = (checkpoints.load_params(tmp_path / name / choice["checkpoint"]) for name in ("cut", "whole"))
+        ours, theirs = (load_params(tmp_path / name / choice["checkpoint"]) for name in ("cut", "whole"))
         assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
 
 

@@ -20,7 +20,7 @@ from datasets.feeds.augment import normalize
 from errors import UserError
 from gwa import head_alignment
 from training import estimators, loop
-from training.run.checkpoints import load_params
+from training.run.restoring import load_params
 
 ROOT = pathlib.Path(__file__).parents[2]
 

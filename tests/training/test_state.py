@@ -9,7 +9,7 @@ from small_runs import cut_off, small
 
 from errors import UserError
 from training import loop
-from training.run.checkpoints import load_params
+from training.run.restoring import load_params
 
 FIRST, OTHER = ("0", "1", "2", "3", "4"), ("5", "6", "7", "8", "9")
 

@@ -1,15 +1,11 @@
 """Checkpoints: the whole state of training to resume from, and the parameters of each rule's best epoch.
 
-They lie under `checkpoints/resume/<step>` and `checkpoints/<rule>/<epoch>`, written by Orbax. Orbax does not notice a
-flipped bit, so each one carries a hash of its content, and beside its files lie their checksums: a damaged file is
-named before Orbax reads it, which would leave reads pending that fail whenever they like.
+They lie under `checkpoints/resume/<step>` and `checkpoints/<rule>/<epoch>`, written by Orbax. Each one carries a hash
+of its content, and beside its files lie their checksums, which are written last. `restoring.py` reads them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import logging
 import math
 import os
 import pathlib
@@ -22,27 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from errors import UserError, one_line
-from parallel.processes import gather_from_all, is_main, is_multiprocess, run_on_main
-from training.run.checksums import CHECKSUMS, digest, find_damage, write_checksums
+from errors import UserError
+from parallel.processes import is_main, is_multiprocess
+from training.run.checksums import write_checksums
 from training.run.durable import replace, sync_folder, sync_tree
-from training.run.stored_state import add_digest, check_finite, check_same_arrays, to_dict, zeros_like
+from training.run.restoring import EPOCHS, OLD_RESUME, RESUME, count_steps, restore_latest
+from training.run.stored_state import add_digest, check_finite, to_dict
 
 if TYPE_CHECKING:
     from training.state import TrainState
-
-# Orbax reports every step of every save and what it goes on without, and asyncio each of Orbax's tasks that a damaged
-# checkpoint makes fail.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-RESUME = "resume"
-_OLD_RESUME = "latest"  # as the first version called it
-EPOCHS = "epochs"  # the latest epoch that any rule kept; the directories of the rules link to its files
-_DAMAGED = "damaged"  # checkpoints to resume from that could not be restored
-_CUT_OFF = "it was cut off while it was saved"
-_OTHER_CONTENT = "its content is not what was saved"
 
 
 class Checkpoints:
@@ -62,10 +47,10 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
         self._folder = (workdir / "checkpoints").absolute()
-        if is_main() and (self._folder / _OLD_RESUME).is_dir():
-            for directory in (self._folder / _OLD_RESUME).iterdir():
+        if is_main() and (self._folder / OLD_RESUME).is_dir():
+            for directory in (self._folder / OLD_RESUME).iterdir():
                 write_checksums(directory)  # only what was cut off while it was saved has none
-            (self._folder / _OLD_RESUME).rename(self._folder / RESUME)
+            (self._folder / OLD_RESUME).rename(self._folder / RESUME)
         # Synchronous: Orbax loses an asynchronous save that is pending when the process ends.
         self._resume, self._epochs = (
             ocp.CheckpointManager(
@@ -176,7 +161,7 @@ class Checkpoints:
           UserError: when there are checkpoints, but none can be restored; with the cause.
         """
         last = math.inf if recorded is None else (recorded + 1) * steps_per_epoch - 1
-        step, saved = self._restore_latest(template, last)
+        step, saved = restore_latest(self._resume, template, last)
         started = saved.get("begun")
         epoch = (step - (count_steps(started) if started else 0)) // steps_per_epoch
         for later in [saved for saved in self._epochs.all_steps() if saved > epoch]:
@@ -223,74 +208,6 @@ class Checkpoints:
             sync_tree(directory)
             write_checksums(directory)  # last: where they are, all of it is on the disk
 
-    def _restore_latest(self, template: TrainState, last: float) -> tuple[int, dict[str, Any]]:
-        """The latest step up to `last` that can be restored, and what it holds; 0 and the template if there is none."""
-        failures: dict[int, str] = {}
-        for step in sorted(self._resume.all_steps(), reverse=True):
-            cause, saved = run_on_main(functools.partial(_find_damage_or_cut, self._folder / RESUME / str(step))), {}
-            cause = "the records of its epoch are cut off" if step > last else cause
-            try:
-                saved = {} if cause else self._restore(step, template)
-            except Exception as error:  # Orbax raises a bare Exception for a file that is cut off
-                cause = _explain(error)
-            causes = [cause for cause in gather_from_all(cause) if cause is not None]
-            if not causes:
-                self._set_aside(failures, step)
-                return step, saved
-            failures[step] = causes[0]
-        if set(failures.values()) - {_CUT_OFF}:
-            run_on_main(functools.partial(self._refuse, failures))
-        self._set_aside(failures, 0)
-        return 0, {"state": template}
-
-    def _restore(self, step: int, state: TrainState) -> dict[str, Any]:
-        manager, hook = self._resume, sys.unraisablehook
-        metadata = manager.item_metadata(step)["default"]
-        if metadata is None:
-            raise ValueError("its metadata are missing")
-        # Only the checkpoint knows how much an epoch had shown.
-        saved = metadata.tree["tree"]
-        begun = {"begun": saved["begun"]} if "begun" in saved else {}
-        template = {"state": to_dict(state)} | jax.tree.map(zeros_like, begun)
-        check_same_arrays(saved, template)
-        args = self._ocp.args.StandardRestore({"tree": template, "digest": np.zeros(32, np.uint8)})
-        # When a read fails, those still pending do so too at any later time, where no program can catch it.
-        sys.unraisablehook = lambda _: None
-        restored = manager.restore(step, args=self._ocp.args.Composite(default=args))["default"]
-        sys.unraisablehook = hook
-        tree = restored["tree"] | {"state": type(state)(**restored["tree"]["state"])}
-        if not np.array_equal(restored["digest"], digest(tree)):
-            raise ValueError(_OTHER_CONTENT)
-        return tree
-
-    def _set_aside(self, failures: Mapping[int, str], step: int) -> None:
-        """Moves checkpoints that could not be restored out of the way of those that training will save."""
-        for failed, cause in failures.items():
-            source, target = self._folder / RESUME / str(failed), self._folder / _DAMAGED / f"{RESUME}-{failed}"
-            if is_main():
-                target.parent.mkdir(exist_ok=True)
-                shutil.rmtree(target, ignore_errors=True)
-                source.rename(target)
-                print(
-                    f"{source} cannot be restored ({cause}); it is now {target}, and training continues after step "
-                    f"{step}",
-                    file=sys.stderr,
-                )
-        gather_from_all(None)  # the others wait for the renaming
-        self._resume.reload()
-
-    def _refuse(self, failures: Mapping[int, str]) -> None:
-        """Says why no checkpoint can be restored, and what is left: the best epoch of a rule."""
-        kept = (path.parent for path in self._folder.glob(f"*/*/{CHECKSUMS}") if path.parts[-3] not in (RESUME, EPOCHS))
-        intact = [path for path in kept if path.name.isdigit() and not find_damage(path)]
-        left = max(intact, key=lambda path: int(path.name), default=None)
-        start = f" (--config.pretrained={left} starts from the parameters of epoch {left.name})" if left else ""
-        listed = "; ".join(f"{step}: {cause}" for step, cause in failures.items())
-        raise UserError(
-            f"no checkpoint in {self._folder / RESUME} can be restored ({listed}); put a copy of one back, or choose "
-            f"another --workdir{start}"
-        )
-
 
 def _copy_if_it_fits(state: TrainState) -> TrainState | None:
     """A copy on the same devices; None if they have too little memory for it."""
@@ -305,56 +222,6 @@ def _copy_if_it_fits(state: TrainState) -> TrainState | None:
 @jax.jit
 def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
-
-
-def has_checkpoint(workdir: pathlib.Path) -> bool:
-    """Whether there is a step to resume from. Unlike Checkpoints it makes no directories."""
-    saved = workdir.glob(f"checkpoints/{RESUME}/*/{CHECKSUMS}")
-    return any(path.parent.name.isdigit() for path in saved) or any(workdir.glob(f"checkpoints/{_OLD_RESUME}/*"))
-
-
-def count_steps(started: Mapping[str, Any]) -> int:
-    """How many steps `Collector.fetch` has returned, without those that only filled up the last block."""
-    return int(np.any(started["steps"]["mask"] > 0, axis=1).sum())
-
-
-def load_params(directory: str | pathlib.Path) -> Any:
-    """The parameters in a checkpoint such as `runs/digits/checkpoints/max_gwa/12`, as numpy arrays.
-
-    `runs/digits/checkpoints/max_gwa/12/ema` is their moving average, if the run kept one.
-
-    Raises:
-      UserError: when there is none, or it is damaged.
-    """
-    import orbax.checkpoint as ocp
-
-    path = pathlib.Path(directory).absolute()
-    path = path if path.name == "ema" else path / "default"
-    if not path.exists():
-        raise UserError(f"there is no checkpoint {directory}")
-    if damage := find_damage(path.parent):
-        raise UserError(f"checkpoint {directory} is damaged ({damage})")
-    with contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as checkpointer:
-        as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-        try:
-            metadata = checkpointer.metadata(path).item_metadata.tree
-            restored = checkpointer.restore(path, restore_args=jax.tree.map(lambda _: as_numpy, metadata))
-        except Exception as error:  # Orbax raises many kinds for a file that is cut off
-            raise UserError(f"checkpoint {directory} is damaged ({_explain(error)})") from error
-    tree = restored["tree"]
-    if not np.array_equal(restored["digest"], digest(tree)):
-        raise UserError(f"checkpoint {directory} is damaged ({_OTHER_CONTENT})")
-    return tree
-
-
-def _find_damage_or_cut(directory: pathlib.Path) -> str | None:
-    """As `find_damage`, for a checkpoint to resume from, whose checksums are written last."""
-    return find_damage(directory) if (directory / CHECKSUMS).exists() else _CUT_OFF
-
-
-def _explain(error: Exception) -> str:
-    """The cause of a restore that failed, without TensorStore's account of itself."""
-    return one_line(error.__cause__ or error).partition(" [tensorstore_spec")[0]
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:

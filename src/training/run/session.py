@@ -19,10 +19,11 @@ from parallel import devices
 from parallel.agreement import Agreement
 from parallel.processes import broadcast, gather_from_all, is_main, is_multiprocess, run_on_main
 from training.collector import Collector
-from training.run.checkpoints import Checkpoints, has_checkpoint
+from training.run.checkpoints import Checkpoints
 from training.run.identity import check_data, describe_data
 from training.run.progress import Progress
 from training.run.records import Records, list_samples
+from training.run.restoring import has_checkpoint
 from training.run.tracking import Tracking
 from training.run.workdir import check_cleaning, check_overwrite, claim
 from training.signals import first_pronounced

@@ -14,8 +14,9 @@ from repository import ROOT
 
 from errors import UserError
 from training import loop
-from training.run.checkpoints import Checkpoints, load_params
+from training.run.checkpoints import Checkpoints
 from training.run.reader import read_config
+from training.run.restoring import load_params
 from training.state import TrainState
 
 

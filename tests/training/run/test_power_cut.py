@@ -8,7 +8,8 @@ from power_cut import Disk, cut_moments
 from small_runs import UNTIMED, files, small
 
 from training import loop
-from training.run.checkpoints import Checkpoints, count_steps
+from training.run.checkpoints import Checkpoints
+from training.run.restoring import count_steps
 
 OPTIONS = {"steps_per_dispatch": 1, "checkpoint_steps": 3, "stopping.rules": ("max_gwa", "last")}
 CUTS = 10

@@ -18,8 +18,8 @@ from repository import ROOT
 import stop_requests
 from errors import Stopped
 from training import epoch_record, loop
-from training.run.checkpoints import load_params
 from training.run.progress import Progress
+from training.run.restoring import load_params
 from training.run.session import Session
 
 DISPATCHES = 12  # of three epochs: three of two steps each, and one of one step
