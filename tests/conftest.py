@@ -20,7 +20,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # References are exact to rounding, products in TF32, the default on NVIDIA GPUs, are not.
-os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "float32")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
