@@ -110,8 +110,8 @@ def run() -> Section:
         "checkpoint_minutes": Field(1.0, number("[0, 100000]")),
         # data: all parameters on each device; fsdp: they and the optimiser state spread out
         "sharding": Field("data", one_of("data", "fsdp")),
-        # Of float32 products on accelerators, while training; highest: all bits, which takes 8 times as long on an H200
-        # (None: JAX's default, TF32 on NVIDIA GPUs that have it and bfloat16 on TPUs). The head always has all bits.
+        # Of float32 products on accelerators, while training; highest: full float32, 8 times as slow on an H200 (None:
+        # JAX's default, TF32 on NVIDIA GPUs that have it, bfloat16 on TPUs). The head always uses full float32.
         "matmul_precision": Field(None, optional(one_of("highest"))),
         # Weights to start from: .npz (Google's ViT), .safetensors, a run.
         "pretrained": Field(None, optional(TEXT)),
@@ -159,7 +159,7 @@ def dataset() -> Section:
         "train_examples": Field(0, whole("[0, 1000000000]")),
         "val_fraction": Field(0.0, SHARE),  # stratified share of the training data held out for validation
         # Labels of the held-out data: observed or, as in the paper, clean even where the training labels are noisy.
-        # Nobody has those in practice; with them, the rules that validate read clean labels.
+        # Nobody has those in practice; with them, rules that use validation data read clean labels.
         "val_labels": Field("observed", one_of("observed", "clean")),
         "label_noise": {
             # asymmetric: CIFAR-10's class map; uniform: any class at random
@@ -202,9 +202,9 @@ def augment() -> Section:
         "solarize_wraps": Field(False, SWITCH, both(drawn, where("augment.randaugment_magnitude", 10))),
         # Pixels of black on each side before a random crop of the image's own size; less than that size.
         "pad": Field(0, whole("[0, 4095]")),
-        "flip": Field(False, SWITCH),  # mirror every second image
+        "flip": Field(False, SWITCH),  # mirror each image with probability 1/2
         "mixup": Field(0.0, number("[0, 100]")),  # alpha of the Beta distribution that mixes pairs of images
-        "cutmix": Field(0.0, number("[0, 100]")),  # the same for pasted boxes; with both, a coin decides per batch
+        "cutmix": Field(0.0, number("[0, 100]")),  # the same for pasted boxes; with both, each batch draws one
     }
 
 
@@ -248,7 +248,7 @@ def optimizer() -> Section:
         "decay": Field("kernels", one_of("kernels", "all"), given("optimizer.weight_decay")),
         "momentum": Field(0.9, SHARE, where("optimizer.name", "sgd")),
         "clip_norm": Field(None, optional(number("(0, 1000000]"))),  # largest global norm of a gradient (None: any)
-        # Epochs over which the moving average of the parameters forgets 63 %; 0: no average is kept.
+        # Time constant, in epochs, of the exponential moving average (EMA) of the parameters; 0: no EMA.
         "ema": Field(0.0, number("[0, 100000]")),
         # Parts a batch is computed in, to save memory; the update is that of the whole batch.
         "accumulation_steps": Field(1, COUNT),
@@ -276,7 +276,7 @@ def stopping() -> Section:
             "batches": Field(5, whole("[2, 1000]"), disparity),
             "increases": Field(5, EPOCHS, disparity),  # until it halts
         },
-        # Rise above the minimum that halts, as a share of it.
+        # Relative rise above the minimum at which the rule halts.
         "churn_per_misfit": {"excess": Field(0.2, number("[0, 1000]"), churn)},
         "lowest_sharpness": {
             "batches": Field(5, whole("[1, 1000]"), sharpness),

@@ -32,7 +32,7 @@ SEEDS = (0, 1, 2)
 
 
 def get_runs(variant: str = "cifar10") -> list[Run]:
-    """Network × labels (CIFAR-10) × share of validation data × seed. Rules that validate need such data."""
+    """Network × labels (CIFAR-10) × share of validation data × seed. Rules that use validation data need some."""
     if variant not in ("cifar10", "bfloat16", "imagenet"):
         raise UserError(f"table1 has the variants cifar10, bfloat16 and imagenet, not {variant!r}")
     if variant == "imagenet":

@@ -26,7 +26,7 @@ def find_idle(config: Any, image_shape: tuple[int, ...], steps_per_epoch: int, n
             f"an epoch has {steps_per_epoch} updates, and at its end there is a checkpoint anyway",
         ),
         "sharding": (config.sharding == "fsdp" and num_devices == 1, "there is one device, which holds everything"),
-        "matmul_precision": (jax.default_backend() == "cpu", "a CPU computes float32 with all bits"),
+        "matmul_precision": (jax.default_backend() == "cpu", "a CPU always computes in full float32 precision"),
         "optimizer.ema": (
             0 < config.optimizer.ema * steps_per_epoch < 0.01,
             f"an epoch has {steps_per_epoch} updates, so the average forgets everything within one",

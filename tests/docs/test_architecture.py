@@ -37,7 +37,7 @@ def test_imports_go_one_way(room):
 
 @pytest.mark.parametrize(
     ("heading", "most"),
-    [("The way of an image", 8), ("The way of a record", 8), ("To follow one training step", 7)],
+    [("From an image on disk", 8), ("From a training step to a table", 8), ("To follow one training step", 7)],
 )
 def test_a_way_has_few_stops(heading, most):
     section = PAGE.partition(f"## {heading}")[2].partition("\n## ")[0]
