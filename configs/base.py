@@ -259,7 +259,8 @@ def stopping() -> Section:
     """Which epochs to keep checkpoints of, and whether to stop before the last."""
     disparity = named("stopping.rules", "gradient_disparity", "gradient_disparity_consecutive")
     wave, churn = named("stopping.rules", "label_wave"), named("stopping.rules", "churn_per_misfit")
-    sharpness = named("stopping.rules", "lowest_sharpness")
+    sharpness, dissent = named("stopping.rules", "lowest_sharpness"), named("stopping.rules", "dissent", "hard_dissent")
+    fine_tuning, bounded = named("stopping.rules", "min_then_max_gwa"), named("stopping.rules", "max_bounded_gwa")
     return {
         # Of RULES, or my_module:MyRule; the first one chooses, and may stop training.
         "rules": Field(("max_gwa",), several(one_of_or_external(*RULES), least=1)),
@@ -275,6 +276,13 @@ def stopping() -> Section:
         "gradient_disparity": {
             "batches": Field(5, whole("[2, 1000]"), disparity),
             "increases": Field(5, EPOCHS, disparity),  # until it halts
+        },
+        "min_then_max_gwa": {"confirm": Field(3, EPOCHS, fine_tuning)},  # epochs that must stay above the minimum
+        "max_bounded_gwa": {"floor": Field(0.6, number("(0, 100]"), bounded)},  # least denominator of the score
+        "dissent": {  # and of hard_dissent
+            "least": Field(5, EPOCHS, dissent),  # epochs averaged, at least
+            "share": Field(1 / 3, number("[0, 1]"), dissent),  # of the epochs so far, averaged
+            "longest_warmup": Field(5, whole("[0, 100000]"), dissent),  # epochs, whatever stopping.warmup says
         },
         # Relative rise above the minimum at which the rule halts.
         "churn_per_misfit": {"excess": Field(0.2, number("[0, 1000]"), churn)},

@@ -29,7 +29,7 @@ def main() -> None:
             print(f"{run.workdir}: trained on cleaned labels; left out")
             continue
         result = cross_validate(run, arguments.folds)
-        took = f"{result['folds']} trainings of together {result['seconds']:.0f} s"
+        took = f"{result['folds']} trainings, {result['seconds']:.0f} s in total"
         print(f"{run.workdir / PROBABILITIES}: {took}; the run itself took {run.summary['seconds']:.0f} s")
 
 

@@ -42,7 +42,7 @@ def main() -> None:
             print(f"\nno first version yet: {error}", flush=True)
 
     if not arguments.overwrite and label_search.is_finished(run, workdir):
-        print(f"{workdir} is finished; --overwrite starts it anew.")
+        print(f"{workdir} holds a finished run; --overwrite deletes it and starts again.")
     else:
         try:
             code = label_search.train(run, workdir, arguments.overwrite, FIRST_PAGE_SECONDS, show_first)

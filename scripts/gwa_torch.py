@@ -118,7 +118,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
         records.truncate(0)  # a run that was interrupted starts again
         records.write_labels(describe_data(splits), splits.cleaning)
         for epoch in range(1, config.epochs + 1):
-            started, losses = time.perf_counter(), []
+            started, total = time.perf_counter(), torch.zeros((), device=DEVICE)
             order = torch.from_numpy(shuffle_rows(len(labels), config.seed, epoch)).to(DEVICE)
             for rows in order.split(config.batch_size):
                 loss = F.cross_entropy(model(images[rows] / 127.5 - 1), labels[rows])
@@ -128,10 +128,10 @@ def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[st
                 optimizer.step()
                 schedule.step()
                 monitor.update(labels[rows], index=rows)
-                losses.append(loss.detach())
+                total += len(rows) * loss.detach()
             record = monitor.end_epoch(
                 step=epoch * steps,
-                train_loss=float(torch.stack(losses).mean()),
+                train_loss=float(total) / len(labels),
                 learning_rate=learning_rate,
                 **evaluate(model, "val", splits.val, config.eval_batch_size or EVAL_BATCH),
                 **evaluate(model, "test", splits.test, config.eval_batch_size or EVAL_BATCH),

@@ -93,7 +93,7 @@ def _report(error: BaseException, workdir: pathlib.Path | None) -> NoReturn:
         _stop(explanation, MISTAKE)
     file = _write_traceback(error, workdir)
     what = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
-    _stop(f"a fault of this program, please report it with {file}: {what}", _FAULT)
+    _stop(f"internal error: {what}; please report it with {file}", _FAULT)
 
 
 def _stop(line: str, code: int) -> NoReturn:

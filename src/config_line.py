@@ -1,4 +1,4 @@
-"""A config from a command line: every flag replaces what a field holds, may be None, and is checked."""
+"""A config from a command line: flags override fields, accept None, and are checked."""
 
 import ast
 import difflib

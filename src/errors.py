@@ -1,4 +1,4 @@
-"""The exceptions that stand for one line to the user, and what others raise, told in one line."""
+"""Exceptions that are shown to the user as one line, and one-line explanations of other exceptions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stopped(Exception):
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DEVICE_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory")
-_LESS_MEMORY = "lower batch_size or eval_batch_size, or raise optimizer.accumulation_steps"
+_LESS_MEMORY = "a run takes less with a lower batch_size or eval_batch_size, or a higher optimizer.accumulation_steps"
 
 
 def explain(error: BaseException) -> str | None:
@@ -35,11 +35,11 @@ def explain(error: BaseException) -> str | None:
         said = next((text for number in _FULL if (text := os.strerror(number)) in str(cause)), None)
         if said:
             where = f": {cause.filename}" if isinstance(cause, OSError) and cause.filename else ""
-            return f"{said}{where}; make room, and give the same command again"
+            return f"{said}{where}; free some space and run the same command again"
         if isinstance(cause, MemoryError):
-            return f"the memory of this machine does not suffice ({one_line(cause)}); {_LESS_MEMORY}"
+            return f"not enough memory on this machine ({one_line(cause)}); {_LESS_MEMORY}"
         if _DEVICE_MEMORY.search(str(cause)):
-            return f"the memory of a device does not suffice ({_first_line(cause)}); {_LESS_MEMORY}"
+            return f"not enough memory on a device ({_first_line(cause)}); {_LESS_MEMORY}"
     return _say(error) if isinstance(error, OSError) else None
 
 

@@ -116,6 +116,9 @@ def _watch(source: socket.socket) -> None:
 def _end(number: int) -> None:
     """Ends the program, whatever its other threads do."""
     name = pathlib.Path(sys.argv[0]).name
-    line = f"{name}: ended by {describe(number)} without saving; the same command continues from what is saved\n"
+    line = (
+        f"{name}: ended by {describe(number)}; nothing was saved now, and the same command continues from the latest "
+        "checkpoint, if there is one\n"
+    )
     os.write(2, line.encode())
     os._exit(128 + number)

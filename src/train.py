@@ -56,7 +56,7 @@ def _train(workdir: pathlib.Path) -> None:
 
             summary = train(_CONFIG.value, workdir, _OVERWRITE.value, write_at_end if _CONFIG.value.report else None)
         elif processes.is_main():
-            print(f"{workdir} is finished; --overwrite starts it anew.")
+            print(f"{workdir} holds a finished run; --overwrite deletes it and starts again.")
     if processes.is_main():
         from training.selection import describe_end
 

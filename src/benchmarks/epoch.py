@@ -44,7 +44,7 @@ def measure(options: Options) -> list[Comparison]:
 
 def dispatch_epochs(setup: Setup) -> Callable[[], Any]:
     """A program that dispatches the steps of the next epoch."""
-    config, feed = setup.config, setup.feeds["train"]
+    feed = setup.feeds["train"]
     everywhere, labels = devices.replicated_sharding(setup.mesh), setup.splits.train.labels
     votes = (devices.place(np.full(len(labels), -1, np.int32), everywhere),) if setup.needs_past else ()
     state, epoch = initialize(setup, fresh=True), 0
@@ -53,7 +53,7 @@ def dispatch_epochs(setup: Setup) -> Callable[[], Any]:
         nonlocal state, epoch
         epoch += 1
         running = devices.place(Collector().running(labels), everywhere)
-        for batches, count in feed.read_epoch(epoch, config.batch_size, setup.steps_per_dispatch):
+        for batches, count in feed.read_epoch(epoch, setup.batch_size, setup.steps_per_dispatch):
             numbers = block_numbers(count, epoch, setup.mesh)
             state, running, *_ = setup.train_block(state, running, batches, *numbers, *votes)
         return jax.tree.leaves(state.params)

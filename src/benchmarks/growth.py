@@ -19,8 +19,8 @@ from repository import ROOT
 from benchmarks.comparison import Comparison, Options, compare, time_program
 from benchmarks.score import draw_batch
 from gwa import find_label_issues, head_alignment
+from gwa.moment_arithmetic import summarize_alignments
 from reports.page import make_tables
-from training.estimators import summarize_alignments
 from training.run.durable import write_json
 from training.run.json_objects import read_object
 from training.signals import two_peakedness

@@ -18,7 +18,7 @@ from extensions import is_external
 
 
 class Dataset:
-    """Nothing is one.
+    """A placeholder that no object is an instance of.
 
     Where Hugging Face's `datasets` is not installed, transformers takes this package for it and asks whether its
     training data are a `Dataset`.
@@ -124,6 +124,8 @@ def _hold_out(train: AnyExamples, config: Any) -> tuple[AnyExamples, AnyExamples
     if not 0 <= config.val_fraction < 1:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it must be a share in [0, 1)")
     held_out, kept = draw_stratified(train.labels, round(config.val_fraction * len(train)), config.seed)
+    if config.val_fraction and len(held_out) == 0:
+        raise UserError(f"dataset.val_fraction is {config.val_fraction}; of {len(train)} examples it holds out none")
     if len(kept) == 0:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it leaves nothing of {len(train)} to train on")
     return train.take(kept), train.take(held_out) if len(held_out) else None

@@ -1,6 +1,5 @@
 """Keeps decoded data sets on disk, so that they are read once and from then on loaded as arrays with checked hashes."""
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -56,8 +55,11 @@ def _store(entry: pathlib.Path, arrays: Arrays) -> None:
             np.save(scratch / f"{name}.npy", array, allow_pickle=False)
         (scratch / "hashes.json").write_text(json.dumps({name: _digest(array) for name, array in arrays.items()}))
         shutil.rmtree(entry, ignore_errors=True)
-        with contextlib.suppress(FileExistsError):  # another process has just written the same
+        try:
             scratch.rename(entry)
+        except OSError:
+            if not entry.exists():  # otherwise another process has just written the same
+                raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -145,8 +145,8 @@ def read_folder(
     if names and not known.keys() & set(names) and all(name.isdecimal() for name in names):
         if some_classes or class_names != tuple(sorted(class_names)):
             raise UserError(
-                f"{folder} has numbers for classes, and the run not all classes in the order of their names; "
-                "scripts/prepare/imagenet_v2.py gives them names"
+                f"the class folders in {folder} are numbered, but this run does not have all classes in the order "
+                "of their names; scripts/prepare/imagenet_v2.py renames the folders"
             )
         known = {name: int(name) for name in names if int(name) < len(class_names)}
     foreign = [name for name in names if name not in known]

@@ -65,7 +65,7 @@ def head_alignment(
     """
     logits, embeddings, kernel = (jnp.asarray(x, jnp.float32) for x in (logits, embeddings, kernel))
     labels, soft = _as_labels(labels)
-    _check_shapes(logits, labels if soft else labels[..., None], embeddings, kernel, soft)
+    _check_shapes(logits, labels, embeddings, kernel)
     products = logits if bias is None else logits - jnp.broadcast_to(jnp.asarray(bias, jnp.float32), logits.shape)
     if soft:
         cosine_numerator, residual_norm, _ = _soft_terms(logits, labels, products)
@@ -87,6 +87,9 @@ def head_gradient_norm(logits: ArrayLike, labels: ArrayLike, embeddings: ArrayLi
     Returns:
       float32 `[...]`, at least 0; small = well fitted; NaN where the label is no class or something is not finite.
 
+    Raises:
+      ValueError: when the shapes do not fit together.
+
     Example:
       The first sample is fitted, the second one is labelled otherwise:
 
@@ -98,6 +101,7 @@ def head_gradient_norm(logits: ArrayLike, labels: ArrayLike, embeddings: ArrayLi
     """
     logits, embeddings = jnp.asarray(logits, jnp.float32), jnp.asarray(embeddings, jnp.float32)
     labels, soft = _as_labels(labels)
+    _check_shapes(logits, labels, embeddings)
     if soft:
         _, residual_norm, scale = _soft_terms(logits, labels, logits)
         residual_norm *= scale
@@ -122,6 +126,9 @@ def prediction_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     Returns:
       float32 `[...]`, in [0, log(classes)]; NaN where the label is no class or something is not finite.
 
+    Raises:
+      ValueError: when the shapes do not fit together.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from gwa.alignment import prediction_entropy
@@ -130,6 +137,7 @@ def prediction_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     """
     logits = jnp.asarray(logits, jnp.float32)
     labels, _ = _as_labels(labels)
+    _check_shapes(logits, labels)
     others = _OtherClasses.of(logits, _find_own_class(labels, logits))
     among_others = jnp.log(others.total) - jnp.sum(others.softmax() * (logits - others.highest), axis=-1, keepdims=True)
     wrong, right = jax.nn.sigmoid(others.excess), jax.nn.sigmoid(-others.excess)
@@ -227,17 +235,19 @@ def _norm(x: jax.Array, axis: int | None) -> jax.Array:
     return jnp.squeeze(largest, axis) * jnp.sqrt(jnp.sum(jnp.square(scaled), axis=axis))
 
 
-def _check_shapes(logits: jax.Array, labels: jax.Array, embeddings: jax.Array, kernel: jax.Array, soft: bool) -> None:
-    """`labels` with a trailing axis: of classes for targets, of 1 for class indices."""
+def _check_shapes(
+    logits: jax.Array, labels: jax.Array, embeddings: jax.Array | None = None, kernel: jax.Array | None = None
+) -> None:
     classes = logits.shape[-1] if logits.ndim else 0
     if classes < 2:
         raise ValueError(f"logits must be [..., classes] with at least 2 classes, not {logits.shape}")
-    expected = {
-        "labels": (*logits.shape[:-1], classes if soft else 1),
-        "embeddings": (*logits.shape[:-1], kernel.shape[0] if kernel.ndim == 2 else -1),
-        "kernel": (embeddings.shape[-1] if embeddings.ndim else -1, classes),
+    examples = logits.shape[:-1]
+    features = embeddings.shape[-1] if embeddings is not None and embeddings.ndim else -1
+    fitting = {
+        "labels": (labels, (*examples, classes) if jnp.issubdtype(labels.dtype, jnp.floating) else examples),
+        "embeddings": (embeddings, (*examples, features)),
+        "kernel": (kernel, (features, classes)),
     }
-    for name, array in (("labels", labels), ("embeddings", embeddings), ("kernel", kernel)):
-        if array.shape != expected[name]:
-            shape = array.shape[:-1] if name == "labels" and not soft else array.shape
-            raise ValueError(f"{name} of shape {shape} do not fit logits {logits.shape} and kernel {kernel.shape}")
+    for name, (array, shape) in fitting.items():
+        if array is not None and array.shape != shape:
+            raise ValueError(f"{name} must be {shape} beside logits {logits.shape}, not {array.shape}")

@@ -65,8 +65,8 @@ def find_label_issues(
     """Ranks the labels of a training set by how suspect they are, and flags those that form a group of their own.
 
     Two normals are fitted to the qualities. Labels below the lowest point of the fitted density between its two peaks
-    are flagged. If it has only one peak, the suspect labels are no group of their own, and nothing is flagged: the
-    ranking still holds, but how far down the labels are wrong takes a look at them.
+    are flagged. If it has only one peak, the suspicious labels are no group of their own, and nothing is flagged: the
+    ranking still holds, and you look at the labels yourself to decide how far down it they are wrong.
 
     Args:
       alignment: floats `[epochs, N]` in [−1, 1], the alignment of each training sample in each epoch, as in

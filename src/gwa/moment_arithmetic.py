@@ -1,10 +1,12 @@
-"""What the moments in JAX and in PyTorch share: constants, plain arithmetic, and the reasons of an undefined value."""
+"""What the moments in JAX and in PyTorch share: constants, plain arithmetic, GWA in float64, and why a value is NaN."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 BETA = 1.2  # the offset β of the paper: minus the excess kurtosis of the uniform distribution
 ROUNDING, LEAST_VARIANCE = 2.0**-23, 2.0**-63  # of float32, see Moments.excess_kurtosis
@@ -34,6 +36,37 @@ def reasons_of_nan(record: Mapping[str, Any]) -> dict[str, str]:
         reason = f"excess kurtosis {kurtosis:.3f} + {BETA} is not positive"
     reasons = {field: reason for field in _OF_SAMPLES if field in undefined}
     return reasons | ({"dissent": "the dissent of a sample is not finite"} if "dissent" in undefined else {})
+
+
+def summarize_alignments(alignments: np.ndarray, beta: float = BETA) -> dict[str, float]:
+    """GWA of an epoch's alignments and what it is made of, as `gwa.Moments` and `gwa.gwa_score` define it, in float64.
+
+    Args:
+      alignments: floats `[N]`.
+      beta: the offset of the excess kurtosis.
+
+    Returns:
+      `num_samples`; `non_finite_alignments`, the number of those that are NaN or infinite, which leave nothing else
+      defined; `alignment_mean`, `alignment_variance`, `excess_kurtosis` and `gwa`, NaN where they are not defined.
+      `reasons_of_nan` tells why.
+    """
+    alignments = alignments.astype(np.float64)
+    non_finite = int(np.sum(~np.isfinite(alignments)))
+    mean = variance = kurtosis = math.nan
+    if len(alignments) and not non_finite:
+        mean = float(alignments.mean())
+        squares = np.square(alignments - mean)
+        variance = float(squares.mean())
+        if variance > max((ROUNDING * mean) ** 2, LEAST_VARIANCE):  # the scores are float32, rounded as in Moments
+            kurtosis = float(np.square(squares).mean()) / variance**2 - 3
+    return {
+        "gwa": mean / (kurtosis + beta) if kurtosis + beta > 0 else math.nan,
+        "alignment_mean": mean,
+        "alignment_variance": variance,
+        "excess_kurtosis": kurtosis,
+        "num_samples": len(alignments),
+        "non_finite_alignments": non_finite,
+    }
 
 
 def shift(a: Any, b: Any, delta: Any, share_a: Any, share_b: Any) -> tuple[Any, Any, Any]:

@@ -169,7 +169,7 @@ def _activate_again(
 
 
 def _read_again(x: Array, after: Array) -> Array:
-    """The array x, of which XLA believes that it is another one, which is known when `after` is."""
+    """The array x behind a barrier: XLA computes from it anew, after `after`, instead of keeping intermediates."""
     return jax.lax.optimization_barrier((x, after))[0]
 
 

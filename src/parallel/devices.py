@@ -1,8 +1,10 @@
 """The devices of all processes: one mesh, how arrays are laid out on it, and the cache of compiled programs."""
 
+import functools
 import hashlib
 import pathlib
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -71,8 +73,14 @@ def place(tree: Any, sharding: NamedSharding) -> Any:
 def fetch(tree: Any) -> Any:
     """Fetches to every process, as numpy arrays, what is on the devices of all; every process must call this."""
     if jax.process_count() > 1:
-        tree = jax.jit(lambda tree: tree, out_shardings=replicated_sharding(make_mesh()))(tree)
+        tree = _replicate_to(replicated_sharding(make_mesh()))(tree)
     return jax.device_get(tree)
+
+
+@functools.cache
+def _replicate_to(sharding: NamedSharding) -> Callable[[Any], Any]:
+    """One jitted function per sharding, as JAX compiles a new one again."""
+    return jax.jit(lambda tree: tree, out_shardings=sharding)
 
 
 def describe_batch(batch_size: int, mesh: Mesh) -> str:

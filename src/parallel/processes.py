@@ -141,7 +141,7 @@ def broadcast(array: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def name_loss() -> Iterator[None]:
-    """Says in one line that another process has ended, where JAX reports a connection.
+    """Says in one line that another process has ended, instead of JAX's connection error.
 
     Raises:
       Stopped: then; the same command continues from the latest checkpoint.

@@ -88,7 +88,8 @@ class Program:
       size: of the network.
       forward_flops: per image, by XLA's cost analysis: 2 per multiply-add, and every elementwise operation.
       train_flops: the same for the whole training step, with gradients, scores and optimiser.
-      parameter_bytes, optimizer_bytes: of the state; gradients take as much as the parameters.
+      parameter_bytes, optimizer_bytes: of the state, averaged parameters with the latter; gradients take as much as the
+        parameters.
       activation_bytes: per image, what differentiation keeps of the forward pass for the backward pass; what a compiler
         needs besides, or saves, is not in it.
       fixed_bytes: what it keeps independently of the batch, such as copies of the parameters in the compute dtype.
@@ -215,7 +216,7 @@ def count_program(config: Any, data: DataSet, steps: int) -> Program:
     recipe = dataclasses.replace(recipe, accumulation_steps=1)  # the sum is the same
     model, chain = recipe.model, recipe.optimizer
     with trace_for("gpu"):
-        state = state_shapes(model, chain, shape)
+        state = state_shapes(model, chain, shape, recipe.ema_decay > 0)
         forward_pass: Any = jax.jit(model.apply).lower(*_forward_shapes(model, shape))
         few, many = (_count_train_flops(recipe, state, shape, batch) for batch in (2, 4))
         kept_of_few, kept_of_many = (_count_kept_bytes(recipe, state, shape, batch) for batch in (2, 4))
@@ -224,7 +225,7 @@ def count_program(config: Any, data: DataSet, steps: int) -> Program:
             forward_pass.cost_analysis()["flops"],
             (many - few) / 2,
             _count_bytes(state.params),
-            _count_bytes(state.opt_state),
+            _count_bytes((state.opt_state, state.ema)),
             (kept_of_many - kept_of_few) // 2,
             2 * kept_of_few - kept_of_many,
         )

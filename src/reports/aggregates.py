@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from gwa import Last, Oracle
+from gwa.moment_arithmetic import summarize_alignments
 from reports.judging import Mean, choose_epoch
 from reports.layout import Cell, Line, Table
 from reports.sweep_runs import find_sweep_runs, name_condition
 from training.run.durable import write_json
-from training.run.reader import FinishedRun, read_derived
+from training.run.reader import FinishedRun, load_array, read_derived
 
 TRIM = 0.1  # share of the scores that the trimmed mean leaves out at each end
 
@@ -30,17 +31,20 @@ Choices = Mapping[str, Mapping[str, Any]]
 """By aggregate, and by the rules `last` and `oracle`: the chosen `epoch` and its `test_accuracy`, None if unknown."""
 
 
-def aggregate(scores: np.ndarray, betas: Iterable[float]) -> dict[str, np.ndarray]:
+def aggregate(scores: Iterable[np.ndarray], betas: Iterable[float]) -> dict[str, np.ndarray]:
     """Every aggregate of every epoch, one epoch at a time, in float64.
 
     Args:
-      scores: `[epochs, N]`, such as a memory-mapped `scores.npy`.
+      scores: of each epoch `[N]`, such as a memory-mapped `scores.npy`.
       betas: the offsets β of GWA = mean / (excess kurtosis + β); all of them come from one pass.
 
     Returns:
       By name, `[epochs]`; NaN where an aggregate is not defined.
     """
-    epochs = [(*_mean_and_excess_kurtosis(row), *_median_and_trimmed_mean(row)) for row in scores]
+    epochs = []
+    for row in scores:
+        summary = summarize_alignments(row)
+        epochs.append((summary["alignment_mean"], summary["excess_kurtosis"], *_median_and_trimmed_mean(row)))
     mean, kurtosis, median, trimmed = np.array(epochs).reshape(-1, 4).T
     return {
         **{f"GWA, β = {beta:g}": _gwa(mean, kurtosis, beta) for beta in betas},
@@ -48,15 +52,6 @@ def aggregate(scores: np.ndarray, betas: Iterable[float]) -> dict[str, np.ndarra
         "median": median,
         f"mean without {100 * TRIM:.0f} % at each end": trimmed,
     }
-
-
-def _mean_and_excess_kurtosis(row: np.ndarray) -> tuple[float, float]:
-    """Of the scores `[N]` of an epoch; population moments, NaN for the kurtosis of equal scores."""
-    row = row.astype(np.float64)
-    mean = row.mean()
-    squares = np.square(row - mean)
-    variance = squares.mean()
-    return mean, np.square(squares).mean() / variance**2 - 3 if variance else np.nan
 
 
 def _median_and_trimmed_mean(row: np.ndarray) -> tuple[float, float]:
@@ -77,9 +72,12 @@ def ablate(run: FinishedRun, betas: Iterable[float]) -> Choices:
     """The epoch that the paper's rule chooses by each aggregate; written into the run's ablation.json as well.
 
     Raises:
-      UserError: when the work directory holds no scores.
+      UserError: when the work directory holds no scores or no predictions.
     """
-    epochs = {name: choose_epoch(run.history, values) for name, values in aggregate(run.load_scores(), betas).items()}
+    scores = run.load_scores()
+    predictions = load_array(run.workdir, "predictions.npy")  # −1 for images that were skipped
+    seen = (row[predicted >= 0] for row, predicted in zip(scores, predictions, strict=True))
+    epochs = {name: choose_epoch(run.history, values) for name, values in aggregate(seen, betas).items()}
     epochs |= {rule.name: rule.select(run.history) for rule in (Last(), Oracle())}
     choices = {
         name: {"epoch": epoch, "test_accuracy": run.history[epoch - 1]["test_accuracy"] if epoch else None}

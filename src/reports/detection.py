@@ -34,18 +34,18 @@ DEFAULT = "alignment, mean by class"  # what gwa.find_label_issues ranks by
 EARLY = 10  # epochs; EL2N is meant for the beginning of training
 MEASURES = {"auroc": "AUROC", "average_precision": "average precision", "precision": "precision"}
 
-TEXT = f"""Runs of `configs/sweeps/{SWEEP}.py` with wrong labels, ranked by each score; clean labels judge. In %: mean \
-± standard error (number of runs). Precision is that of as many of the most suspect labels as there are wrong ones. \
-The columns on the right are AUROC by the kind of wrong labels. *By class*: minus the mean of the observed class. \
-*Chosen*: the epoch that `max_gwa` chose. *cleanlab*: by the probabilities of five networks, each trained without the \
-fold that it judges; only some runs have them, and the second table pairs these."""
+TEXT = f"""Runs of `configs/sweeps/{SWEEP}.py` with wrong labels (seeds 0, 1 and 2), ranked by each score and compared \
+with the clean labels. In %: mean ± standard error (number of runs). Precision is that of as many of the most \
+suspicious labels as there are wrong ones. The columns on the right are AUROC by the kind of wrong labels. *By class*: \
+minus the mean of the observed class. *Chosen*: the epoch that `max_gwa` chose. *cleanlab*: by the probabilities of \
+five networks, each trained without the fold that it judges; only some runs have them, paired in the second table."""
 
 PAIRED = f"""AUROC of each score minus that of *{DEFAULT}* on the same runs, in points: mean of the differences, their \
 95 % interval (BCa bootstrap), p of the sign-flip test, and (number of runs)."""
 
 FLAGS = {"share": "flagged", "precision": "precision", "recall": "recall"}
 
-FLAG_TEXT = """How many labels each method flags that is not told how many are wrong. In %: mean ± standard error \
+FLAG_TEXT = """How many labels each method flags without knowing how many are wrong. In %: mean ± standard error \
 (number of runs). Precision is the share of wrong labels among the flagged ones, of the runs in which some \
 are flagged; recall is the share of flagged labels among the wrong ones."""
 
@@ -189,6 +189,8 @@ def _read_recorded(run: FinishedRun, labels: np.ndarray) -> Recorded:
     names = ("loss", "margin", "error_norm")
     further = {name: load_array(run.workdir, f"{PREFIX}{name}.npy".replace("/", ".")) for name in names}
     alignment, predictions = run.load_scores(), load_array(run.workdir, "predictions.npy")
+    if missing := int(np.isnan(alignment).any(axis=0).sum()):
+        raise UserError(f"{run.workdir}: {missing} samples lack a score in some epoch; judging needs all of them")
     chosen = RULES["max_gwa"]().select(run.history) or len(run.history)
     probabilities = read_probabilities(run)
     return Recorded(

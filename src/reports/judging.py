@@ -131,7 +131,7 @@ class Correlation(NamedTuple):
 
 
 def is_recorded(runs: Iterable[FinishedRun], rule: str) -> bool:
-    """Whether any of the runs has recorded the signal that a rule reads, be it without a value."""
+    """Whether any of the runs has recorded the signal that a rule reads, even if it is always null."""
     return any(ALL_RULES[rule].needs[0] in record for run in runs for record in run.history)
 
 

@@ -124,7 +124,7 @@ def _judge(table: LabelTable, wrong: np.ndarray) -> list[str]:
     """What the clean labels say, which nothing else here has seen."""
     flagged, ranks, total = table.issues.is_label_issue, table.issues.rank, int(wrong.sum())
     lines = [
-        f"judged by the clean labels, by which {100 * wrong.mean():.1f} % are wrong (nothing above has seen them):"
+        f"compared with the clean labels, which were not used above; by them {100 * wrong.mean():.1f} % are wrong:"
     ]
     if flagged.any():
         lines.append(f"  of the flagged labels, {100 * wrong[flagged].mean():.1f} % are wrong")

@@ -32,8 +32,8 @@ HEAD = """# Results
 
 Made by `uv run scripts/tables.py results` from the records beside this page: for each run its `config.json`,
 `environment.json` (the command, versions and hardware), `history.jsonl` and `summary.json`. The CIFAR-10 images behind
-these runs are JPEG copies (lossy), so accuracies lie a little below those on the original. The number above a dash
-leads to the command that would fill the cell; `[...]` holds values of the paper, none of which was measured here.
+these runs are JPEG copies (lossy), so accuracies are a little below those on the original. A dash means that nothing
+was run; the number above it leads to the command. Values in `[...]` are the paper's.
 """
 
 TABLES: dict[str, Callable[[Sequence[FinishedRun]], list[Table]]] = {

@@ -24,6 +24,7 @@ SWEEPS = {
     "table1": "CIFAR-10, validation labels clean",
 }
 REFERENCES = ("last", "max_gwa", "lowest_validation_loss")
+OURS = "dissent"  # the rule that a table compares with others condition by condition
 MOST_COLUMNS = 8  # a sweep with more conditions is shown by what its runs have in common, one factor at a time
 
 OVERALL = """Test accuracy that each rule's choice loses, in percentage points: mean ± standard error over the runs in \
@@ -35,6 +36,9 @@ validation data are judged in runs that hold some out. `oracle` reads the test s
 PAIRED = """The smoothed regret of each rule minus that of another on the same runs, in percentage points: negative \
 where the rule is better. Mean of the differences, their 95 % interval (BCa bootstrap), p of the sign-flip test, and \
 (number of runs). Intervals and p treat runs as independent."""
+
+OURS_BY_CONDITION = f"""Smoothed regret of `{OURS}` minus that of another rule on the same runs, as above, for the \
+runs that have a condition or a setting in common. The last row takes the mean of each condition as one difference."""
 
 BY_CONDITION = """Smoothed regret in percentage points: mean ± standard error (number of runs)."""
 
@@ -133,6 +137,8 @@ def tabulate_regret(runs: Sequence[FinishedRun]) -> list[Table]:
             tables.append(_tabulate_paired(judged, f"Rules against each other on {data}"))
         if len({run.condition for run in judged}) > 1:
             tables.append(_tabulate_conditions(judged, f"Smoothed regret by condition on {data}"))
+        if len(judged) >= FEWEST_DIFFERENCES and any(run.choices.get(OURS) for run in judged):
+            tables.append(_tabulate_ours(judged, f"`{OURS}` against others by condition on {data}"))
     return tables
 
 
@@ -169,19 +175,39 @@ def _tabulate_paired(judged: list[JudgedRun], title: str) -> Table:
 
 
 def _subtract(judged: Iterable[JudgedRun], rule: str, reference: str) -> Difference | None:
+    return None if rule == reference else Difference.of(_list_differences(judged, rule, reference))
+
+
+def _list_differences(judged: Iterable[JudgedRun], rule: str, reference: str) -> list[float]:
     pairs = [(run.measure(rule, smoothed), run.measure(reference, smoothed)) for run in judged]
-    differences = [one - other for one, other in pairs if one is not None and other is not None]
-    return None if rule == reference else Difference.of(differences)
+    return [one - other for one, other in pairs if one is not None and other is not None]
+
+
+def _tabulate_ours(judged: list[JudgedRun], title: str) -> Table:
+    groups, conditions = group_by_condition(judged), dict.fromkeys(run.condition for run in judged)
+    lines: list[Line] = [
+        (name, *(format_difference(_subtract(part, OURS, reference)) for reference in REFERENCES))
+        for name, part in groups.items()
+    ]
+    means = []
+    for reference in REFERENCES:
+        parts = ([run for run in judged if run.condition == condition] for condition in conditions)
+        each = (Mean.of(_list_differences(part, OURS, reference)) for part in parts)
+        means.append(format_difference(Difference.of([mean.mean for mean in each if mean])))
+    lines.append(("means of the conditions", *means))
+    columns = ("runs", *(f"minus `{name}`" for name in REFERENCES))
+    return Table("regret", title, OURS_BY_CONDITION, columns, tuple(lines))
 
 
 def format_difference(difference: Difference | None) -> str:
-    """As `−0.42 [−0.80, −0.05], p = 0.031 (60)`."""
+    """As `−0.42 [−0.80, −0.05], p = 0.031 (60)`; `p < 0.001` below that."""
     if difference is None:
         return "–"
     mean, low, high = (f"{value:+.2f}".replace("-", MINUS) for value in difference[:3])
     if math.isnan(difference.p):
         return f"always {mean} ({difference.n})"
-    return f"{mean} [{low}, {high}], p = {difference.p:.3f} ({difference.n})"
+    p = f"p = {difference.p:.3f}" if difference.p >= 0.001 else "p < 0.001"
+    return f"{mean} [{low}, {high}], {p} ({difference.n})"
 
 
 def _tabulate_conditions(judged: list[JudgedRun], title: str) -> Table:

@@ -72,10 +72,11 @@ def _draw_epochs(axes: Axes, run: FinishedRun, chosen: int | None) -> None:
 
 def _draw_histogram(axes: Axes, scores: np.ndarray, wrong: np.ndarray, epoch: int) -> None:
     """Histograms of the alignments of samples with right and with wrong labels."""
-    bins = np.linspace(scores.min(), scores.max(), 60).tolist()
+    seen = ~np.isnan(scores)  # images that were skipped have no score
+    bins = np.linspace(scores[seen].min(), scores[seen].max(), 60).tolist()
     for part, color, hatch, label in ((~wrong, style.BLUE, None, "right"), (wrong, style.ORANGE, "///", "wrong")):
-        label = f"label {label} ({part.sum()})"
-        axes.hist(scores[part], bins=bins, color=color, alpha=0.7, hatch=hatch, label=label)
+        label = f"label {label} ({np.sum(part & seen)})"
+        axes.hist(scores[part & seen], bins=bins, color=color, alpha=0.7, hatch=hatch, label=label)
     axes.set(xlabel=f"alignment in epoch {epoch}", ylabel="training samples")
     axes.legend()
 
@@ -120,10 +121,11 @@ def draw_alignments(run: FinishedRun) -> Figure | None:
     parts = {"all samples": np.ones(scores.shape[1], bool)}
     if wrong is not None and wrong.any():
         parts = {"right labels": ~wrong, "wrong labels": wrong}
-    limits = float(scores.min()), float(scores.max())
+    limits = float(np.nanmin(scores)), float(np.nanmax(scores))
     figure, axes = style.make_panels(len(parts), columns=2, width=4.4, height=3.2)
     for panel, (label, part) in zip(axes, parts.items(), strict=True):
-        shares = np.stack([np.histogram(epoch[part], bins=BINS, range=limits)[0] for epoch in scores]) / part.sum()
+        counts = np.stack([np.histogram(epoch[part], bins=BINS, range=limits)[0] for epoch in scores])
+        shares = counts / counts.sum(axis=1, keepdims=True)  # of the samples that have a score
         image = panel.imshow(
             np.where(shares > 0, 100 * shares, np.nan).T,
             extent=(0.5, len(scores) + 0.5, *limits),
@@ -132,7 +134,7 @@ def draw_alignments(run: FinishedRun) -> Figure | None:
             norm=LogNorm(0.05, 50),
             interpolation="nearest",
         )
-        means = [epoch[part].mean() for epoch in scores]
+        means = [np.nanmean(epoch[part]) for epoch in scores]
         panel.plot(style.number_epochs(run), means, color="white", linewidth=3)
         panel.plot(style.number_epochs(run), means, color="black", label="mean")
         panel.set(xlabel="epoch", ylabel="alignment", title=f"{label} ({part.sum()})")

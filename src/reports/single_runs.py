@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from repository import ROOT
+
+from config_line import parse_config
+from errors import UserError
 from reports.layout import Line, Table
-from training.run.reader import FinishedRun, group_by_seed
+from reports.sweep_runs import may_differ
+from training.run.reader import FinishedRun, flatten_config, group_by_seed
 
 SINGLE_TEXT = """Runs whose configs differ in `seed` alone share a row. Test accuracies in %, mean ± standard \
 deviation over n seeds; "best on test" is the best epoch on the test set, which no rule can know. Wrong labels are \
-in the training set alone. Times are wall-clock on a shared machine, pauses included."""
+in the training set alone. Times are wall-clock on a shared machine, pauses included. The commands are those \
+that were run, with further flags where a default has changed since."""
 
 FINETUNING_SWEEP = "finetune_cifar10_small"
 FINETUNING_TEXT = """A small ViT, trained on five classes of CIFAR-10 (`pretrain`) and from there on 5,000 images of \
@@ -77,11 +85,26 @@ def _make_rows(group: Sequence[FinishedRun]) -> list[Line]:
 
 def _describe_command(run: FinishedRun) -> str:
     """The command, the time and the hardware of a run, as an entry of a list."""
-    words = shlex.split(run.environment["command"])
-    command = shlex.join(word for word in words if not word.startswith("--workdir="))
+    words = [word for word in shlex.split(run.environment["command"]) if not word.startswith("--workdir=")]
+    command = shlex.join([*words, *_list_changed_defaults(run, words[1:])])
     devices = run.environment["devices"]
     hardware = f"{len(devices)} × {devices[0]}, {run.environment['cpu_count']} cores"
     return f"- `{run.name}`: `uv run {command}` ({run.summary['seconds'] / 60:.1f} min on {hardware})"
+
+
+def _list_changed_defaults(run: FinishedRun, arguments: Sequence[str]) -> list[str]:
+    """The flags with which a run's command gives the run's config again, where defaults have changed since."""
+    here = [re.sub(r"^--config=(?=configs/)", f"--config={ROOT}/", word) for word in arguments]
+    try:
+        config = parse_config(here)
+    except UserError:  # a config file that is not there any more
+        return []
+    today = flatten_config(json.loads(config.to_json_best_effort()))
+    return [
+        f"--config.{field}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for field, value in flatten_config(run.config).items()
+        if field in today and today[field] != value and not may_differ(field)
+    ]
 
 
 def _list_epochs(choices: Sequence[Choice]) -> str:

@@ -12,7 +12,7 @@ from evaluation.results import read_accuracy
 from reports import judging
 from reports.judging import Mean
 from sweeps import definition
-from training.run.reader import FinishedRun
+from training.run.reader import FinishedRun, flatten_config
 
 MAY_DIFFER = {
     "dataset.path": "says where the data lie",
@@ -65,11 +65,11 @@ def find_sweep_runs(runs: Iterable[FinishedRun], sweep: str) -> list[tuple[Cell,
 def _check_config(finished: FinishedRun, run: definition.Run, file: str) -> None:
     """Refuses a run that was trained otherwise than the sweep says."""
     config = json.loads(definition.configure(run).to_json_best_effort())
-    expected, actual = _flatten(config), _flatten(finished.config)
+    expected, actual = _list_fields(config), _list_fields(finished.config)
     different = [
         f"{field} = {json.dumps(actual.get(field))} where {file} says {json.dumps(value)}"
         for field, value in expected.items()
-        if actual.get(field) != value and not any(field == name or field.startswith(f"{name}.") for name in MAY_DIFFER)
+        if actual.get(field) != value and not may_differ(field)
     ]
     if different:
         raise UserError(
@@ -78,16 +78,15 @@ def _check_config(finished: FinishedRun, run: definition.Run, file: str) -> None
         )
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of all sections, as `--config.` spells them, as far as they matter (see MAY_DIFFER)."""
-    matters = {"pretrained": lambda value: value is not None, "stopping.rules": lambda value: value[:1]}
-    fields: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            fields |= _flatten(value, f"{prefix}{name}.")
-        else:
-            fields[prefix + name] = matters.get(prefix + name, lambda value: value)(value)
-    return fields
+def may_differ(field: str) -> bool:
+    """Whether a field is one of MAY_DIFFER, or in one of its sections."""
+    return any(field == name or field.startswith(f"{name}.") for name in MAY_DIFFER)
+
+
+def _list_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of all sections, as far as their values matter (see MAY_DIFFER)."""
+    fields = flatten_config(config)
+    return fields | {"pretrained": fields["pretrained"] is not None, "stopping.rules": fields["stopping.rules"][:1]}
 
 
 def name_sweep_file(sweep: str) -> str:

@@ -123,7 +123,7 @@ class SweepProgress:
     """Prints a line whenever a run starts or ends, with an estimate of the time until all have ended."""
 
     def __init__(self, total: int, finished: int):
-        self._total, self._before, self._finished, self._failed = total, finished, finished, 0
+        self._total, self._before, self._finished = total, finished, finished
         self._started = time.monotonic()
 
     def report_start(self, training: Training) -> None:
@@ -224,6 +224,7 @@ def train_here(trainings: Sequence[Training], progress: SweepProgress, max_paral
     Raises:
       KeyboardInterrupt: after Ctrl-C or SIGTERM, when every process has been stopped.
     """
+    max_parallel = min(max_parallel, max(len(trainings), 1))
     waiting = list(trainings)
     elsewhere: set[Training] = set()
     running: dict[Training, subprocess.Popen] = {}

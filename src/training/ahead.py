@@ -21,8 +21,8 @@ from training.step import Running, block_numbers
 def compile_programs(setup: Setup, state: TrainState) -> None:
     """Compiles training, evaluation and the measurements; what cannot be compiled fails when it is called.
 
-    Nothing is done on CPUs, where one program keeps all cores busy; nor in several processes, which XLA lets agree on
-    how to compile, one program after the other; nor for streamed sets, a batch of which must be read from disk.
+    Nothing is done on CPUs, where one program keeps all cores busy; nor in several processes, which XLA coordinates,
+    one program at a time; nor for streamed sets, a batch of which must be read from disk.
     """
     if not _pays(setup):
         return

@@ -14,12 +14,13 @@ import numpy as np
 from datasets import StreamedExamples
 from datasets.feeds import ResidentFeed
 from errors import UserError
-from gwa.moment_arithmetic import reasons_of_nan
+from gwa.moment_arithmetic import reasons_of_nan, summarize_alignments
 from parallel import devices
 from parallel.processes import gather_from_all, run_on_main
 from training.collector import Collector, EpochResult
-from training.estimators import TEXTBOOK, summarize_alignments
+from training.estimators import TEXTBOOK
 from training.prepare import Setup
+from training.run.records import nan_to_null
 from training.run.session import Session
 from training.signals import measure_dissent, two_peakedness
 from training.state import TrainState
@@ -75,7 +76,7 @@ def evaluate_epoch(
         "seconds": collector.seconds(),
     }
     # What one process measures decides for all.
-    return run_on_main(lambda: record), result.samples | further_samples
+    return run_on_main(lambda: nan_to_null(record)), result.samples | further_samples
 
 
 def start_evaluation(setup: Setup, state: TrainState) -> dict[str, list[Any] | None]:
@@ -148,7 +149,7 @@ def estimate(
     if isinstance(feed, ResidentFeed):
         samples, estimates = setup.estimators.measure(state, feed.data, epoch)
     if TEXTBOOK in result.samples:
-        estimates[TEXTBOOK] = summarize_alignments(result.samples[TEXTBOOK])
+        estimates[TEXTBOOK] = summarize_alignments(result.samples[TEXTBOOK][result.samples["prediction"] >= 0])
     return samples, estimates
 
 

@@ -10,16 +10,13 @@ layers=<pattern>   as full, separately for every parameter array whose path (`he
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from errors import UserError
-from gwa.moment_arithmetic import BETA
 
 TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, LAYERS = "textbook", "offline", "offline_train", "full", "layers"
 NAMES = (TEXTBOOK, OFFLINE, OFFLINE_TRAIN, FULL, f"{LAYERS}=<pattern>")
@@ -46,31 +43,6 @@ def layer_pattern(name: str) -> str | None:
     """The pattern in `layers=<pattern>`; None for any other estimator."""
     kind, equals, pattern = name.partition("=")
     return pattern if kind == LAYERS and equals else None
-
-
-def summarize_alignments(alignments: np.ndarray) -> dict[str, float]:
-    """GWA of an epoch's alignments `[N]` and what it is made of, as `gwa.Moments` has them, on the host in float64.
-
-    `num_samples` is their number, and `non_finite_alignments` the number of those that are NaN or infinite; where there
-    are any, all else is NaN. `excess_kurtosis` is NaN where all alignments are equal, and `gwa` where excess kurtosis +
-    1.2 is not positive; `gwa.moment_arithmetic.reasons_of_nan` tells which it is.
-    """
-    alignments = alignments.astype(np.float64)
-    non_finite = int(np.sum(~np.isfinite(alignments)))
-    mean = variance = kurtosis = math.nan
-    if len(alignments) and not non_finite:
-        mean = float(alignments.mean())
-        squares = np.square(alignments - mean)
-        variance = float(squares.mean())
-        kurtosis = float(np.square(squares).mean()) / variance**2 - 3 if variance**2 else math.nan
-    return {
-        "gwa": mean / (kurtosis + BETA) if kurtosis + BETA > 0 else math.nan,
-        "alignment_mean": mean,
-        "alignment_variance": variance,
-        "excess_kurtosis": kurtosis,
-        "num_samples": len(alignments),
-        "non_finite_alignments": non_finite,
-    }
 
 
 def textbook_alignment(

@@ -48,6 +48,7 @@ def train(
         initial_state = initialize(setup, fresh)  # the last thing that a mistake in the config can make fail
         with open_run(setup, workdir, overwrite) as run:
             finished_epochs, state, collector = run.resume(initial_state)
+            del initial_state  # a resumed run has another one, and two may not fit on the devices
             stop = setup.selection.replay(run.history)
             if not stop and finished_epochs < config.epochs:
                 ahead.compile_programs(setup, state)

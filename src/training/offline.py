@@ -21,6 +21,7 @@ from datasets.feeds.batches import Batch, Batches, Gathered
 from datasets.feeds.order import cut_into_blocks, cut_into_one_block, shuffle_rows
 from errors import UserError
 from gwa import head_alignment
+from gwa.moment_arithmetic import summarize_alignments
 from parallel import devices
 from training.estimators import (
     FULL,
@@ -30,7 +31,6 @@ from training.estimators import (
     TEXTBOOK,
     check_names,
     layer_pattern,
-    summarize_alignments,
 )
 from training.state import TrainState
 from training.step import Recipe, cross_entropy, forward, prepare_training_batch, train_step

@@ -21,15 +21,17 @@ from datasets.feeds import open_feed
 from datasets.feeds.batches import Feed
 from errors import UserError
 from extensions import is_external
+from gwa.rules.dissent import DISSENT
 from parallel import devices
 from parallel.processes import is_main
 from training.estimators import TEXTBOOK, check_names
 from training.idle import find_idle
 from training.offline import OfflineEstimators
 from training.optimizer import build_schedule
+from training.pretrained import load_pretrained_params
 from training.selection import Selection, find_rule
-from training.signals import DISSENT, Measurement, build_measurements
-from training.state import TrainState, create_state, load_pretrained_params, state_shapes
+from training.signals import Measurement, build_measurements
+from training.state import TrainState, create_state, state_shapes
 from training.step import Metrics, Recipe, build_recipe, evaluate, jit_train_block
 
 _PRECISION = "jax_default_matmul_precision"
@@ -140,7 +142,7 @@ def prepare(config: Any) -> Iterator[Setup]:
             shardings=shardings,
             train_block=jit_train_block(recipe, shardings, mesh),
             evaluate=jax.jit(functools.partial(evaluate, recipe.model)),
-            needs_past=any(rule.needs[0] in DISSENT for rule in selection.rules),
+            needs_past=any(set(DISSENT) & set(rule.needs) for rule in selection.rules),
             measurements=build_measurements(selection.rules, recipe, steps_per_epoch),
             estimators=OfflineEstimators(config.estimators, recipe, config, image_shape, mesh, batch_size),
             test_sets=test_sets,

@@ -13,7 +13,7 @@ from errors import UserError
 from extensions import is_external, load_object
 from gwa import RULES, Oracle, Rule
 from gwa.rules import Record
-from training.run.restoring import EPOCHS, RESUME
+from training.run.restoring import DAMAGED, EPOCHS, OLD_RESUME, RESUME
 
 
 class Selection:
@@ -30,8 +30,6 @@ class Selection:
             raise UserError(
                 "stopping.rules starts with oracle, which reads test data; it can judge a choice, not make one"
             )
-        if config.patience < 0:
-            raise UserError(f"stopping.patience is {config.patience}; it must be a number of epochs, 0 for never")
         self.rules = build_rules(config)
         self._states = [rule.init() for rule in self.rules]
         self.best_epochs: dict[str, int | None] = dict.fromkeys(self.names)  # the epoch each rule would keep
@@ -62,11 +60,20 @@ class Selection:
 
 
 def find_rule(name: str) -> type[Rule]:
-    """The class of a rule: one of `gwa.RULES`, or `module:Name` from outside; `stopping.<name>` has its parameters."""
+    """The class of a rule: one of `gwa.RULES`, or `module:Name` from outside.
+
+    Raises:
+      UserError: there is no such rule, or its checkpoints cannot have a directory of its name.
+    """
     if is_external(name):
         rule = load_object(name, "stopping.rules", Rule)
-        if rule.name in (*RULES, RESUME, EPOCHS):  # directories of checkpoints have these names
+        if rule.name in (*RULES, RESUME, OLD_RESUME, EPOCHS, DAMAGED):  # directories of checkpoints have these names
             raise UserError(f"stopping.rules: {name} calls itself {rule.name!r}; that name is taken")
+        if not re.fullmatch(r"\w[\w.-]*", rule.name):
+            raise UserError(
+                f"stopping.rules: {name} calls itself {rule.name!r}; a name has letters, digits, _, - and . only, as a "
+                "directory has it"
+            )
         return rule
     if name not in RULES:
         raise UserError(f"stopping.rules: there is no rule {name!r}; there are {', '.join(RULES)}")
@@ -83,8 +90,8 @@ def build_rules(config: Any) -> list[Rule]:
 
 
 def _rule(kind: type[Rule], config: Any, first: bool) -> Rule:
-    # Both counts of gradient disparity share their parameters.
-    arguments = dict(config.get(kind.name.removesuffix("_consecutive"), {}))
+    # Both counts of gradient disparity share their parameters, and both forms of dissent.
+    arguments = dict(config.get(kind.name.removesuffix("_consecutive").removeprefix("hard_"), {}))
     if kind.warmup:
         arguments["warmup"] = config.warmup
     if first and config.patience:

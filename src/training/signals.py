@@ -20,12 +20,11 @@ import optax
 from datasets.feeds.batches import Batch, Batches
 from errors import UserError
 from gwa.mixture import fit_two_normals
-from gwa.rules import Rule
-from gwa.rules.dissent import measure_hard_dissent
+from gwa.rules import GradientDisparity, LowestSharpness, Rule
+from gwa.rules.dissent import DISSENT, measure_hard_dissent
 from training.state import TrainState
 from training.step import Recipe, cross_entropy, forward, prepare_training_batch
 
-DISSENT = ("dissent", "hard_dissent")  # fields of the record for which earlier predictions vote
 PRONOUNCED = 0.8  # the user is told of a valley this deep
 _BINS = 1000
 _LEAST_SHARE = 0.05
@@ -44,21 +43,24 @@ def build_measurements(rules: Iterable[Rule], recipe: Recipe, steps_per_epoch: i
     Raises:
       UserError: when an epoch has fewer batches than a measurement takes.
     """
-    compiled = {}
-    for rule in rules:
-        field = rule.needs[0]
-        if hasattr(rule, "measure"):
-            measure = functools.partial(rule.measure, recipe)
-        elif field in MEASUREMENTS:
-            measure = functools.partial(MEASUREMENTS[field], rule, recipe)
-        else:
-            continue
-        if rule.batches > steps_per_epoch:  # type: ignore[attr-defined]  # only rules that are measured have it
-            raise UserError(
-                f"stopping.{rule.name}.batches is {rule.batches}; it must be at most {steps_per_epoch}, "  # type: ignore[attr-defined]
-                "the number of batches in an epoch"
-            )
-        compiled[field] = Measurement(jax.jit(measure), rule.batches)  # type: ignore[attr-defined]
+    compiled: dict[str, Measurement] = {}
+    # Rules that bring parameters for a measurement come before those that only read it.
+    for rule in sorted(rules, key=lambda rule: not hasattr(rule, "batches")):
+        for field in rule.needs:
+            if field == rule.needs[0] and hasattr(rule, "measure"):
+                source, measure = rule, functools.partial(rule.measure, recipe)
+            elif field in MEASUREMENTS and field not in compiled:
+                source = rule if hasattr(rule, "batches") else MEASURED_FOR[field]()
+                measure = functools.partial(MEASUREMENTS[field], source, recipe)
+            else:
+                continue
+            batches: int = source.batches  # type: ignore[attr-defined]  # only rules that are measured have it
+            if batches > steps_per_epoch:
+                raise UserError(
+                    f"stopping.rules: {rule.name} measures {batches} batches after an epoch, which has "
+                    f"{steps_per_epoch}; lower batch_size, or the number of batches of the rule"
+                )
+            compiled[field] = Measurement(jax.jit(measure), batches)
     return compiled
 
 
@@ -115,6 +117,8 @@ def _losses(recipe: Recipe, params: Any, examples: Batch, key: jax.Array) -> jax
 
 
 MEASUREMENTS: dict[str, Callable[..., jax.Array]] = {"gradient_disparity": gradient_disparity, "sharpness": sharpness}
+MEASURED_FOR = {"gradient_disparity": GradientDisparity, "sharpness": LowestSharpness}
+"""The rules whose parameters a measurement has where the rule that reads it has none."""
 
 
 def measure_dissent(
@@ -134,14 +138,14 @@ def measure_dissent(
     return dict(zip(DISSENT, values, strict=True))
 
 
-def first_pronounced(history: Iterable[Mapping[str, Any]], warmup: float) -> int | None:
-    """The first epoch after the share `warmup` of training with a pronounced valley; None if there is none."""
-    deep = (
-        record["epoch"]
-        for record in history
-        if record["progress"] > warmup and (record["two_peakedness"] or 0) >= PRONOUNCED
-    )
-    return next(deep, None)
+def is_bimodal(record: Mapping[str, Any]) -> bool:
+    """Whether the alignments of an epoch have two peaks with a pronounced valley between them."""
+    return (record.get("two_peakedness") or 0) >= PRONOUNCED
+
+
+def list_bimodal(history: Iterable[Mapping[str, Any]], warmup: float) -> list[int]:
+    """The epochs after the share `warmup` of training whose alignments are bimodal."""
+    return [record["epoch"] for record in history if record["progress"] > warmup and is_bimodal(record)]
 
 
 def two_peakedness(scores: np.ndarray) -> float:

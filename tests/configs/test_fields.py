@@ -55,11 +55,13 @@ ZERO = {
     *("augment.mixup", "augment.cutmix", "network.stochastic_depth", "network.dropout", "optimizer.cosine_steps"),
     *("optimizer.warmup_steps", "optimizer.weight_decay", "optimizer.momentum", "optimizer.ema"),
     *("stopping.patience", "stopping.warmup", "stopping.churn_per_misfit.excess"),
+    *("stopping.dissent.share", "stopping.dissent.longest_warmup"),
 }
 LIMITS = {  # the first values that are too large
     **dict.fromkeys(("loss.label_smoothing", "dataset.val_fraction", "optimizer.momentum", "stopping.warmup"), 1),
     **dict.fromkeys(("network.stochastic_depth", "network.dropout"), 1),
     **dict.fromkeys(("dataset.label_noise.rate", "augment.crop_area"), 1.0001),
+    **{"stopping.dissent.share": 1.0001, "stopping.max_bounded_gwa.floor": 1000},
     **{"augment.randaugment_magnitude": 10.0001, "augment.pad": 8, "augment.upscale": 65},
     **{"optimizer.learning_rate": 1e4, "optimizer.clip_norm": 1e7, "epochs": 1e6, "seed": 2**32, "dataset.seed": 2**32},
 }
@@ -69,7 +71,7 @@ REAL = {
     *("augment.randaugment_magnitude", "augment.mixup", "augment.cutmix", "network.stochastic_depth"),
     *("network.dropout", "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.momentum"),
     *("optimizer.clip_norm", "optimizer.ema", "stopping.warmup", "stopping.churn_per_misfit.excess"),
-    "stopping.lowest_sharpness.radius",
+    *("stopping.lowest_sharpness.radius", "stopping.max_bounded_gwa.floor", "stopping.dissent.share"),
 }
 WORDS = {
     "sharding": {"data", "fsdp"},

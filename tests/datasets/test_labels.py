@@ -156,6 +156,7 @@ def test_data_depend_on_their_own_seed(seed):
     [
         {"val_fraction": 1.0},
         {"val_fraction": -0.1},
+        {"val_fraction": 0.0001},
         {"val_labels": "true"},
         {"train_examples": -1},
         {"train_examples": 5000},

@@ -186,10 +186,11 @@ def test_the_arithmetic_is_float32():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": np.zeros(5, int)}, r"labels of shape \(5,\)"),
-        ({"labels": np.zeros((6, 9), np.float32)}, r"labels of shape \(6, 9\)"),
-        ({"embeddings": np.zeros((6, 11), np.float32)}, r"embeddings of shape \(6, 11\)"),
-        ({"kernel": np.zeros((10, FEATURES), np.float32)}, r"kernel \(10, 12\)"),
+        ({"labels": np.zeros(5, int)}, r"labels must be \(6,\) beside logits \(6, 10\), not \(5,\)"),
+        ({"labels": np.zeros((6, 9), np.float32)}, r"labels must be \(6, 10\) .* not \(6, 9\)"),
+        ({"embeddings": np.zeros((6, 11), np.float32)}, r"kernel must be \(11, 10\) .* not \(12, 10\)"),
+        ({"embeddings": np.zeros((1, FEATURES), np.float32)}, r"embeddings must be \(6, 12\) .* not \(1, 12\)"),
+        ({"kernel": np.zeros((10, FEATURES), np.float32)}, r"kernel must be \(12, 10\) .* not \(10, 12\)"),
         ({"logits": np.zeros((6, 1), np.float32)}, "at least 2 classes"),
     ],
 )
@@ -198,6 +199,13 @@ def test_shapes_that_do_not_fit(change, message):
     arguments = {"logits": logits, "labels": labels, "embeddings": embeddings, "kernel": kernel} | change
     with pytest.raises(ValueError, match=message):
         head_alignment(**arguments)
+    if "kernel must" not in message:
+        del arguments["kernel"]
+        with pytest.raises(ValueError, match=message):
+            head_gradient_norm(**arguments)
+    if "embeddings" not in change and "kernel" not in change:
+        with pytest.raises(ValueError, match=message):
+            prediction_entropy(arguments["logits"], arguments["labels"])
 
 
 @pytest.mark.parametrize("margin", [-200, -15, 0, 5, 50, 1000])

@@ -116,6 +116,9 @@ def test_shapes_that_do_not_fit_are_named(wrong):
     arguments[wrong] = arguments[wrong][:-1]
     with pytest.raises(ValueError, match=r"must be \("):
         gwa_torch.head_alignment(**arguments)
+    if wrong in ("labels", "embeddings"):
+        with pytest.raises(ValueError, match=r"must be \("):
+            gwa_torch.head_gradient_norm(*(arguments[name] for name in ("logits", "labels", "embeddings")))
 
 
 @pytest.mark.parametrize("batches", [1, 7, 400])

@@ -302,6 +302,11 @@ def test_misuse_is_said_in_one_line(model):
     model(images)
     with pytest.raises(ValueError, match="1 forward passes in training mode came after"):
         monitor.end_epoch()
+    rows = gwa_torch.AlignmentMonitor(model, "fc", num_examples=16)
+    model(images)
+    rows.update(labels, index=range(-1, 15))
+    with pytest.raises(ValueError, match="index had the row -1; rows are numbered from 0"):
+        rows.end_epoch()
 
 
 def test_label_issues_are_those_of_the_scores_it_has_shown(model):

@@ -17,8 +17,9 @@ from datasets.feeds.augment import normalize
 from errors import UserError
 from networks.exported import Spec, TrainedNetwork, export, load_exported, lower
 from training import loop, optimizer
+from training.pretrained import load_pretrained_params
 from training.run.restoring import load_params
-from training.state import create_state, load_pretrained_params
+from training.state import create_state
 
 ELSEWHERE = """
 import sys

@@ -49,7 +49,10 @@ def run(tmp_path):
     scores = centres[:, None] + rng.normal(0, 0.05, (10, 400))
     scores[3, :10] += 12
     write_run(tmp_path / "run", test=[None if epoch == 4 else epoch / 16 for epoch in range(1, 11)])
+    predictions = np.zeros(scores.shape, np.int8)
+    scores[:, -1], predictions[:, -1] = np.nan, -1  # an image that was skipped
     np.save(tmp_path / "run" / "scores.npy", scores.astype(np.float32))
+    np.save(tmp_path / "run" / "predictions.npy", predictions)
     return tmp_path / "run"
 
 

@@ -36,8 +36,10 @@ def run(tmp_path_factory):
         "estimates": estimates,
     }
     write_run(workdir, test=[*HUMP[1:], 0.1], gwa=HUMP, **fields, **dict.fromkeys(signals, RISING[::-1]))
-    np.save(workdir / "scores.npy", np.random.default_rng(0).normal(size=(EPOCHS, 40)).astype(np.float32))
-    np.savez(workdir / "labels.npz", labels=np.arange(40) % 3, clean_labels=np.arange(40) % 2)
+    scores = np.random.default_rng(0).normal(size=(EPOCHS, 41)).astype(np.float32)
+    scores[:, -1] = np.nan  # an image that was skipped
+    np.save(workdir / "scores.npy", scores)
+    np.savez(workdir / "labels.npz", labels=np.arange(41) % 3, clean_labels=np.arange(41) % 2)
     return read_run(workdir)
 
 
@@ -124,7 +126,7 @@ def test_heat_map_holds_every_sample(run, of_run):
     labels = np.load(run.workdir / "labels.npz")
     wrong = (labels["labels"] != labels["clean_labels"]).sum()
     titles = [axes.get_title() for axes in figure.axes[:2]]
-    assert titles == [f"right labels ({40 - wrong})", f"wrong labels ({wrong})"]
+    assert titles == [f"right labels ({41 - wrong})", f"wrong labels ({wrong})"]
     for axes in figure.axes[:2]:
         np.testing.assert_allclose(np.nansum(axes.images[0].get_array().filled(0), axis=0), 100)
 

@@ -193,7 +193,7 @@ def test_retraining_is_compared_in_the_conditions_that_have_all_three_runs(tmp_p
     write_run(tmp_path / "retrained" / "all-clean-none-seed1", [0.9, 0.9])
     (table,) = TABLES["retrained"](find_runs(tmp_path))
     rows = {row[:2]: row[2:] for row in table.rows}
-    accuracy, difference = rows["a tenth held out", "`lowest_validation_loss`"]
+    accuracy, difference, _ = rows["a tenth held out", "`lowest_validation_loss`"]
     assert accuracy.ours == (pytest.approx(55), 0, 6)
     assert difference == "always −5.00 (6)"
     assert rows["retrained", "`last`"][1] == "–"

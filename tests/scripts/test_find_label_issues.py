@@ -91,7 +91,7 @@ def test_from_a_folder_to_the_page(tmp_path):
     (workdir / "report.html").unlink()
     again = start_script(*command)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.splitlines()[0] == f"{workdir} is finished; --overwrite starts it anew."
+    assert again.stdout.splitlines()[0] == f"{workdir} holds a finished run; --overwrite deletes it and starts again."
     assert "epoch 1/2" not in again.stdout
     assert (workdir / "report.html").exists()
 

@@ -81,6 +81,17 @@ def test_a_field_and_the_number_of_devices_change_the_plan():
     assert number(many["memory per device, estimated"]) < number(one["memory per device, estimated"])
 
 
+def test_averaged_parameters_take_memory():
+    config = ["configs/cifar10_vit.py", "--accelerator=h100", "--devices=1"]
+    without, with_ema = (
+        float(
+            re.search(r"optimiser ([\d.]+)", run_script("plan.py", *config, f"--config.optimizer.ema={ema}").stdout)[1]
+        )
+        for ema in (0.0, 1.0)
+    )
+    assert with_ema == pytest.approx(1.5 * without, abs=0.011)  # beside Adam's two
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -98,6 +98,13 @@ def test_runs_at_the_same_time_have_different_gpus_and_the_next_run_has_those_of
     assert set(gpus) == {"3", "6"}
 
 
+def test_a_single_run_has_all_gpus(tmp_path):
+    sweep = StandIns(tmp_path, ["fine"])
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    code, _, _ = sweep.run("--max_parallel=8", environment=environment | {"CUDA_VISIBLE_DEVICES": "3,6"})
+    assert (code, (sweep.workdir("fine-0") / "gpus").read_text()) == (0, "3,6")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_sweep_leaves_no_process(tmp_path, number):
     sweep = StandIns(tmp_path, ["fine"] * 4, seconds=60)

@@ -7,7 +7,8 @@ from google_vit import google_file
 import networks
 from configs import base
 from training import optimizer
-from training.state import create_state, load_pretrained_params
+from training.pretrained import load_pretrained_params
+from training.state import create_state
 
 SMALL = {"width": 24, "depth": 2, "mlp_dim": 40, "num_heads": 3}
 POSITION = "Transformer/posembed_input/pos_embedding"

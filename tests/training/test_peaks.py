@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.signals import PRONOUNCED, first_pronounced, two_peakedness
+from training.signals import PRONOUNCED, list_bimodal, two_peakedness
 
 RNG = np.random.default_rng(0)
 
@@ -44,9 +44,9 @@ def test_pronounced_peaks_and_a_fringe():
     assert math.isnan(two_peakedness(np.zeros(10, np.float32)))
 
 
-def test_the_first_pronounced_epoch_lies_after_the_warmup():
+def test_bimodal_epochs_are_listed_after_the_warmup():
     depths = [0.9, None, 0.1, 0.85, 0.95]
     records = [{"epoch": i + 1, "progress": (i + 1) / 5, "two_peakedness": depth} for i, depth in enumerate(depths)]
-    assert first_pronounced(records, warmup=0.2) == 4
-    assert first_pronounced(records, warmup=0.0) == 1
-    assert first_pronounced(records[:3], warmup=0.2) is None
+    assert list_bimodal(records, warmup=0.2) == [4, 5]
+    assert list_bimodal(records, warmup=0.0) == [1, 4, 5]
+    assert list_bimodal(records[:3], warmup=0.2) == []

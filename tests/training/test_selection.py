@@ -6,8 +6,10 @@ import pytest
 
 from configs import base
 from errors import UserError
-from gwa import Oracle
-from training.selection import Selection, summarize
+from gwa import RULES, Last, MinThenMaxGWA, Oracle
+from gwa.rules import HardDissent
+from training import selection as selection_module
+from training.selection import Selection, build_rules, find_rule, summarize
 
 WITH_ALL = SimpleNamespace(train=range(100), val=object(), test=object())
 WITHOUT = SimpleNamespace(train=range(100), val=None, test=None)
@@ -90,6 +92,34 @@ def test_no_rule_keeps_an_epoch_with_many_alignments_that_are_not_finite():
     assert Oracle().select(history) == 1
 
 
+@pytest.mark.parametrize("rule", RULES.values())
+def test_no_rule_of_ours_keeps_such_an_epoch(rule):
+    fields = dict.fromkeys(rule.needs, 1.0) | {"progress": 1.0, "train_accuracy": 0.5}
+    history = [fields | {"epoch": epoch} for epoch in range(1, 10)]
+    assert rule().select(history) is not None
+    assert rule().select(record | {"num_samples": 100, "non_finite_alignments": 2} for record in history) is None
+    assert rule().select(record | {"partial": True} for record in history) is None
+
+
+@pytest.mark.parametrize("name", ["latest", "resume", "damaged", "epochs", "last", "a/b", "", ".hidden"])
+def test_a_rule_from_outside_has_a_name_for_a_directory_of_its_own(monkeypatch, name):
+    rule = type("Mine", (Last,), {"name": name})
+    monkeypatch.setattr(selection_module, "load_object", lambda *_: rule)
+    with pytest.raises(UserError, match=r"^stopping\.rules: my_rules:Mine calls itself "):
+        find_rule("my_rules:Mine")
+
+
+def test_parameters_of_rules_come_from_the_config():
+    config = stopping(rules=("min_then_max_gwa", "max_bounded_gwa", "hard_dissent"))
+    config.min_then_max_gwa.confirm, config.max_bounded_gwa.floor, config.dissent.least = 2, 0.5, 3
+    dip, bounded, hard = build_rules(config)
+    assert (dip.confirm, bounded.floor, hard.least) == (2, 0.5, 3)
+    defaults = build_rules(stopping(rules=tuple(config.rules)))
+    assert defaults[0] == MinThenMaxGWA()
+    assert [rule.warmup for rule in defaults[1:]] == [0.1, 0.1]
+    assert defaults[2] == HardDissent(warmup=0.1)
+
+
 def test_only_the_first_rule_stops_training():
     impatient = Selection(stopping(rules=("max_gwa", "oracle"), patience=2, warmup=0.2), WITH_ALL)
     assert [impatient.update(record)[1] for record in HISTORY] == [False, False, False, False, True, True]
@@ -114,7 +144,7 @@ def test_replay_is_where_the_first_start_stood():
         ({"rules": ("best_validation",)}, WITHOUT, "dataset.val_fraction"),
         ({"rules": ("last", "oracle")}, WITHOUT, "needs test data"),
         ({"rules": ("oracle",)}, WITH_ALL, "reads test data"),
-        ({"patience": -1}, WITH_ALL, "stopping.patience"),
+        ({"patience": -1}, WITH_ALL, "patience must be at least 1 epoch, not -1"),
         ({"warmup": 1.5}, WITH_ALL, "warmup"),
     ],
 )

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from errors import UserError
-from gwa.rules import GradientDisparity, Last, LowestSharpness
+from gwa.rules import GradientDisparity, Last, LowestSharpness, Rule
 from training import signals
 
 
@@ -52,5 +52,18 @@ def test_sharpness_is_the_rise_of_the_loss_one_step_up(setting):
 
 def test_nothing_is_measured_unasked(setting):
     assert signals.build_measurements([Last()], setting.recipe, 4) == {}
-    with pytest.raises(UserError, match=r"gradient_disparity\.batches is 5; it must be at most 4"):
+    with pytest.raises(UserError, match=r"gradient_disparity measures 5 batches after an epoch, which has 4; lower"):
         signals.build_measurements([GradientDisparity()], setting.recipe, 4)
+
+
+class ReadsBoth(Rule):
+    name = "reads_both"
+    needs = ("gwa", "sharpness", "gradient_disparity")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_rule_may_read_what_is_measured_for_others(setting, first):
+    """With their parameters if they are followed too, or else with the defaults."""
+    rules = [ReadsBoth(), LowestSharpness(batches=3)]
+    measured = signals.build_measurements(rules[:: 1 if first else -1], setting.recipe, 5)
+    assert {field: batches for field, (_, batches) in measured.items()} == {"sharpness": 3, "gradient_disparity": 5}

@@ -54,7 +54,7 @@ def test_a_skipped_image_has_no_score_and_is_listed(config, tmp_path):
     unreadable.write_bytes(b"")
     with pytest.raises(UserError, match=r"n02/1\.jpg cannot be decoded"):
         loop.train(config, tmp_path / "fail")
-    config.dataset.stream.damaged = "skip"
+    config.dataset.stream.damaged, config.estimators = "skip", ("textbook",)
     summary = loop.train(config, tmp_path / "skip")
     assert summary["skipped_images"] == sorted([str(damaged), str(unreadable)])
     assert summary["skipped_count"] == 2
@@ -63,6 +63,7 @@ def test_a_skipped_image_has_no_score_and_is_listed(config, tmp_path):
     assert (predictions[:, 6] == -1).all()
     for record in history:
         assert np.isfinite(record["alignment_mean"])
+        assert np.isfinite(record["estimates"]["textbook"]["alignment_mean"])
         assert record["test_accuracy"] * 14 == pytest.approx(round(record["test_accuracy"] * 14))
         assert record["train_accuracy"] * 14 == pytest.approx(round(record["train_accuracy"] * 14))
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from gwa.rules.rule import Record, Rule, Verdict
+from gwa.rules.rule import Record, Rule, Verdict, can_be_kept
 
 if TYPE_CHECKING:
     import jax
 
+DISSENT = ("dissent", "hard_dissent")  # fields of the record for which earlier predictions vote
 _ROWS_AT_ONCE = 16_384  # the votes of a million rows for 1,000 classes would take 8 GB
 
 
@@ -165,17 +166,20 @@ class Dissent(Rule):
         if self.longest_warmup < 0:
             raise ValueError(f"longest_warmup must be at least 0 epochs, not {self.longest_warmup}")
 
+    def is_warming_up(self, record: Record) -> bool:
+        """Whether an epoch lies in the warm-up, and so is not eligible."""
+        return super().is_warming_up(record) and record["epoch"] <= self.longest_warmup
+
     def init(self) -> DissentState:
         """The state before the first epoch."""
         return DissentState()
 
     def update(self, state: DissentState, record: Record) -> tuple[DissentState, Verdict]:
         """The state and the verdict after one more epoch."""
-        value, epoch, partial = record.get(self.needs[0]), record["epoch"], record.get("partial", False)
-        values = (*state.values, math.nan if value is None or partial else float(value))
+        value, epoch, counts = record.get(self.needs[0]), record["epoch"], can_be_kept(record)
+        values = (*state.values, float(value) if counts and value is not None else math.nan)
         latest = [x for x in values[-max(self.least, math.ceil(epoch * self.share)) :] if not math.isnan(x)]
-        warming_up = self.warmup > 0 and record["progress"] <= self.warmup and epoch <= self.longest_warmup
-        average = sum(latest) / len(latest) if latest and not (warming_up or partial) else -math.inf
+        average = sum(latest) / len(latest) if latest and counts and not self.is_warming_up(record) else -math.inf
         if average > state.best_value:
             state = DissentState(epoch, average)
         elif state.best_epoch is not None:

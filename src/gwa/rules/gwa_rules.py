@@ -91,8 +91,8 @@ class MinThenMaxGWA(Rule):
     Until it is settled, each new minimum starts the search for the maximum afresh; while nothing better has followed
     it, the epoch of the minimum is the one to keep.
 
-    Noise settles a minimum too early where it lifts `confirm` epochs in a row over one on the way down. Even then only
-    an epoch of the slope that is left can be chosen wrongly, and only if it exceeds everything after the dip.
+    Noise can confirm a minimum too early, if it lifts `confirm` epochs in a row above an epoch on the way down. The
+    choice is then wrong only if one of the remaining epochs before the dip exceeds everything after it.
 
     Attributes:
       confirm: how many epochs in a row above the minimum settle it.

@@ -97,17 +97,24 @@ class Rule:
             state, verdict = self.update(state, record)
         return verdict.best_epoch
 
+    def is_warming_up(self, record: Record) -> bool:
+        """Whether an epoch lies in the warm-up, and so is not eligible."""
+        return self.warmup > 0 and record["progress"] <= self.warmup
+
     def _value(self, record: Record) -> float | None:
         """The value of the field that decides, or None where the record is not eligible."""
         value = record.get(self.needs[0])
-        if record.get("partial") or value is None or math.isnan(value):
+        if value is None or math.isnan(value) or not can_be_kept(record):
             return None
-        undefined = record.get("non_finite_alignments", 0)
-        if undefined and undefined > LARGEST_UNDEFINED * record.get("num_samples", 0):
-            return None
-        if self.warmup and record["progress"] <= self.warmup:
-            return None
-        return float(value)
+        return None if self.is_warming_up(record) else float(value)
+
+
+def can_be_kept(record: Record) -> bool:
+    """Whether any rule may keep an epoch: it was seen whole, and at most 1 % of its alignments are not finite."""
+    undefined = record.get("non_finite_alignments", 0)
+    if record.get("partial"):
+        return False
+    return not undefined or undefined <= LARGEST_UNDEFINED * record.get("num_samples", 0)
 
 
 def follow(state: Any, epoch: int, value: float | None) -> Any:

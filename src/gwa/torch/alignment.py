@@ -71,6 +71,9 @@ def head_gradient_norm(logits: Tensor, labels: Tensor, embeddings: Tensor) -> Te
     Returns:
       float32 `[...]`, at least 0; small = well fitted; NaN where the label is no class or something is not finite.
 
+    Raises:
+      ValueError: when the shapes do not fit together.
+
     Example:
       The first sample is fitted, the second one is labelled otherwise:
 
@@ -80,6 +83,7 @@ def head_gradient_norm(logits: Tensor, labels: Tensor, embeddings: Tensor) -> Te
       >>> [f"{norm:.2f}" for norm in head_gradient_norm(logits, torch.tensor([0, 1]), embeddings)]
       ['0.34', '2.49']
     """
+    _check_shapes(logits, labels, embeddings)
     logits = logits.float()
     if labels.is_floating_point():
         _, residual_norm, scale = _soft_terms(logits, labels.float(), logits)
@@ -165,7 +169,9 @@ def sample_dissent(logits: Tensor, past: Tensor, labels: Tensor) -> Tensor:
     return torch.where(is_class, torch.where((past >= 0) & (past != labels), of_past - of_label, 0), torch.nan)
 
 
-def _check_shapes(logits: Tensor, labels: Tensor, embeddings: Tensor, kernel: Tensor, bias: Tensor | None) -> None:
+def _check_shapes(
+    logits: Tensor, labels: Tensor, embeddings: Tensor, kernel: Tensor | None = None, bias: Tensor | None = None
+) -> None:
     classes = logits.shape[-1] if logits.ndim else 0
     if classes < 2:
         raise ValueError(f"logits must be [..., classes] with at least 2 classes, not {tuple(logits.shape)}")

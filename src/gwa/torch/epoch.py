@@ -90,17 +90,26 @@ class SampleRows:
         self._prediction = torch.full((num_examples,), -1, dtype=torch.int32, device=device)
         self._right = torch.zeros(num_examples, dtype=torch.int32, device=device)
         self._dissent = torch.zeros(num_examples, 2, device=device)
+        self._lowest = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, batch: Batch, index: Tensor | None) -> None:
         """Adds a batch that consists of the rows `index`."""
         assert index is not None
+        if len(index):
+            self._lowest = torch.minimum(self._lowest, index.min())  # read in `finish`, so that nothing waits here
         self._alignment[index] = torch.where(batch.counted, batch.alignment, torch.nan)
         self._prediction[index] = torch.where(batch.counted, batch.prediction, -1).int()
         self._right[index] = batch.right.int()
         self._dissent[index] = batch.dissent
 
     def finish(self) -> Totals:
-        """Joins all processes; of a row that several have seen, the values of the first one count."""
+        """Joins all processes; of a row that several have seen, the values of the first one count.
+
+        Raises:
+          ValueError: when `index` had negative rows.
+        """
+        if self._lowest < 0:
+            raise ValueError(f"update: index had the row {int(self._lowest)}; rows are numbered from 0")
         alignment, prediction, right, dissent = self._join_processes()
         seen = prediction >= 0
         moments = Moments.of(alignment, where=seen)

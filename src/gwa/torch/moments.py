@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from gwa.moment_arithmetic import LEAST_VARIANCE, ROUNDING, shift, two_sum
+from gwa.moment_arithmetic import BETA, LEAST_VARIANCE, ROUNDING, shift, two_sum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Moments:
         return cls(count, mean, sums, mean_error, sums_error, non_finite)
 
 
-def gwa_score(moments: Moments, beta: float = 1.2) -> Tensor:
+def gwa_score(moments: Moments, beta: float = BETA) -> Tensor:
     """Gradient-Weight Alignment of an epoch: mean / (excess kurtosis + beta); float32, higher is better.
 
     As `gwa.gwa_score`: NaN unless excess kurtosis + beta > 0 and every alignment is finite.

@@ -118,7 +118,7 @@ class AlignmentMonitor:
         if not passes:
             raise ValueError(
                 f"update: the head {self.head_name!r} has not run since the last update, in training mode and with "
-                "gradients on (a model that was compiled and run before the monitor was made shows it nothing)"
+                "gradients on (make the monitor before a compiled model runs for the first time)"
             )
         if (index is None) != (self._num_examples is None):
             raise ValueError("update: index and the monitor's num_examples belong together; give both or neither")
@@ -158,7 +158,7 @@ class AlignmentMonitor:
         if self._passes:
             raise ValueError(
                 f"end_epoch: {len(self._passes)} forward passes in training mode came after the last update; "
-                "call update(labels) after each, or run under torch.no_grad() what is not training"
+                "call update(labels) after each, and use torch.no_grad() for forward passes that are not training"
             )
         moments, accuracy, samples, dissent = self._epoch.finish()
         if not moments.count:

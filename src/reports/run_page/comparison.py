@@ -10,10 +10,10 @@ from errors import UserError
 from reports.judging import Mean
 from reports.run_page.charts import Chart, draw_curves
 from reports.run_page.curves import list_steps, mark_choices
-from reports.run_page.provenance import flatten, format_value
+from reports.run_page.provenance import format_value
 from reports.run_page.recorded import RecordedRun, read_recorded
 from reports.run_page.rendering import write_html
-from training.run.reader import find_runs, is_run
+from training.run.reader import find_runs, flatten_config, is_run
 
 MOST_CHARTS = 36  # runs with charts; the table holds all
 MOST_FIELDS = 8  # fields of the config with a column
@@ -93,7 +93,7 @@ def _name_apart(runs: Sequence[RecordedRun]) -> list[str]:
 
 def _list_differences(runs: Sequence[RecordedRun]) -> dict[str, list[str]]:
     """The fields of the config in which the runs differ, with the value of each run."""
-    configs = [{name: format_value(value) for name, value in flatten(run.run.config)} for run in runs]
+    configs = [{name: format_value(value) for name, value in flatten_config(run.run.config).items()} for run in runs]
     names = dict.fromkeys(name for config in configs for name in config)
     columns = {name: [config.get(name, "–") for config in configs] for name in names}
     return {name: values for name, values in columns.items() if len(set(values)) > 1}

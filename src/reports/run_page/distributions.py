@@ -11,7 +11,7 @@ import numpy as np
 from reports.run_page.charts import CHOICE_LINE, PLACE_ON_AXIS, Chart, clean, put_over_epochs
 from reports.run_page.curves import list_steps, mark_choices
 from reports.run_page.recorded import RecordedRun
-from training.signals import PRONOUNCED
+from training.signals import is_bimodal
 
 BINS = 48
 MOST_COLUMNS = 120  # epochs of a longer run are thinned out, so that the page stays small
@@ -24,15 +24,21 @@ def draw_distributions(recorded: RecordedRun) -> Chart | None:
     samples = recorded.samples
     if samples is None or samples.alignments is None:
         return None
-    epochs = choose_epochs(len(samples.alignments), recorded.choice["epoch"])
-    columns = [_keep_seen(np.asarray(samples.alignments[epoch - 1])) for epoch in epochs]
+    columns_by_epoch = {
+        epoch: column
+        for epoch in choose_epochs(len(samples.alignments), recorded.choice["epoch"])
+        if len(column := _keep_seen(np.asarray(samples.alignments[epoch - 1])))
+    }
+    if not columns_by_epoch:
+        return None
+    epochs, columns = [*columns_by_epoch], [*columns_by_epoch.values()]
     limits = min(float(column.min()) for column in columns), max(float(column.max()) for column in columns)
     counts = [np.histogram(column, bins=BINS, range=limits)[0] for column in columns]
     edges = np.linspace(*_widen(limits), BINS + 1)
     modes = {
         epoch: find_modes(count, edges)
         for epoch, count in zip(epochs, counts, strict=True)
-        if _has_two_peaks(recorded, epoch)
+        if is_bimodal(recorded.run.history[epoch - 1])
     }
     means = {epoch: float(column.mean()) for epoch, column in zip(epochs, columns, strict=True)}
     first, last = epochs[0], epochs[-1]
@@ -77,7 +83,7 @@ def find_modes(counts: np.ndarray, edges: np.ndarray) -> tuple[float, float] | N
 
 
 def _keep_seen(alignments: np.ndarray) -> np.ndarray:
-    """The alignments of the images that were not skipped."""
+    """The alignments that are numbers; those of skipped images are not."""
     return alignments[~np.isnan(alignments)]
 
 
@@ -85,10 +91,6 @@ def _widen(limits: tuple[float, float]) -> tuple[float, float]:
     """As NumPy widens limits that are equal."""
     low, high = limits
     return (low - 0.5, high + 0.5) if low == high else limits
-
-
-def _has_two_peaks(recorded: RecordedRun, epoch: int) -> bool:
-    return (recorded.run.history[epoch - 1].get("two_peakedness") or 0) >= PRONOUNCED
 
 
 def _place_cells(epochs: Sequence[int], counts: Sequence[np.ndarray], edges: np.ndarray) -> list[dict[str, Any]]:

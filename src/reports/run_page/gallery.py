@@ -30,7 +30,7 @@ class Card:
       given, suggested: names of classes; `suggested` is None where the network agrees or knows none.
       score: quality of the label, or the alignment, as text.
       rank: of the suspicion.
-      is_suspected: whether the criterion counts the label as wrong.
+      is_flagged: whether the criterion counts the label as wrong.
     """
 
     picture: str | None
@@ -40,7 +40,7 @@ class Card:
     suggested: str | None
     score: str
     rank: int
-    is_suspected: bool
+    is_flagged: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Gallery:
         self._table, self._issues, self._columns = table, table.issues, table.columns
 
     def show_worst(self) -> list[Card]:
-        """The most suspicious labels, with a few suspected ones of every class as far as there is room, by rank."""
+        """The most suspicious labels, with a few flagged ones of every class as far as there is room, by rank."""
         ranked = self._table.list_worst(len(self._issues.rank))
         more: list[int] = []
         count = collections.Counter(self._columns["given_label"][ranked[:WORST]].tolist())
@@ -121,7 +121,7 @@ class Gallery:
             suggested=None if agrees else row["predicted_class"],
             score=f"{scores[position]:.3f}".replace("-", "−"),
             rank=int(row["rank"]),
-            is_suspected=bool(row["is_label_issue"]),
+            is_flagged=bool(row["is_label_issue"]),
         )
 
 

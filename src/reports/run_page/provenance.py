@@ -8,6 +8,7 @@ from typing import Any
 
 from configs import base
 from reports.run_page.recorded import RecordedRun
+from training.run.reader import flatten_config
 
 NOT_MEASURED = "not measured"
 SCORE_COST = "part of the training step; scripts/benchmark.py step measures one without it (docs/performance.md)"
@@ -15,10 +16,10 @@ SCORE_COST = "part of the training step; scripts/benchmark.py step measures one 
 
 def list_changes(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The fields in which a config differs from configs/base.py: name, value, default."""
-    defaults = dict(flatten(json.loads(base.get_config().to_json_best_effort())))
+    defaults = flatten_config(json.loads(base.get_config().to_json_best_effort()))
     return [
         (name, format_value(value), format_value(defaults[name]) if name in defaults else "no such field")
-        for name, value in flatten(config)
+        for name, value in flatten_config(config).items()
         if name not in defaults or value != defaults[name]
     ]
 
@@ -82,14 +83,3 @@ def _add_up_estimates(recorded: RecordedRun) -> dict[str, float | None]:
             key = f"the estimator {name}"
             seconds[key] = (seconds.get(key) or 0) + sum(spent) if spent else seconds.get(key)
     return seconds
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Every field that is no section, by its name with dots."""
-    fields = []
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            fields += flatten(value, f"{prefix}{name}.")
-        else:
-            fields.append((f"{prefix}{name}", value))
-    return fields

@@ -22,54 +22,54 @@ class ClassRow:
     Attributes:
       name: of the class.
       count: how many training samples are labelled so.
-      suspected: how many of these labels are suspected.
+      flagged: how many of these labels are flagged.
       accuracy: share of these samples that training predicted as labelled; None where predictions are missing.
-      pairs: the most frequent suggested classes of the suspected labels, with their counts.
+      pairs: the most frequent suggested classes of the flagged labels, with their counts.
     """
 
     name: str
     count: int
-    suspected: int
+    flagged: int
     accuracy: float | None
     pairs: tuple[tuple[str, int], ...]
 
 
 def state_estimate(issues: LabelIssues) -> str:
-    """How many labels are suspected, by which criterion, and how sure that is, in words."""
+    """How many labels are flagged, by which criterion, and how sure that is, in words."""
     count, total = int(issues.is_label_issue.sum()), len(issues.rank)
     if issues.reason:
         return f"No label is counted as wrong ({issues.reason}). The ranking below still holds."
     return (
-        f"{count:,} of {total:,} labels are suspected: their quality lies below {issues.threshold:.3f}, the lowest "
-        f"point between the two peaks of all qualities. As an estimate of the share of wrong labels that is "
+        f"{count:,} of {total:,} labels are flagged: their quality lies below {issues.threshold:.3f}, the lowest "
+        f"point between the two peaks of all qualities. The estimated share of wrong labels is "
         f"{100 * issues.issue_share:.1f}\u00a0% ± {100 * issues.issue_share_error:.1f} (standard error)."
     )
 
 
 def judge_suspects(table: LabelTable) -> str | None:
-    """How many of the suspected labels are wrong, by clean labels that the ranking has not seen; None without them."""
-    suspected, wrong = table.issues.is_label_issue, table.is_wrong
+    """How many of the flagged labels are wrong, by clean labels that the ranking has not seen; None without them."""
+    flagged, wrong = table.issues.is_label_issue, table.is_wrong
     if wrong is None:
         return None
     percent = 100 * wrong.mean()
     share = f"By the clean labels, which the ranking does not use, {percent:.1f}\u00a0% of the labels are wrong"
-    if not (suspected.any() and wrong.any()):
+    if not (flagged.any() and wrong.any()):
         return f"{share}."
-    precision, recall = 100 * wrong[suspected].mean(), 100 * suspected[wrong].mean()
+    precision, recall = 100 * wrong[flagged].mean(), 100 * flagged[wrong].mean()
     return (
-        f"{share}; so are {precision:.1f}\u00a0% of the suspected ones, and {recall:.1f}\u00a0% of the wrong ones are "
-        "suspected."
+        f"{share}; so are {precision:.1f}\u00a0% of the flagged ones, and {recall:.1f}\u00a0% of the wrong ones are "
+        "flagged."
     )
 
 
 def tabulate_classes(recorded: RecordedRun, samples: Samples, issues: LabelIssues | None) -> list[ClassRow]:
-    """One row per class, those with the largest share of suspected labels first."""
+    """One row per class, those with the largest share of flagged labels first."""
     names, labels = samples.class_names, samples.labels
     counts = np.bincount(labels, minlength=len(names))
-    suspected = np.zeros(len(names), int)
+    flagged = np.zeros(len(names), int)
     pairs: list[tuple[tuple[str, int], ...]] = [()] * len(names)
     if issues is not None:
-        suspected = np.bincount(labels[issues.is_label_issue], minlength=len(names))
+        flagged = np.bincount(labels[issues.is_label_issue], minlength=len(names))
         pairs = _count_pairs(labels[issues.is_label_issue], issues.predicted_label[issues.is_label_issue], names)
     accuracies: Sequence[float | None] = [None] * len(names)
     if samples.predictions is not None:
@@ -79,11 +79,11 @@ def tabulate_classes(recorded: RecordedRun, samples: Samples, issues: LabelIssue
         total = np.bincount(labels[seen], minlength=len(names))
         accuracies = [float(a / n) if n else None for a, n in zip(right, total, strict=True)]
     rows = [
-        ClassRow(names[i], int(counts[i]), int(suspected[i]), accuracies[i], pairs[i])
+        ClassRow(names[i], int(counts[i]), int(flagged[i]), accuracies[i], pairs[i])
         for i in range(len(names))
         if counts[i]
     ]
-    return sorted(rows, key=lambda row: -row.suspected / row.count)
+    return sorted(rows, key=lambda row: -row.flagged / row.count)
 
 
 def _count_pairs(given: np.ndarray, suggested: np.ndarray, names: Sequence[str]) -> list[tuple[tuple[str, int], ...]]:

@@ -1,4 +1,4 @@
-"""The first sentence of a page, which epoch to keep and what that gives, and what speaks against trusting it."""
+"""The first sentence of a page, which epoch to keep and what that gives, and the reasons to doubt it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from gwa import LabelIssues
 from gwa.rules.rule import Last
 from reports.run_page.recorded import RecordedRun
-from training.signals import PRONOUNCED
+from training.signals import list_bimodal
 
 NEARLY_ALL = 0.95
 """From this training accuracy on, labels that look wrong are among those that the network has fitted."""
@@ -35,7 +35,7 @@ def state_choice(recorded: RecordedRun) -> str:
 
 
 def list_doubts(recorded: RecordedRun, issues: LabelIssues | None) -> list[str]:
-    """What speaks against trusting the choice; each was checked and is so."""
+    """Reasons to doubt the choice; each was checked and holds."""
     checks = (
         _doubt_memorising(recorded, issues),
         _doubt_two_peaks(recorded),
@@ -85,16 +85,11 @@ def _doubt_memorising(recorded: RecordedRun, issues: LabelIssues | None) -> str 
 
 
 def _doubt_two_peaks(recorded: RecordedRun) -> str | None:
-    warmup = recorded.run.config["stopping"]["warmup"]
-    deep = [
-        record["epoch"]
-        for record in recorded.run.history
-        if record["progress"] > warmup and (record.get("two_peakedness") or 0) >= PRONOUNCED
-    ]
+    deep = list_bimodal(recorded.run.history, recorded.run.config["stopping"]["warmup"])
     if not deep:
         return None
     chosen = " The chosen epoch is one of them." if recorded.choice["epoch"] in deep else ""
-    return f"The alignments have two peaks in {list_epochs(deep)}, and GWA says little then.{chosen}"
+    return f"The alignments have two peaks in {list_epochs(deep)}, where GWA is unreliable.{chosen}"
 
 
 def _doubt_undefined(recorded: RecordedRun) -> str | None:
@@ -113,12 +108,12 @@ def _doubt_warmup(recorded: RecordedRun) -> str | None:
     rule = recorded.rules.get(recorded.chosen_by)
     if rule is None or not rule.warmup or recorded.choice["epoch"] is None:
         return None
-    eligible = [record["epoch"] for record in recorded.run.history if record["progress"] > rule.warmup]
-    if recorded.choice["epoch"] != eligible[0]:
+    warming_up = [record["epoch"] for record in recorded.run.history if rule.is_warming_up(record)]
+    if not warming_up or recorded.choice["epoch"] != warming_up[-1] + 1:
         return None
     return (
-        f"Epoch {eligible[0]} is the first that the rule considers, after a warm-up of {100 * rule.warmup:.0f}\u00a0% "
-        "of training: the peak may lie before it."
+        f"Epoch {recorded.choice['epoch']} is the first that the rule considers, after its warm-up "
+        f"({list_epochs(warming_up)}): the peak may lie before it."
     )
 
 

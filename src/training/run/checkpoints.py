@@ -78,7 +78,7 @@ class Checkpoints:
             self._epochs.close()
 
     def save_resume(self, step: int, state: TrainState, started: Mapping[str, Any] | None = None) -> None:
-        """Saves the state after a step. The one before stays, in case that this one is damaged; older ones go.
+        """Saves the state after a step. The one before stays, in case this one is damaged; older ones go.
 
         What `keep_best` has kept in memory is saved before it. A single process may return while this is written.
 

@@ -12,7 +12,7 @@ from parallel.processes import is_main
 
 
 class Progress:
-    """A context manager that only process 0 shows anything of.
+    """A context manager; only process 0 prints.
 
     It reads values that are `LAG` dispatches old, so that the device never waits.
     """

@@ -84,7 +84,7 @@ class FinishedRun:
 
 
 def is_run(folder: pathlib.Path) -> bool:
-    """Whether a folder is the work directory of a run, finished or not, of which a file may be missing."""
+    """Whether a folder is the work directory of a run, finished or not, even if one of its files is missing."""
     return any((folder / name).exists() for name in ("config.json", "summary.json"))
 
 
@@ -255,7 +255,7 @@ def scores_file(estimator: str | None = None) -> str:
 def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config.json of any version with the fields of today: renamed ones moved, and defaults where it has none.
 
-    Lists stay lists, as JSON has no tuples; fields that no version of today knows stay as they are.
+    Lists stay lists, as JSON has no tuples; unknown fields are kept.
     """
     upgraded = copy.deepcopy(dict(config))
     for old, new in RENAMED_FIELDS.items():
@@ -264,6 +264,17 @@ def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
             new_section, _, new_field = new.rpartition(".")
             upgraded.setdefault(new_section, {})[new_field] = upgraded[section].pop(field)
     return _fill(upgraded, json.loads(base.get_config().to_json_best_effort()))
+
+
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of all sections, by their names on the command line: `optimizer.ema`."""
+    fields: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            fields |= flatten_config(value, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = value
+    return fields
 
 
 def group_by_seed(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:

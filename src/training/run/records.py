@@ -60,7 +60,7 @@ class Records:
 
     def append(self, record: Record, samples: Mapping[str, np.ndarray]) -> None:
         """Adds an epoch; its line in the history comes last, when everything else of the epoch is there."""
-        self.history.append(nan_to_null(record))
+        self.history.append(nan_to_null(record))  # of other trainers' records, too
         if not is_main():
             return
         files = {samples_file(name): row for name, row in samples.items()}

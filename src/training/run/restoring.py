@@ -33,7 +33,7 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 RESUME = "resume"
 OLD_RESUME = "latest"  # as the first version called it
 EPOCHS = "epochs"  # the latest epoch that any rule kept; the directories of the rules link to its files
-_DAMAGED = "damaged"  # checkpoints to resume from that could not be restored
+DAMAGED = "damaged"  # checkpoints to resume from that could not be restored
 _CUT_OFF = "it was cut off while it was saved"
 _OTHER_CONTENT = "its content is not what was saved"
 
@@ -139,7 +139,7 @@ def _set_aside(manager: Any, failures: Mapping[int, str], step: int) -> None:
     """Moves checkpoints that could not be restored out of the way of those that training will save."""
     for failed, cause in failures.items():
         source = pathlib.Path(manager.directory) / str(failed)
-        target = source.parents[1] / _DAMAGED / f"{RESUME}-{failed}"
+        target = source.parents[1] / DAMAGED / f"{RESUME}-{failed}"
         if is_main():
             target.parent.mkdir(exist_ok=True)
             shutil.rmtree(target, ignore_errors=True)

@@ -26,7 +26,7 @@ from training.run.records import Records, list_samples
 from training.run.restoring import has_checkpoint
 from training.run.tracking import Tracking
 from training.run.workdir import check_cleaning, check_overwrite, claim
-from training.signals import first_pronounced
+from training.signals import list_bimodal
 
 if TYPE_CHECKING:
     from training.prepare import Setup
@@ -188,7 +188,7 @@ class Session:
     def _stop_after(self, step: int) -> NoReturn:
         by, steps = stop_requests.asked(), self._setup.config.epochs * self._setup.steps_per_epoch
         raise Stopped(
-            f"stopped{f' by {stop_requests.describe(by)}' if by else ''} after step {step} of {steps}; all of it is "
+            f"stopped{f' by {stop_requests.describe(by)}' if by else ''} after step {step} of {steps}; everything is "
             "saved, and the same command continues"
         )
 
@@ -215,8 +215,8 @@ class Session:
             count = record["non_finite_alignments"]
             kept = "" if improved else ", and no rule keeps the epoch"
             self.progress.warn(f"epoch {epoch}: {count} of the alignments are not finite, so GWA is undefined{kept}")
-        if epoch == first_pronounced(self.history, self._setup.config.stopping.warmup):
-            self.progress.warn(f"epoch {epoch}: the alignments begin to have two peaks; their GWA says little then")
+        if list_bimodal(self.history, self._setup.config.stopping.warmup) == [epoch]:
+            self.progress.warn(f"epoch {epoch}: the alignments become bimodal (two peaks); GWA is unreliable now")
 
     def track_page(self, page: pathlib.Path | None) -> None:
         """Shows the page of the run to whoever tracks it; None if it could not be written."""

@@ -22,7 +22,7 @@ class Tracking:
 
     def __enter__(self) -> "Tracking":
         if self._config.wandb.mode != "disabled" and is_main():
-            self._start(self._config, self._workdir)
+            self._start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -47,8 +47,10 @@ class Tracking:
 
             self._attempt(lambda: self._run.log({"report": wandb.Html(page.read_text(), inject=False)}))
 
-    def _start(self, config: Any, workdir: pathlib.Path) -> None:
+    def _start(self) -> None:
         import wandb
+
+        config, workdir = self._config, self._workdir
 
         # One id per work directory: a resumed run continues its curves.
         id_file = workdir / "wandb_id"

@@ -67,7 +67,7 @@ def find_summary(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[st
     if different:
         raise UserError(
             f"--workdir: {workdir} holds a run with another config ({', '.join(different)}); choose another "
-            "--workdir, or set what is there to continue it"
+            "--workdir, or use the stored config to continue that run"
         )
     return read_summary(workdir) if (workdir / "summary.json").exists() else None
 
@@ -109,8 +109,8 @@ def check_cleaning(workdir: pathlib.Path, cleaning: Cleaning | None) -> None:
     before = read_derived(workdir, "cleaning.json")
     if before is not None and before.get("sha256") != cleaning.sha256:
         raise UserError(
-            f"dataset.labels: {cleaning.file} has changed since the run in {workdir} began; put the file of that time "
-            "back, or choose another --workdir"
+            f"dataset.labels: {cleaning.file} has changed since the run in {workdir} began; restore the original file, "
+            "or choose another --workdir"
         )
 
 
@@ -138,7 +138,7 @@ def _holds_run(workdir: pathlib.Path) -> bool:
 
 
 def _delete_run(workdir: pathlib.Path) -> None:
-    """Deletes what a run and the scripts have written, in an order that leaves no run that only looks complete."""
+    """Deletes what a run and the scripts have written; an interrupted deletion never looks like a complete run."""
     arrays = map(samples_file, list_samples(read_config(workdir)))
     patterns = [written for pattern in (*_WRITTEN, *arrays) for written in (pattern, f"{pattern}.tmp")]
     for path in [path for pattern in patterns for path in sorted(workdir.glob(pattern))]:

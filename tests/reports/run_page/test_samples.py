@@ -111,13 +111,13 @@ def test_skipped_samples_are_in_no_group(tmp_path):
     assert rows
 
 
-def test_classes_count_what_is_suspected(recorded):
+def test_classes_count_what_is_flagged(recorded):
     issues = tabulate_label_issues(recorded.run.workdir).issues
     labels, clean = recorded.samples.labels, recorded.samples.clean_labels
     for row in tabulate_classes(recorded, recorded.samples, issues):
         label = CLASSES.index(row.name)
         assert row.count == (labels == label).sum()
-        assert row.suspected == (issues.is_label_issue & (labels == label)).sum() > 0
+        assert row.flagged == (issues.is_label_issue & (labels == label)).sum() > 0
         assert row.accuracy == pytest.approx(np.mean(clean[labels == label] == label))
         assert row.pairs == ((CLASSES[(label + 1) % 3], ((labels != clean) & (labels == label)).sum()),)
 
@@ -125,7 +125,7 @@ def test_classes_count_what_is_suspected(recorded):
 def test_the_estimate_and_its_judgement_in_words(recorded):
     table = tabulate_label_issues(recorded.run.workdir)
     wrong = 100 * np.mean(recorded.samples.labels != recorded.samples.clean_labels)
-    assert f"{table.issues.is_label_issue.sum()} of 600 labels are suspected" in state_estimate(table.issues)
+    assert f"{table.issues.is_label_issue.sum()} of 600 labels are flagged" in state_estimate(table.issues)
     assert f"{wrong:.1f}\u00a0% of the labels are wrong; so are 100.0\u00a0%" in judge_suspects(table)
 
 

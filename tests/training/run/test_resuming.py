@@ -1,5 +1,6 @@
 """Runs that were cut off or damaged: they end as if nothing had happened, or are refused in one line."""
 
+import gc
 import json
 import shutil
 
@@ -34,6 +35,22 @@ def runs(tmp_path_factory):
 def cut(runs, tmp_path):
     shutil.copytree(runs / "cut", tmp_path / "cut")
     return tmp_path / "cut"
+
+
+def test_a_resumed_run_holds_its_state_once(tmp_path, monkeypatch):
+    held, train_epoch = [], loop.train_epoch
+
+    def count(*arguments):
+        gc.collect()
+        held.append(sum(array.nbytes for array in jax.live_arrays()))
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(loop, "train_epoch", count)
+    with cut_off(after=10):
+        loop.train(small(), tmp_path)
+    first = held[-1]
+    loop.train(small(), tmp_path)
+    assert held[-1] <= first
 
 
 def assert_same(workdir, whole):
@@ -128,7 +145,7 @@ def test_a_field_that_an_older_version_did_not_have_counts_as_its_default(runs, 
     del config["record"], config["dataset"]["stream"], config["optimizer"]["ema"]
     path.write_text(json.dumps(config))
     assert find_summary(tmp_path / "run", small(), overwrite=False)["epochs"] == 3
-    with pytest.raises(UserError, match=r"optimizer\.ema: 0\.0 there, 2\.0 here\); choose another --workdir, or set"):
+    with pytest.raises(UserError, match=r"optimizer\.ema: 0\.0 there, 2\.0 here\); choose another --workdir, or use"):
         find_summary(tmp_path / "run", small(**{"optimizer.ema": 2.0}), overwrite=False)
 
 

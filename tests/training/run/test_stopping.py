@@ -109,7 +109,7 @@ def test_a_run_that_is_asked_to_stop_computes_nothing_twice(whole, tmp_path):
         assert result.returncode in (75, 128 + number), result.stderr
         last = result.stderr.splitlines()[-1]
         if result.returncode == 75:
-            assert re.fullmatch(r"train\.py: stopped by [\w-]+ after step \d+ of 21; all of it is saved, and .*", last)
+            assert re.fullmatch(r"train\.py: stopped by [\w-]+ after step \d+ of 21; everything is saved, and .*", last)
             dispatches += count_dispatches(result)
         else:  # in the set-up, or after the last epoch
             assert last.startswith("train.py: ended by")
@@ -175,7 +175,8 @@ def test_a_request_during_the_setup_is_one_line(tmp_path):
     result = train(tmp_path / "run", "SIGTERM", "module", 300)
     assert (result.returncode, result.stdout) == (128 + signal.SIGTERM, ""), result.stderr
     assert result.stderr == (
-        "train.py: ended by SIGTERM without saving; the same command continues from what is saved\n"
+        "train.py: ended by SIGTERM; nothing was saved now, and the same command continues from the latest "
+        "checkpoint, if there is one\n"
     )
 
 
@@ -206,4 +207,4 @@ def test_a_second_ctrl_c_does_not_wait():
     command = [sys.executable, "-c", program]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=15)
     assert (result.returncode, result.stdout) == (130, "SIGINT\n")
-    assert result.stderr == "-c: ended by Ctrl-C without saving; the same command continues from what is saved\n"
+    assert result.stderr.startswith("-c: ended by Ctrl-C; nothing was saved now, and the same command continues from ")
