@@ -34,10 +34,7 @@ ENDS = {
     ),
     "device memory": (
         jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.\nmore"),
-        *(
-            2,
-            "(RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.); a run takes less with a lower batch_size",
-        ),
+        *(2, "(RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.); a run takes less with a lower "),
     ),
     "Ctrl-C": (KeyboardInterrupt(), 130, "ended by Ctrl-C"),
     "SIGTERM": (command_line.Ended(), 143, "ended by SIGTERM"),

@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
+
+from gwa.moment_arithmetic import LABEL_DTYPES
 
 
 def head_alignment(
@@ -65,7 +68,7 @@ def head_alignment(
     """
     logits, embeddings, kernel = (jnp.asarray(x, jnp.float32) for x in (logits, embeddings, kernel))
     labels, soft = _as_labels(labels)
-    _check_shapes(logits, labels, embeddings, kernel)
+    _check_shapes(logits, labels, embeddings, kernel, bias)
     products = logits if bias is None else logits - jnp.broadcast_to(jnp.asarray(bias, jnp.float32), logits.shape)
     if soft:
         cosine_numerator, residual_norm, _ = _soft_terms(logits, labels, products)
@@ -146,11 +149,14 @@ def prediction_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 
 def _as_labels(labels: ArrayLike) -> tuple[jax.Array, bool]:
-    """Class indices as int32 or targets as float32, and whether it is the latter."""
+    """Class indices as int32 or targets as float32, and whether it is these; NaN for targets with negative ones."""
+    if isinstance(labels, np.ndarray) and labels.dtype in (np.int64, np.uint64):
+        labels = np.clip(labels, -1, np.iinfo(np.int32).max)  # neither is a class; JAX would take the lower 32 bits
     labels = jnp.asarray(labels)
-    soft = jnp.issubdtype(labels.dtype, jnp.floating)
-    # An integer dtype of 8 bits could not be compared with the number of the 256th class.
-    return labels.astype(jnp.float32 if soft else jnp.int32), soft
+    if not jnp.issubdtype(labels.dtype, jnp.floating):
+        return labels.astype(jnp.int32), False  # 8 bits could not be compared with the number of the 256th class
+    targets = labels.astype(jnp.float32)
+    return jnp.where(jnp.all(targets >= 0, axis=-1, keepdims=True), targets, jnp.nan), True
 
 
 def _find_own_class(labels: jax.Array, logits: jax.Array) -> jax.Array:
@@ -236,7 +242,11 @@ def _norm(x: jax.Array, axis: int | None) -> jax.Array:
 
 
 def _check_shapes(
-    logits: jax.Array, labels: jax.Array, embeddings: jax.Array | None = None, kernel: jax.Array | None = None
+    logits: jax.Array,
+    labels: jax.Array,
+    embeddings: jax.Array | None = None,
+    kernel: jax.Array | None = None,
+    bias: ArrayLike | None = None,
 ) -> None:
     classes = logits.shape[-1] if logits.ndim else 0
     if classes < 2:
@@ -247,7 +257,9 @@ def _check_shapes(
         "labels": (labels, (*examples, classes) if jnp.issubdtype(labels.dtype, jnp.floating) else examples),
         "embeddings": (embeddings, (*examples, features)),
         "kernel": (kernel, (features, classes)),
+        "bias": (bias, (classes,)),
     }
     for name, (array, shape) in fitting.items():
-        if array is not None and array.shape != shape:
-            raise ValueError(f"{name} must be {shape} beside logits {logits.shape}, not {array.shape}")
+        if array is not None and jnp.shape(array) != shape:
+            kind = f" ({LABEL_DTYPES})" if name == "labels" else ""
+            raise ValueError(f"{name} must be {shape} beside logits {logits.shape}, not {jnp.shape(array)}{kind}")

@@ -10,6 +10,7 @@ import numpy as np
 
 BETA = 1.2  # the offset β of the paper: minus the excess kurtosis of the uniform distribution
 ROUNDING, LEAST_VARIANCE = 2.0**-23, 2.0**-63  # of float32, see Moments.excess_kurtosis
+LABEL_DTYPES = "class indices are integers, target distributions floats [..., classes]"
 _OF_SAMPLES = ("alignment_mean", "alignment_variance", "excess_kurtosis", "gwa", "two_peakedness", "dissent")
 
 

@@ -51,9 +51,14 @@ class Moments:
 
     @classmethod
     def of(cls, scores: ArrayLike, where: ArrayLike | None = None) -> Moments:
-        """Moments of `scores`, of any shape, in float32, without the entries where the mask `where` is false or 0."""
-        scores = jnp.asarray(scores, jnp.float32).ravel()
-        mask = jnp.ones(scores.shape, bool) if where is None else jnp.asarray(where, bool).ravel()
+        """Moments of `scores`, of any shape, in float32, without the entries where the mask `where` is false or 0.
+
+        Raises:
+          ValueError: when the mask does not have the shape of the scores, or one that broadcasts to it.
+        """
+        scores = jnp.asarray(scores, jnp.float32)
+        mask = jnp.broadcast_to(True if where is None else jnp.asarray(where, bool), scores.shape).ravel()
+        scores = scores.ravel()
         count = jnp.sum(mask, dtype=jnp.float32)
         mean = jnp.sum(jnp.where(mask, scores, 0)) / jnp.maximum(count, 1)
         deviation = jnp.where(mask, scores - mean, 0)

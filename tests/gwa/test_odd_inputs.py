@@ -30,7 +30,9 @@ def library(request):
             alignment=on_tensors(ours.head_alignment),
             gradient_norm=on_tensors(ours.head_gradient_norm),
             dissent=on_tensors(ours.sample_dissent),
-            moments=lambda scores: ours.Moments.of(torch.tensor(scores)),
+            moments=lambda scores, where=None: ours.Moments.of(
+                torch.tensor(scores), None if where is None else torch.tensor(where)
+            ),
             join=lambda moments, scores: moments + ours.Moments.of(torch.tensor(scores)),
             score=ours.gwa_score,
         )
@@ -121,6 +123,26 @@ def test_labels_of_any_integer_dtype(library, dtype):
     expected = library.alignment(logits, labels.astype(np.int32), *rest)
     np.testing.assert_array_equal(library.alignment(logits, labels.astype(dtype), *rest), expected)
     assert len(set(np.asarray(expected).tolist())) == 6
+
+
+def test_a_mask_has_the_shape_of_the_scores_or_broadcasts_to_it(library):
+    scores = np.array([[0.1, 0.2, 0.3]] * 2, np.float32)
+    assert int(library.moments(scores, where=np.array([[True], [False]])).count) == 3
+    assert int(library.moments(scores, where=np.array(True)).count) == 6
+    with pytest.raises((ValueError, RuntimeError)):
+        library.moments(scores, where=np.array([True, False]))
+
+
+def test_a_negative_target_has_no_score(library):
+    logits, embeddings, kernel = (np.eye(3, dtype=np.float32),) * 3
+    targets = np.array([[1.5, -0.25, -0.25], [0, -1, 0], [0, 0.4, 0.6]], np.float32)
+    assert np.isnan(library.alignment(logits, targets, embeddings, kernel)).tolist() == [True, True, False]
+
+
+def test_labels_beyond_32_bits_are_no_class():
+    logits = embeddings = kernel = np.eye(3, dtype=np.float32)
+    labels = np.array([0, 2**32 + 1, -(2**40)])
+    assert np.isnan(gwa.head_alignment(logits, labels, embeddings, kernel)).tolist() == [False, True, True]
 
 
 def test_masked_scores_do_not_count():

@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch")
 from torch_process import Network, batches  # noqa: E402
 
 gwa_torch = pytest.importorskip("gwa.torch")
+from gwa.torch.epoch import Batch, SampleRows  # noqa: E402
+
 nn, F = torch.nn, torch.nn.functional
 torch.set_num_threads(1)  # two threads on a busy machine wait for each other
 
@@ -286,27 +288,97 @@ def test_misuse_is_said_in_one_line(model):
     monitor = gwa_torch.AlignmentMonitor(model, "fc")
     with pytest.raises(ValueError, match="'fc' has not run"):
         monitor.update(labels)
-    for wrong in (labels[:5], labels[:, None], torch.ones(16, 3)):
-        model(images)
-        with pytest.raises(ValueError, match=r"labels have the shape .* has run on \(16,\) samples"):
-            monitor.update(wrong)
     with pytest.raises(ValueError, match=r"no sample was scored; update\(labels\) has not run"):
         monitor.end_epoch()
     model(images)
+    for wrong in (labels[:5], labels[:, None], torch.ones(16, 3), labels.float()):
+        with pytest.raises(ValueError, match=r"labels have the shape .* has run on \(16,\) samples .* are integers"):
+            monitor.update(wrong)
     monitor.update(torch.full_like(labels, -100))
-    with pytest.raises(ValueError, match="no sample was scored; all labels were below 0"):
+    with pytest.raises(ValueError, match="no sample was scored; no label was 0 or above"):
         monitor.end_epoch()
     model(images)
     with pytest.raises(ValueError, match="index and the monitor's num_examples belong together"):
         monitor.update(labels, index=range(16))
-    model(images)
     with pytest.raises(ValueError, match="1 forward passes in training mode came after"):
         monitor.end_epoch()
-    rows = gwa_torch.AlignmentMonitor(model, "fc", num_examples=16)
+
+
+def test_a_refused_update_may_be_corrected(model):
+    ((images, labels),) = batches(1)
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", num_examples=16)
     model(images)
-    rows.update(labels, index=range(-1, 15))
+    for index, message in (
+        (range(-1, 15), "rows -1 to 14, of num_examples=16"),
+        (range(1, 17), "rows 1 to 16"),
+        (torch.arange(16) / 2, "float32; it must be the integer numbers"),
+        (labels == 0, "bool; it must be"),
+        (range(15), "it must be one row for each sample"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            monitor.update(labels, index=index)
+    monitor.update(labels, index=range(16))
+    with pytest.raises(ValueError, match="gwa, train_accuracy are measured here"):
+        monitor.end_epoch(gwa=1.0, train_accuracy=0.5, test_accuracy=0.5)
+
+
+def test_rows_on_an_accelerator_are_checked_when_the_epoch_ends():
+    rows = SampleRows(4, torch.device("cpu"))
+    batch = Batch(torch.zeros(2), torch.zeros(2).long(), torch.ones(2) > 0, torch.ones(2) > 0, torch.zeros(2, 2))
+    rows.add(batch, torch.tensor([2, -1]))
     with pytest.raises(ValueError, match="index had the row -1; rows are numbered from 0"):
-        rows.end_epoch()
+        rows.finish()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"num_examples": -3}, "num_examples must be at least 1"),
+        ({"rule": "max_gwa"}, "rule must be a rule such as"),
+        ({"rule": gwa.MaxGWA}, "rule must be a rule such as"),
+        ({"rule": gwa.LabelWave(), "epochs": 3}, "num_examples must be given: the rule label_wave compares"),
+    ],
+)
+def test_arguments_that_mean_nothing(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gwa_torch.AlignmentMonitor(model, "fc", **arguments)
+
+
+def test_a_field_that_never_comes_is_said(model, caplog):
+    ((images, labels),) = batches(1)
+    monitor = gwa_torch.AlignmentMonitor(model, "fc", rule=gwa.BestValidation())
+    for _ in range(2):
+        model(images)
+        monitor.update(labels)
+        monitor.end_epoch()
+    (line,) = caplog.messages
+    assert line.startswith("the rule best_validation reads val_accuracy, which the first record lacks")
+
+
+@pytest.mark.parametrize(
+    ("saved", "loaded", "message"),
+    [
+        ({"num_examples": 16}, {"num_examples": 17}, "saved with num_examples=16, not 17"),
+        ({"num_examples": 16}, {}, "saved with num_examples=16, not None"),
+        ({}, {"num_examples": 16}, "saved with no num_examples, not 16"),
+        ({"num_examples": 16}, {"num_examples": 16, "keep_samples": True}, "samples of 1 of 2 epochs"),
+    ],
+)
+def test_a_state_of_another_monitor_is_refused(model, saved, loaded, message):
+    ((images, labels),) = batches(1)
+    first = gwa_torch.AlignmentMonitor(model, "fc", **saved)
+    for _ in range(2):
+        model(images)
+        first.update(labels, **({"index": range(16)} if saved else {}))
+        first.end_epoch()
+    state = first.state_dict()
+    with pytest.raises(ValueError, match=message):
+        gwa_torch.AlignmentMonitor(model, "fc", **loaded).load_state_dict(state)
+    with pytest.raises(ValueError, match="has seen 2 epochs; load into a new one"):
+        first.load_state_dict(state)
+    with pytest.raises(ValueError, match="no state of an AlignmentMonitor"):
+        gwa_torch.AlignmentMonitor(model, "fc").load_state_dict({"model": {}})
 
 
 def test_label_issues_are_those_of_the_scores_it_has_shown(model):

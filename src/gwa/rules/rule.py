@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -67,8 +68,8 @@ class Rule:
     smallest: ClassVar[bool] = False
 
     def __post_init__(self):
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience must be at least 1 epoch, not {self.patience}")
+        if self.patience is not None and not (isinstance(self.patience, numbers.Integral) and self.patience >= 1):
+            raise ValueError(f"patience must be a whole number of epochs from 1 on, not {self.patience}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup must be a share of training in [0, 1), not {self.warmup}")
 
@@ -98,8 +99,19 @@ class Rule:
         return verdict.best_epoch
 
     def is_warming_up(self, record: Record) -> bool:
-        """Whether an epoch lies in the warm-up, and so is not eligible."""
-        return self.warmup > 0 and record["progress"] <= self.warmup
+        """Whether an epoch lies in the warm-up, and so is not eligible.
+
+        Raises:
+          ValueError: when the record does not say how far training is.
+        """
+        if not self.warmup:
+            return False
+        if record.get("progress") is None:
+            raise ValueError(
+                f"{self.name} skips the first {self.warmup:.0%} of training, so records need progress, which is "
+                "epoch / epochs; with warmup=0 they do not"
+            )
+        return bool(record["progress"] <= self.warmup)
 
     def _value(self, record: Record) -> float | None:
         """The value of the field that decides, or None where the record is not eligible."""

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gwa.moment_arithmetic import LABEL_DTYPES
+
 
 @torch.no_grad()
 def head_alignment(
@@ -51,7 +53,7 @@ def alignment_given_norm(
     logits = logits.float()
     products = logits if bias is None else logits - bias.float()
     if labels.is_floating_point():
-        cosine_numerator, residual_norm, _ = _soft_terms(logits, labels.float(), products)
+        cosine_numerator, residual_norm, _ = _soft_terms(logits, _as_targets(labels), products)
     else:
         cosine_numerator, residual_norm = _hard_terms(logits, labels, products)
     defined = cosine_numerator.isfinite()
@@ -86,7 +88,7 @@ def head_gradient_norm(logits: Tensor, labels: Tensor, embeddings: Tensor) -> Te
     _check_shapes(logits, labels, embeddings)
     logits = logits.float()
     if labels.is_floating_point():
-        _, residual_norm, scale = _soft_terms(logits, labels.float(), logits)
+        _, residual_norm, scale = _soft_terms(logits, _as_targets(labels), logits)
     else:
         _, residual_norm = _hard_terms(logits, labels, logits)
         own, _ = _own_classes(logits, labels)
@@ -108,6 +110,12 @@ def _own_classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     labels = labels.long()  # an integer dtype of 8 bits could not be compared with the number of the 256th class
     is_class = (labels >= 0) & (labels < logits.shape[-1])
     return torch.where(is_class, labels, 0)[..., None], is_class
+
+
+def _as_targets(labels: Tensor) -> Tensor:
+    """Target distributions as float32; NaN where one is negative."""
+    targets = labels.float()
+    return torch.where((targets >= 0).all(-1, keepdim=True), targets, torch.nan)
 
 
 def _hard_terms(logits: Tensor, labels: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,4 +193,7 @@ def _check_shapes(
     }
     for name, (tensor, shape) in fitting.items():
         if tensor is not None and tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} must be {shape} beside logits {tuple(logits.shape)}, not {tuple(tensor.shape)}")
+            kind = f" ({LABEL_DTYPES})" if name == "labels" else ""
+            raise ValueError(
+                f"{name} must be {shape} beside logits {tuple(logits.shape)}, not {tuple(tensor.shape)}{kind}"
+            )

@@ -25,7 +25,11 @@ def labels_of(batch: Any) -> tuple[Any, Any]:
       >>> labels_of({"images": ..., "labels": [2, 0]})
       ([2, 0], None)
     """
-    return (batch["labels"] if isinstance(batch, Mapping) else batch[1]), None
+    if not isinstance(batch, Mapping):
+        return batch[1], None
+    if "labels" not in batch:
+        raise ValueError(f"the batch has {', '.join(map(repr, batch))} and no 'labels'; pass unpack=")
+    return batch["labels"], None
 
 
 class AlignmentCallback(Callback):
@@ -75,6 +79,7 @@ class AlignmentCallback(Callback):
         rule: Rule | None = None,
         num_examples: int | None = None,
         unpack: Callable[[Any], tuple[Any, Any]] = labels_of,
+        keep_samples: bool = False,
     ):
         """As AlignmentMonitor, whose `epochs` are the Trainer's `max_epochs`.
 
@@ -83,8 +88,10 @@ class AlignmentCallback(Callback):
           rule: which epoch to keep.
           num_examples: size of the training set, if `unpack` returns row numbers.
           unpack: returns the labels of a batch, and row numbers or None.
+          keep_samples: keep the scores of every epoch, for `monitor.find_label_issues`.
         """
         self._head, self._rule, self._num_examples, self._unpack = head, rule, num_examples, unpack
+        self._keep_samples = keep_samples
         self._loaded: dict[str, Any] = {}
         self._batches = self._epochs = 0  # the scored ones of this epoch, and the epochs before it
 
@@ -102,7 +109,9 @@ class AlignmentCallback(Callback):
             # Lightning starts with the first batches again, so that what follows is not the rest of the epoch.
             state = {name: value for name, value in state.items() if name not in ("epoch", "batches")}
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        self.monitor = AlignmentMonitor(pl_module, self._head, self._rule, self._num_examples, epochs)
+        self.monitor = AlignmentMonitor(
+            pl_module, self._head, self._rule, self._num_examples, epochs, self._keep_samples
+        )
         if state:
             self.monitor.load_state_dict(state)
         self._batches, self._updates = state.get("batches", 0), 0
@@ -115,7 +124,10 @@ class AlignmentCallback(Callback):
     ) -> None:
         """Scores the batch, unless the training step has done so."""
         if self.monitor.updates == self._updates:
-            self.monitor.update(*self._unpack(batch))
+            unpacked = self._unpack(batch)
+            if not isinstance(unpacked, tuple) or len(unpacked) != 2:
+                raise ValueError("unpack must return a tuple of the labels and row numbers or None")
+            self.monitor.update(*unpacked)
         self._updates = self.monitor.updates
         self._batches += 1
         self._epochs = trainer.current_epoch

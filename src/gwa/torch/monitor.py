@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,13 +12,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from gwa.label_issues import LabelIssues, find_label_issues
-from gwa.moment_arithmetic import reasons_of_nan
+from gwa.moment_arithmetic import LABEL_DTYPES, reasons_of_nan
 from gwa.rules import MaxGWA, Record, Rule, Verdict
-from gwa.rules.dissent import vote
+from gwa.rules.dissent import DISSENT, vote
 from gwa.torch import head as heads
 from gwa.torch.alignment import norm
 from gwa.torch.epoch import RunningMoments, SampleRows, compare, summarize
 from gwa.torch.forward_pass import ForwardPass, score
+
+_LOG = logging.getLogger(__name__)
 
 
 class AlignmentMonitor:
@@ -78,12 +81,17 @@ class AlignmentMonitor:
           ValueError: when the score is not defined for this head, the rule needs `epochs`, or `num_examples` is missing
             where single samples are compared or kept.
         """
+        for name, number in (("epochs", epochs), ("num_examples", num_examples)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, not {number}")
+        if rule is not None and not isinstance(rule, Rule):
+            raise ValueError(f"rule must be a rule such as gwa.MaxGWA(), not {rule!r}")
         if rule is None:
             rule = MaxGWA() if epochs else MaxGWA(warmup=0.0)
         if rule.warmup and not epochs:
             raise ValueError(f"epochs must be given: the rule {rule.name} skips the first {rule.warmup:.0%} of them")
-        self._needs_past = bool({"dissent", "hard_dissent"} & {*rule.needs})
-        if self._needs_past and num_examples is None:
+        self._needs_past = bool({*DISSENT} & {*rule.needs})
+        if num_examples is None and {*DISSENT, "prediction_changes", "prediction_churn"} & {*rule.needs}:
             raise ValueError(f"num_examples must be given: the rule {rule.name} compares each sample with its past")
         if keep_samples and num_examples is None:
             raise ValueError("num_examples must be given: keep_samples keeps the scores of each row")
@@ -112,9 +120,10 @@ class AlignmentMonitor:
           index: integers `[batch]`, the rows of the samples; required with `num_examples`, and only then allowed.
 
         Raises:
-          ValueError: when the head has not run, or has run on other samples than these.
+          ValueError: when the head has not run, or has run on other samples than these; or `index` has other numbers
+            than those of rows. Then nothing is scored, and a corrected call may follow.
         """
-        passes, self._passes = self._passes, []
+        passes = self._passes
         if not passes:
             raise ValueError(
                 f"update: the head {self.head_name!r} has not run since the last update, in training mode and with "
@@ -127,10 +136,8 @@ class AlignmentMonitor:
         sizes = [len(each.logits) for each in passes]
         rows: Iterable[Tensor | None] = [None] * len(passes)
         if index is not None:
-            numbers = torch.as_tensor(index, device=labels.device).long()
-            if numbers.shape != labels.shape[:1]:
-                raise ValueError(f"update: index has the shape {tuple(numbers.shape)}, labels {tuple(labels.shape)}")
-            rows = numbers.split(sizes)
+            rows = self._check_index(torch.as_tensor(index), labels).split(sizes)
+        self._passes = []
         for each, targets, part in zip(passes, labels.split(sizes), rows, strict=True):
             past = None if self._past is None else self._past[part]
             self._epoch.add(score(each, targets, past), part)
@@ -153,7 +160,7 @@ class AlignmentMonitor:
           `reasons`.
 
         Raises:
-          ValueError: when no sample was scored, or no update followed a forward pass.
+          ValueError: when no sample was scored, no update followed a forward pass, or `fields` has what is measured.
         """
         if self._passes:
             raise ValueError(
@@ -163,17 +170,18 @@ class AlignmentMonitor:
         moments, accuracy, samples, dissent = self._epoch.finish()
         if not moments.count:
             ran = self.updates > self._updates_before
-            why = "all labels were below 0" if ran else "update(labels) has not run"
+            why = "no label was 0 or above" if ran else "update(labels) has not run"
             raise ValueError(f"end_epoch: no sample was scored; {why} ({self.head_name!r})")
         self._updates_before = self.updates
+        measured = summarize(moments) | compare(self.samples, samples) | {"train_accuracy": accuracy}
+        if given := sorted({*measured, *DISSENT} & {*fields}):
+            raise ValueError(f"end_epoch: {', '.join(given)} are measured here; leave them out")
         if epoch is None:
             epoch = self.history[-1]["epoch"] + 1 if self.history else 1
         record = {
             "epoch": epoch,
             "progress": epoch / self._epochs if self._epochs else None,
-            "train_accuracy": accuracy,
-            **summarize(moments),
-            **compare(self.samples, samples),
+            **measured,
             **({"partial": True} if partial else {}),
             **fields,
         }
@@ -190,13 +198,14 @@ class AlignmentMonitor:
         self._judge(record)
         return record
 
-    def find_label_issues(self, labels: ArrayLike | Tensor) -> LabelIssues:
+    def find_label_issues(self, labels: ArrayLike | Tensor, share: float | None = None) -> LabelIssues:
         """Ranks the labels by how suspect they are and flags those that stand apart; see `gwa.find_label_issues`.
 
         All epochs count that this monitor has ended itself, but not those that `resume` was given.
 
         Args:
           labels: integers `[N]`, the given labels by row.
+          share: flag this share of the labels, the most suspicious ones.
 
         Raises:
           ValueError: when the monitor was made without `keep_samples`, no epoch has ended, or the labels have another
@@ -205,7 +214,7 @@ class AlignmentMonitor:
         if not self._kept:
             raise ValueError("find_label_issues: no epoch is kept; make the monitor with keep_samples=True and train")
         alignment, predictions = (np.stack([kept[name] for kept in self._kept]) for name in ("alignment", "prediction"))
-        return find_label_issues(alignment, torch.as_tensor(labels).cpu().numpy(), predictions)
+        return find_label_issues(alignment, torch.as_tensor(labels).cpu().numpy(), predictions, share)
 
     def resume(self, history: Iterable[Mapping[str, Any]], predictions: Iterable[np.ndarray] = ()) -> None:
         """Continues after an earlier start, which left these records.
@@ -246,10 +255,14 @@ class AlignmentMonitor:
         """Continues where `state_dict` was called; for a monitor that was made with the same arguments.
 
         Raises:
-          ValueError: when the rule needs predictions, and there are not as many as records.
+          ValueError: when this monitor has seen epochs, or the state is not of one that was made with the same
+            arguments.
         """
-        self.resume(state["history"], [prediction.numpy() for prediction in state.get("predictions", ())])
+        if self.history:
+            raise ValueError(f"load_state_dict: this monitor has seen {len(self.history)} epochs; load into a new one")
         samples = [{name: values.numpy() for name, values in each.items()} for each in state.get("samples", ())]
+        self._check_state(state, samples)
+        self.resume(state["history"], [prediction.numpy() for prediction in state.get("predictions", ())])
         self.samples = samples[-1] if samples else {}
         if self._kept is not None:
             self._kept = samples
@@ -275,8 +288,38 @@ class AlignmentMonitor:
         wanted = (*seen, logits.shape[-1]) if labels.is_floating_point() else seen
         if tuple(labels.shape) != wanted:
             raise ValueError(
-                f"update: labels have the shape {tuple(labels.shape)}, but the head {self.head_name!r} has run on "
-                f"{tuple(seen)} samples since the last update, of {logits.shape[-1]} classes"
+                f"update: {'float' if labels.is_floating_point() else 'integer'} labels have the shape "
+                f"{tuple(labels.shape)}; it must be {wanted}, as the head {self.head_name!r} has run on {seen} samples "
+                f"since the last update, of {logits.shape[-1]} classes ({LABEL_DTYPES})"
+            )
+
+    def _check_index(self, index: Tensor, labels: Tensor) -> Tensor:
+        """The rows as int64 beside the labels; negative ones on an accelerator are found when the epoch ends."""
+        if index.is_floating_point() or index.dtype == torch.bool:
+            raise ValueError(f"update: index is {index.dtype}; it must be the integer numbers of rows")
+        if index.shape != labels.shape[:1] or (labels.ndim > 1 and not labels.is_floating_point()):
+            raise ValueError(
+                f"update: index has the shape {tuple(index.shape)}, labels {tuple(labels.shape)}; it must be one row "
+                "for each sample"
+            )
+        if index.device.type == "cpu" and len(index):
+            lowest, highest = int(index.min()), int(index.max())
+            if lowest < 0 or highest >= self._num_examples:  # type: ignore[operator]  # given, as index is
+                raise ValueError(f"update: index has rows {lowest} to {highest}, of num_examples={self._num_examples}")
+        return index.to(labels.device).long()
+
+    def _check_state(self, state: Mapping[str, Any], samples: list[dict[str, np.ndarray]]) -> None:
+        if "history" not in state:
+            raise ValueError("load_state_dict: this is no state of an AlignmentMonitor; it has no history")
+        rows = {len(each["alignment"]) for each in samples}
+        rows |= {len(state["epoch"]["alignment"])} if "alignment" in state.get("epoch", {}) else set()
+        if rows - {self._num_examples} or ("epoch" in state and bool(rows) != (self._num_examples is not None)):
+            saved = f"num_examples={next(iter(rows))}" if rows else "no num_examples"
+            raise ValueError(f"load_state_dict: the state was saved with {saved}, not {self._num_examples}")
+        if self._kept is not None and len(samples) != len(state["history"]):
+            raise ValueError(
+                f"load_state_dict: the state has the samples of {len(samples)} of {len(state['history'])} epochs, as "
+                "it was saved without keep_samples"
             )
 
     def _new_epoch(self) -> RunningMoments | SampleRows:
@@ -289,5 +332,11 @@ class AlignmentMonitor:
         self._past = torch.as_tensor(past, device=self._head.weight.device)
 
     def _judge(self, record: Record) -> None:
+        if not self.history and (missing := [field for field in self.rule.needs if field not in record]):
+            _LOG.warning(
+                "the rule %s reads %s, which the first record lacks; pass it to end_epoch, or no epoch is kept",
+                self.rule.name,
+                " and ".join(missing),
+            )
         self.history.append(record)
         self._rule_state, self.verdict = self.rule.update(self._rule_state, record)
