@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from configs import base
 from errors import UserError
 
-LEAST_STEPS = 600  # of a small folder, in which an epoch is few of them
-MOST_SAMPLES = 300_000  # that a large folder is seen as, all epochs together
+LEAST_STEPS = 600  # small folders get more epochs
+MOST_SAMPLES = 300_000  # over all epochs; large folders get fewer
 
 
 def get_config(pictures: str = "5000") -> ConfigDict:
@@ -36,6 +36,7 @@ def get_config(pictures: str = "5000") -> ConfigDict:
     config.network.depths = (2, 2, 2)
     config.network.widths = (32, 64, 128)
     config.optimizer.learning_rate = 1e-3
+    config.stopping.rules = ("dissent", "max_gwa", "last")
     return config
 
 

@@ -18,7 +18,7 @@ def main() -> None:
     """Prints what it took."""
     parser = command_line.Parser(__doc__)
     parser.add_argument("folder", type=pathlib.Path, help="a work directory, or a folder of them")
-    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--folds", type=int, default=5, help="how many parts; each is left out of one training")
     arguments = parser.parse_args()
     from reports.cross_validation import PROBABILITIES, cross_validate  # takes seconds, which --help need not wait for
     from training.run.reader import read_run_or_runs

@@ -17,6 +17,8 @@ from reports.run_figures import draw_overview, draw_run
 from reports.style import save, save_all
 from training.run.reader import find_runs, read_run
 
+ENDINGS = (".png", ".svg", ".pdf")
+
 
 def main() -> None:
     """Prints the names of the files that it has written."""
@@ -24,6 +26,11 @@ def main() -> None:
     parser.add_argument("folder", type=pathlib.Path, help="a work directory, or a folder of them")
     parser.add_argument("--output", type=pathlib.Path, help="FOLDER/figures by default; or a file for the overview")
     arguments = parser.parse_args()
+    output = arguments.output
+    if output and output.suffix in ENDINGS:
+        command_line.check_output(output)
+    elif output and output.suffix and not output.is_dir():
+        raise UserError(f"--output: {output} ends with none of {', '.join(ENDINGS)}, and is no folder")
     print("\n".join(map(str, draw(arguments.folder, arguments.output or arguments.folder / "figures"))))
 
 
@@ -33,7 +40,7 @@ def draw(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
     Raises:
       UserError: when there is nothing to draw, or a record cannot be read.
     """
-    if output.suffix in (".png", ".svg", ".pdf"):
+    if output.suffix in ENDINGS:
         save(draw_overview(read_run(folder)), output)
         return [output]
     is_run = (folder / "summary.json").exists()

@@ -40,7 +40,10 @@ def main() -> None:
     devices.enable_compilation_cache()
     network = load_trained(arguments.workdir, arguments.rule, arguments.ema)
     others = LeftOut()
-    predictions = predict(network, list_files(arguments.pictures, others), arguments.damaged == "skip")
+    files = list_files(arguments.pictures, others)
+    if arguments.output:
+        command_line.check_output(arguments.output, files)
+    predictions = predict(network, files, arguments.damaged == "skip")
     if others:
         print(f"no pictures: {others}", file=sys.stderr)
     for file, reason in predictions.skipped.items():

@@ -21,6 +21,8 @@ def main() -> None:
     parser.add_argument("folder", type=pathlib.Path, nargs="+", help="a work directory, several, or a folder of them")
     parser.add_argument("--output", type=pathlib.Path, help="FOLDER/report.html or comparison.html by default")
     arguments = parser.parse_args()
+    if arguments.output:
+        command_line.check_output(arguments.output)
     print(write(arguments.folder, arguments.output))
 
 

@@ -5,13 +5,15 @@ uv run scripts/tables.py results --table=regret --table=table1 --format=latex
 """
 
 import pathlib
+import sys
 
-import repository  # noqa: F401  (it puts our packages first on Python's path)
+from repository import ROOT
 
 import command_line
 from errors import UserError
 from reports.page import HEAD, TABLES, make_tables
 from reports.rendering import to_csv, to_latex, to_markdown
+from training.run.reader import find_unfinished
 
 FORMATS = {"markdown": to_markdown, "csv": to_csv, "latex": to_latex}
 
@@ -27,7 +29,11 @@ def main() -> None:
         raise UserError(f"there is no format {arguments.format!r}; there are {', '.join(FORMATS)}")
     tables = make_tables(arguments.folder, arguments.table or ())
     if arguments.format == "markdown" and not arguments.table:
-        print(HEAD)
+        ours = arguments.folder.resolve() == ROOT / "results"
+        print(HEAD if ours else f"# Results\n\nMade by `uv run scripts/tables.py {arguments.folder}`.\n")
+    unfinished = find_unfinished(arguments.folder)
+    if unfinished:
+        print(f"left out: {len(unfinished)} runs that are not finished, such as {unfinished[0]}", file=sys.stderr)
     print(FORMATS[arguments.format](tables), end="")
 
 

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from errors import Stopped, explain, one_line
+from errors import Stopped, UserError, explain, one_line
 
 MISTAKE = 2
 SAVED = 75  # EX_TEMPFAIL of sysexits.h
@@ -45,6 +45,24 @@ class Parser(argparse.ArgumentParser):
         refuse(message)
 
 
+def check_output(output: pathlib.Path, inputs: Sequence[pathlib.Path] = ()) -> None:
+    """Refuses an `--output` that is a folder, a file to read, or one that a run has written, but for its report.html.
+
+    Raises:
+      UserError: then.
+    """
+    if output.is_dir():
+        raise UserError(f"--output: {output} is a folder; name a file")
+    if not output.exists():
+        return
+    file = output.resolve()
+    if file in {path.resolve() for path in inputs}:
+        raise UserError(f"--output: {output} is one of the files to read; name another one")
+    for folder in file.parents if file.name != "report.html" else ():
+        if (folder / "config.json").exists() and (folder / "history.jsonl").exists():
+            raise UserError(f"--output: {output} exists in the work directory {folder}; name another file")
+
+
 class Ended(BaseException):
     """SIGTERM, as KeyboardInterrupt is Ctrl-C."""
 
@@ -64,6 +82,9 @@ def run(main: Callable[[], None], workdir: pathlib.Path | None = None) -> None:
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal may not know every letter of a file's name
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import pathlib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,8 +45,21 @@ def check_flags(values: flags.FlagValues, command: Sequence[str]) -> tuple[Confi
     except UserError:
         raise
     except Exception as error:  # whatever the user's own config file raises
+        if mistake := _explain_file(command, error):
+            raise UserError(mistake) from None
         raise UserError(_explain_field(command) or config_mistake(error)) from error
     return config, rest[1:]
+
+
+def _explain_file(command: Sequence[str], error: Exception) -> str | None:
+    """That there is no such config file, or no variants in it; None if that is not the mistake."""
+    named = [match[1] for word in command if (match := re.match(r"--config=(.*)", word))]
+    file, _, variant = named[-1].partition(":") if named else ("", "", "")
+    if file and not pathlib.Path(file).is_file():
+        return f"--config: there is no file {file} in {pathlib.Path.cwd()}"
+    if variant and "get_config() takes 0 positional arguments" in str(error):
+        return f"--config: {file} has no variants, so {variant!r} means nothing"
+    return None
 
 
 def _explain_field(command: Sequence[str]) -> str | None:

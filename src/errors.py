@@ -36,6 +36,8 @@ def explain(error: BaseException) -> str | None:
         if said:
             where = f": {cause.filename}" if isinstance(cause, OSError) and cause.filename else ""
             return f"{said}{where}; free some space and run the same command again"
+        if os.strerror(errno.EFBIG) in str(cause):
+            return f"{os.strerror(errno.EFBIG)}; raise the limit on the size of files (ulimit -f)"
         if isinstance(cause, MemoryError):
             return f"not enough memory on this machine ({one_line(cause)}); {_LESS_MEMORY}"
         if _DEVICE_MEMORY.search(str(cause)):

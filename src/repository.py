@@ -31,4 +31,14 @@ def _put_on_path() -> None:
     sys.path[:] = [source, *(entry for entry in sys.path if entry not in (source, str(ROOT))), str(ROOT)]
 
 
+def _check_script() -> None:
+    """Refuses a script of another copy of this repository, which would run with the packages of this one."""
+    script = pathlib.Path(sys.argv[0]).resolve() if sys.argv[0] else pathlib.Path()
+    for folder in script.parents[1:2]:
+        if (folder / "src" / "repository.py").is_file() and folder != ROOT.resolve():
+            print(f"{script.name} lies in {folder}, but the environment has installed {ROOT}", file=sys.stderr)
+            sys.exit(2)
+
+
+_check_script()
 _put_on_path()

@@ -49,6 +49,7 @@ def _train(workdir: pathlib.Path) -> None:
     processes.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     stop_requests.listen()  # again: with several processes JAX has taken SIGTERM
     with processes.name_loss():
+        _check_configs()
         summary = processes.run_on_main(lambda: find_summary(workdir, _CONFIG.value, _OVERWRITE.value))
         if summary is None:
             from reports.run_page import write_at_end
@@ -61,6 +62,22 @@ def _train(workdir: pathlib.Path) -> None:
         from training.selection import describe_end
 
         print(*describe_end(summary, workdir), sep="\n")
+
+
+def _check_configs() -> None:
+    """Refuses processes that were started with different configs; each may have the data at a path of its own."""
+    if not processes.is_multiprocess():
+        return
+    from training.run.reader import flatten_config
+
+    fields = flatten_config(_CONFIG.value.to_dict())
+    here = {name: repr(value) for name, value in fields.items() if name not in ("dataset.path", "evaluate_path")}
+    here["--overwrite"] = repr(_OVERWRITE.value)
+    if difference := processes.find_disagreement(here):
+        number, names = difference
+        processes.refuse_together(
+            f"processes 0 and {number} were started with different {', '.join(names)}; all need the same command"
+        )
 
 
 def parse(argv: list[str]) -> list[str]:

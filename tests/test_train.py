@@ -50,7 +50,7 @@ def test_it_reports_choice_last_best_and_checkpoint(finished_run):
     workdir, result = finished_run
     data, first, *lines = result.stdout.splitlines()
     assert data.startswith("data: training ")
-    assert re.fullmatch(r"batch of \d+ on 1 device", first)
+    assert re.fullmatch(r"batch of \d+ on 1 device \(cpu\)", first)
     assert [line.split()[0] for line in lines[:2]] == ["epoch", "epoch"]
     summary = json.loads((workdir / "summary.json").read_text())
     chosen = summary["rules"]["max_gwa"]
@@ -82,7 +82,7 @@ def test_a_finished_run_is_reported_and_not_repeated(finished_run):
     workdir, first = finished_run
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     again = train(*SMALL, f"--workdir={workdir}")
-    assert "is finished" in again.stdout.splitlines()[0]
+    assert "holds a finished run" in again.stdout.splitlines()[0]
     assert again.stdout.splitlines()[1:] == first.stdout.splitlines()[-len(again.stdout.splitlines()) + 1 :]
     assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
 
@@ -114,7 +114,8 @@ def test_a_run_without_a_page_says_what_does_nothing_and_stores_no_secret(finish
     ("arguments", "message"),
     [
         ([], "--config is missing"),
-        (["--config=configs/none.py"], "configs/none.py"),
+        (["--config=configs/none.py"], f"--config: there is no file configs/none.py in {ROOT}"),
+        (["--config=configs/digits.py:foo"], "--config: configs/digits.py has no variants, so 'foo' means nothing"),
         (["--config=configs/cifar10_small.py:resnet"], "variants convnext and vit"),
         (["--config=configs/digits.py", "--config.sed=1"], "no field sed; did you mean seed?"),
         (["--config=configs/digits.py", "--config.epochs=many"], "--config.epochs=many: it must be a whole number"),

@@ -11,7 +11,14 @@ import numpy as np
 from datasets import arrays, folders, resized, tfds
 from datasets.cleaning import HOW, Cleaning, clean_training_set
 from datasets.examples import Examples, Source, StreamedExamples
-from datasets.labels import AnyExamples, corrupt_labels, draw_stratified, keep_classes, map_classes
+from datasets.labels import (
+    CIFAR10_CLASSES,
+    AnyExamples,
+    corrupt_labels,
+    draw_stratified,
+    keep_classes,
+    map_classes,
+)
 from datasets.pictures import escape
 from errors import UserError
 from extensions import is_external
@@ -79,6 +86,11 @@ def build(config: Any) -> Splits:
     if config.clean not in HOW:
         raise UserError(f"dataset.clean is {config.clean!r}; it must be one of {', '.join(HOW)}")
     source = _keep_classes(load_source(config), config.classes)
+    if config.label_noise.kind == "asymmetric" and source.class_names != CIFAR10_CLASSES:
+        raise UserError(
+            "dataset.label_noise.kind is 'asymmetric', which swaps classes of CIFAR-10 such as cat and dog; this data "
+            "set has other classes, so it must be symmetric or uniform"
+        )
     train = noisy = _corrupt_labels(source.train, len(source.class_names), config)
     val = None if source.val is None else _corrupt_labels(source.val, len(source.class_names), config)
     if not 0 <= config.train_examples <= len(train):

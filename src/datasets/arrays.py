@@ -66,6 +66,8 @@ def load_npz(path: str | None) -> Source:
 
 def _read_npz(path: pathlib.Path, left_out: LeftOut) -> Arrays:
     """The arrays of a file that are used."""
+    if path.is_dir():
+        raise UserError(f"dataset.path: {path} is a folder; dataset.name=folder reads image folders")
     if not path.exists():
         raise UserError(f"dataset.path: there is no file {path}")
     try:
@@ -77,8 +79,11 @@ def _read_npz(path: pathlib.Path, left_out: LeftOut) -> Arrays:
                 f"dataset.path: the arrays in {path} take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are "
                 "free"
             )
+        for name in ("images", "labels"):
+            if name not in sizes:
+                raise UserError(f"dataset.path: {path} has no array {name}; it holds {', '.join(sizes) or 'nothing'}")
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS if name in sizes}
+            arrays = {name: _read_array(file, name) for name in ARRAYS if name in sizes}
     except UserError:
         raise
     except OSError as error:
@@ -92,6 +97,13 @@ def _read_npz(path: pathlib.Path, left_out: LeftOut) -> Arrays:
     return arrays
 
 
+def _read_array(file: Any, name: str) -> np.ndarray:
+    try:
+        return file[name]
+    except ValueError as error:  # an array of objects, which would have to be unpickled
+        raise ValueError(f"array {name}: {one_line(error)}") from error
+
+
 def _find_prefixes(arrays: Arrays) -> list[str]:
     """Of the splits of which there is anything; there must be training data."""
     return [""] + [prefix for prefix in ("val_", "test_") if {f"{prefix}images", f"{prefix}labels"} & arrays.keys()]
@@ -99,11 +111,13 @@ def _find_prefixes(arrays: Arrays) -> list[str]:
 
 def _number_classes(arrays: Arrays) -> range:
     """The classes, which are all of 0 to the largest label."""
-    found = set().union(*(np.unique(array).tolist() for name, array in arrays.items() if name.endswith("labels")))
+    of_each = {name: np.unique(array).tolist() for name, array in arrays.items() if name.endswith("labels")}
+    found = set().union(*of_each.values())
     if found != set(range(len(found))):
+        ranges = ", ".join(f"{name} in [{values[0]}, {values[-1]}]" for name, values in of_each.items() if values)
         raise UserError(
-            f"labels lie in [{min(found)}, {max(found)}] and take {len(found)} values; they must be all of 0 to "
-            f"{len(found) - 1}, or class_names must name every class from 0"
+            f"{ranges}: they take {len(found)} values, which must be all of 0 to {len(found) - 1}, or class_names must "
+            "name every class from 0"
         )
     return range(len(found))
 

@@ -179,7 +179,8 @@ class Source:
                     raise UserError(f"{prefix}{name} are empty; there must be at least one image")
                 if labels is not None and (labels.min() < 0 or labels.max() >= num_classes):
                     raise UserError(
-                        f"{prefix}{name} lie in [{labels.min()}, {labels.max()}]; they must lie in [0, {num_classes})"
+                        f"{prefix}{name} lie in [{labels.min()}, {labels.max()}]; they must lie in [0, {num_classes}), "
+                        f"as there are {num_classes} classes"
                     )
             if split.image_shape != self.train.image_shape:
                 raise UserError(f"{prefix}images are {split.image_shape}, but images are {self.train.image_shape}")

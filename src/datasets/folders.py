@@ -76,6 +76,8 @@ def load(path: str | None, image_size: int, test_split: str | None = None) -> So
     if not path:
         raise UserError("dataset.path is not set; for dataset.name=folder it is a folder with a directory per class")
     root = pathlib.Path(path).expanduser()
+    if root.is_file():
+        raise UserError(f"dataset.path: {root} is a file; dataset.name=arrays reads .npz files")
     if not root.is_dir():
         raise UserError(
             f"dataset.path: there is no folder {root}; scripts/prepare makes ImageNet's and others (docs/data.md)"

@@ -12,6 +12,7 @@ from errors import UserError
 # The confusions of CIFAR-10 that Patrini et al. (CVPR 2017) use: truck → automobile, bird → airplane, deer → horse and
 # cat ↔ dog. In the alphabetical order of CIFAR-10's classes.
 CIFAR10_CLASS_MAP = {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 KINDS = ("none", "symmetric", "asymmetric", "uniform")
 
 

@@ -35,7 +35,7 @@ def load_trained(workdir: str | pathlib.Path, rule: str | None = None, averaged:
         raise UserError(f"--rule is {rule!r}; the rules of {workdir} are {', '.join(run.summary['rules'])}")
     choice = run.summary["rules"][rule]
     if choice["epoch"] is None:
-        raise UserError(f"--rule: {rule} has chosen no epoch of {workdir}")
+        raise UserError(f"{workdir}: the rule {rule} has kept no epoch; --rule names another one, such as last")
     if averaged and not run.config["optimizer"]["ema"]:
         raise UserError(f"--ema: {workdir} keeps no averaged parameters, as its optimizer.ema is 0")
     checkpoint = workdir / choice["checkpoint"]

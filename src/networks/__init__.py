@@ -16,7 +16,7 @@ from flax.core import FrozenDict
 from errors import UserError
 from extensions import is_external, load_object
 from networks import convnext, vit
-from networks.contract import check_contract
+from networks.contract import check_contract, check_head
 
 # Every family: its module, and the fields that each of its names stands for. A further network is one more line.
 _FAMILIES: tuple[tuple[type[nn.Module], Mapping[str, Mapping[str, Any]]], ...] = (
@@ -92,4 +92,4 @@ def _make_hashable(value: Any) -> Any:
     return value
 
 
-__all__ = ["NAMES", "build", "check_contract"]
+__all__ = ["NAMES", "build", "check_contract", "check_head"]

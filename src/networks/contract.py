@@ -1,4 +1,4 @@
-"""What the trainer expects of a network, checked on shapes alone before anything is compiled."""
+"""What the trainer expects of a network, checked before training: on shapes, and on numbers of the head."""
 
 from functools import partial
 from typing import Any
@@ -50,6 +50,31 @@ def check_contract(model: nn.Module, image_shape: tuple[int, ...], num_classes: 
                 f"network.name: {name} sows embeddings {_show(embeddings[0])} of one image, and its head/kernel is "
                 f"{_show(head['kernel'])}; they must be [1, D] and [D, {num_classes}]"
             )
+
+
+def check_head(model: nn.Module, image_shape: tuple[int, ...]) -> None:
+    """Refuses a network whose logits are not what its head makes of the sown embeddings, for two random images.
+
+    Args:
+      model: a network that `check_contract` has accepted.
+      image_shape: height, width and channels.
+
+    Raises:
+      UserError: when the logits are not embeddings · kernel + bias, for a random head.
+    """
+    keys = jax.random.split(jax.random.key(0), 3)
+    images = jax.random.normal(keys[0], (2, *image_shape))
+    params = jax.jit(model.init)(keys[1], images)["params"]
+    head = {name: jax.random.normal(keys[2], leaf.shape, leaf.dtype) for name, leaf in params["head"].items()}
+    apply = jax.jit(partial(model.apply, mutable=["latent_embeddings"]))
+    logits, sown = apply({"params": {**params, "head": head}}, images)
+    (embeddings,) = jax.tree.leaves(sown)
+    expected = embeddings @ head["kernel"] + jnp.broadcast_to(head.get("bias", 0), logits.shape)
+    if not jnp.allclose(logits, expected, rtol=0.05, atol=0.05 * jnp.abs(expected).max()):  # bfloat16 is coarse
+        raise UserError(
+            f"network.name: {type(model).__name__} gives logits that are not its latent_embeddings times head/kernel "
+            "plus head/bias; sow what the head sees, and return what it gives"
+        )
 
 
 def _trace(model: nn.Module, image_shape: tuple[int, ...]) -> tuple[Any, list[Any]]:

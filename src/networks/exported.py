@@ -71,9 +71,18 @@ class TrainedNetwork(NamedTuple):
     spec: Spec
 
     def logits(self, images: Any) -> jax.Array:
-        """Float32 `[B, classes]` of pixels in [0, 255], uint8 or float `[B, height, width, channels]`."""
-        scale = self.spec.normalization
-        pixels = jnp.asarray(images).astype(jnp.float32) / scale["divide_by"] + scale["add"]
+        """Float32 `[B, classes]` of pixels in [0, 255], uint8 or float `[B, height, width, channels]`.
+
+        Raises:
+          UserError: when the images have another shape than those of training, or are no numbers.
+        """
+        scale, images = self.spec.normalization, jnp.asarray(images)
+        if images.shape[1:] != self.spec.image_shape or images.shape[0] < 1 or images.dtype == bool:
+            raise UserError(
+                f"images are {images.dtype} {list(images.shape)}; they must be pixels from 0 to 255, "
+                f"[B, {', '.join(map(str, self.spec.image_shape))}] with B of 1 or more"
+            )
+        pixels = images.astype(jnp.float32) / scale["divide_by"] + scale["add"]
         return self.model.apply({"params": self.params}, pixels)  # type: ignore[return-value]
 
 

@@ -1,5 +1,6 @@
 """The devices of all processes: one mesh, how arrays are laid out on it, and the cache of compiled programs."""
 
+import contextlib
 import functools
 import hashlib
 import pathlib
@@ -86,7 +87,7 @@ def _replicate_to(sharding: NamedSharding) -> Callable[[Any], Any]:
 def describe_batch(batch_size: int, mesh: Mesh) -> str:
     """How a batch is shared, such as `batch of 1024: 128 on each of 8 devices of 2 processes`."""
     if mesh.size == 1:
-        return f"batch of {batch_size} on 1 device"
+        return f"batch of {batch_size} on 1 device ({mesh.devices.flat[0].device_kind})"
     processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     return f"batch of {batch_size}: {batch_size // mesh.size} on each of {mesh.size} devices{processes}"
 
@@ -121,7 +122,12 @@ def choose_eval_batch_size(batch_size: int | None, mesh: Mesh) -> int:
 
 def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache directory, so that the next run starts in a third of the time."""
-    jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla" / _instruction_set()))
+    folder = cache_root() / "xla" / _instruction_set()
+    for entry in folder.glob("*-cache"):
+        with contextlib.suppress(OSError):  # of another user
+            if not entry.stat().st_size:  # the disk was full; JAX would warn of it again and again
+                entry.unlink()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -7,12 +7,14 @@ import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from errors import Stopped, UserError
 from parallel import stderr_relay
@@ -58,10 +60,17 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
         )
     if launched is None and not _on_tpu():
         return
+    if num_processes is not None and num_processes < 1:
+        raise UserError(f"--num_processes is {num_processes}; it must be at least 1")
     if launched is not None and not 0 <= launched.process_id < launched.num_processes:
         raise UserError(f"--process_id is {launched.process_id}; it must be in 0 to {launched.num_processes - 1}")
     if launched is not None and coordinator is None and not _launcher_tells_coordinator():
         raise UserError("--coordinator is missing; it is host:port of process 0, with any free port")
+    if launched is not None and coordinator is not None:
+        _check_coordinator(coordinator, launched)
+        print(
+            f"process {launched.process_id} of {launched.num_processes} meets the others at {coordinator}", flush=True
+        )
     _relay_stderr()
     import jax
 
@@ -78,6 +87,19 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
         raise UserError(
             f"the other processes cannot be found ({error}); set --coordinator, --num_processes and --process_id"
         ) from None
+
+
+def _check_coordinator(coordinator: str, launched: Placement) -> None:
+    """Refuses what is no host:port, and a port of this machine that another program holds."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(f"--coordinator is {coordinator!r}; it must be host:port of process 0, with a port below 65536")
+    if launched.process_id == 0:
+        try:
+            socket.create_server(("", int(port))).close()
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise UserError(f"--coordinator: port {port} of this machine cannot be used ({reason})") from None
 
 
 def is_multiprocess() -> bool:
@@ -129,6 +151,50 @@ def gather_from_all(value: T) -> list[T]:
     return [json.loads(row[:length].tobytes()) for row, length in zip(texts, lengths.tolist(), strict=True)]
 
 
+def find_disagreement(values: Mapping[str, Any]) -> tuple[int, list[str]] | None:
+    """The first process whose values are not those of process 0, and their names; None if all agree."""
+    first, *others = gather_from_all(dict(values))
+    for number, other in enumerate(others, start=1):
+        if names := [name for name in {**first, **other} if first.get(name) != other.get(name)]:
+            return number, names
+    return None
+
+
+def refuse_together(mistake: str) -> NoReturn:
+    """Ends all processes, each of which must call this.
+
+    Raises:
+      UserError: on process 0, a little later than the others end.
+    """
+    if not is_main():
+        sys.exit(2)
+    time.sleep(_SECONDS_TO_END)
+    raise UserError(mistake)
+
+
+def check_shared(file: pathlib.Path) -> None:
+    """Refuses a file that process 0 has just written and another process does not see as it is.
+
+    Raises:
+      UserError: then.
+    """
+    if not is_multiprocess():
+        return
+
+    def read() -> int | None:
+        return zlib.crc32(file.read_bytes()) if file.exists() else None
+
+    written, ends = gather_from_all(read())[0], time.monotonic() + _SECONDS_SILENT
+    while read() != written and time.monotonic() < ends:  # network file systems show it a little later
+        time.sleep(0.5)
+    blind = [number for number, sees in enumerate(gather_from_all(read() == written)) if not sees]
+    if blind:
+        refuse_together(
+            f"--workdir: process {blind[0]} does not see what process 0 has written into {file.parent}; it must be one "
+            "folder that all processes share"
+        )
+
+
 def broadcast(array: np.ndarray) -> np.ndarray:
     """The array of process 0, on every process; all pass arrays of one shape and dtype."""
     if not is_multiprocess():
@@ -150,7 +216,7 @@ def name_loss() -> Iterator[None]:
 
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # gloo's losses come as either
         if is_multiprocess() and _IS_LOSS.search(str(error)):
             raise Stopped(LOST) from error
         raise

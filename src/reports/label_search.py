@@ -32,6 +32,8 @@ def define_run(folder: pathlib.Path, options: Sequence[str]) -> Run:
     Raises:
       UserError: the folder is missing, or holds fewer than two classes; or an option is not understood.
     """
+    if any(option.startswith("--config.dataset.path") for option in options):
+        raise UserError(f"--config.dataset.path names a folder, and so does {folder}; leave out one of them")
     folder = folder.expanduser()
     source = folders.load(str(folder), image_size=1)
     if len(source.class_names) < 2:
@@ -103,15 +105,17 @@ def _has_epochs(workdir: pathlib.Path, started: float) -> bool:
 
 
 def _check_pictures(workdir: pathlib.Path, folder: str) -> None:
-    """Refuses a run some of whose pictures have been moved to another class, renamed or removed."""
+    """Refuses a run whose pictures have been moved to another class, renamed, removed or added to."""
     arrays = load_array(workdir, "labels.npz")
     if "paths" not in arrays:
         return
     present = folders.load(folder, image_size=1).train.paths
     assert present is not None  # of a folder
-    gone = arrays["paths"][~np.isin(arrays["paths"], present)]
-    if len(gone):
-        raise UserError(
-            f"{workdir} is about other pictures: {len(gone)} of them have been moved or removed since, such as "
-            f"{decode_paths(gone[:1])[0]}; --overwrite searches anew, and another --workdir keeps both"
-        )
+    searched = arrays["paths"]
+    for paths, others, what in ((searched, present, "moved or removed"), (present, searched, "added")):
+        changed = paths[~np.isin(paths, others)]
+        if len(changed):
+            raise UserError(
+                f"{workdir} is about other pictures: {len(changed)} have been {what} since, such as "
+                f"{decode_paths(changed[:1])[0]}; --overwrite searches anew, and another --workdir keeps both"
+            )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import tempfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -49,6 +50,8 @@ def tabulate_label_issues(workdir: pathlib.Path, share: float | None = None) -> 
     Raises:
       UserError: when a file that this needs is missing or damaged, or no epoch is finished.
     """
+    if not workdir.is_dir():
+        raise UserError(f"there is no folder {workdir}")
     epochs = len(read_history(workdir, interrupted=True))
     scores, predictions = (load_array(workdir, name) for name in (scores_file(), "predictions.npy"))
     if not 0 < epochs <= min(len(scores), len(predictions)):
@@ -76,10 +79,16 @@ def tabulate_label_issues(workdir: pathlib.Path, share: float | None = None) -> 
 
 
 def write_label_issues(table: LabelTable, workdir: pathlib.Path) -> list[pathlib.Path]:
-    """Writes `label_issues.csv` and `label_issues.parquet` into the work directory, and returns their paths."""
+    """Writes `label_issues.csv` and `label_issues.parquet` into the work directory, and returns their paths.
+
+    Raises:
+      UserError: when the CSV file there has been edited, or is none of ours; then nothing is written.
+    """
     import pyarrow.parquet
 
     files = [workdir / f"{NAME}.csv", workdir / f"{NAME}.parquet"]
+    if files[0].exists() and not _is_ours(*files):
+        raise UserError(f"{files[0]} has been edited since it was written; rename it, or delete it to have it anew")
     write_csv(files[0], table.columns)
     texts = {name: pyarrow.string() for name, column in table.columns.items() if column.dtype == object}
     columns = {name: pyarrow.array(column, type=texts.get(name)) for name, column in table.columns.items()}
@@ -87,6 +96,22 @@ def write_label_issues(table: LabelTable, workdir: pathlib.Path) -> list[pathlib
     pyarrow.parquet.write_table(pyarrow.table(columns), scratch)
     scratch.replace(files[1])
     return files
+
+
+def _is_ours(csv: pathlib.Path, parquet: pathlib.Path) -> bool:
+    """Whether the CSV file holds what the Parquet file beside it does."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(parquet)
+    except (OSError, pyarrow.ArrowException):
+        return False
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder) / csv.name
+        write_csv(copy, columns)
+        return copy.read_bytes() == csv.read_bytes()
 
 
 def describe_label_issues(table: LabelTable) -> list[str]:
@@ -115,7 +140,7 @@ def _list_worst(table: LabelTable) -> list[str]:
     lines = [f"the {len(worst)} most suspect labels (quality, sample, given class, predicted class):"]
     for i in worst.tolist():
         sample = columns["path"][i] or f"row {columns['row'][i]}"
-        texts = (ascii(text) for text in (sample, columns["given_class"][i], columns["predicted_class"][i]))
+        texts = (repr(text) for text in (sample, columns["given_class"][i], columns["predicted_class"][i]))
         lines.append(f"  {columns['label_quality'][i]:.4f}  " + "  ".join(texts))
     return lines
 

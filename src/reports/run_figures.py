@@ -53,7 +53,8 @@ def _draw_epochs(axes: Axes, run: FinishedRun, chosen: int | None) -> None:
     epochs = style.number_epochs(run)
     right = axes.twinx()
     for field, label, dash in (("test_accuracy", "test accuracy", "-"), ("train_accuracy", "training accuracy", ":")):
-        right.plot(epochs, run.values(field), color=style.GREY, linestyle=dash, label=label)
+        if _has_values(run.values(field)):
+            right.plot(epochs, run.values(field), color=style.GREY, linestyle=dash, label=label)
     axes.plot(epochs, run.values("gwa"), color=style.BLUE, label="GWA")
     if chosen is not None:
         axes.axvline(
@@ -63,6 +64,7 @@ def _draw_epochs(axes: Axes, run: FinishedRun, chosen: int | None) -> None:
     if best is not None:
         right.plot(best, run.values("test_accuracy")[best - 1], "o", color=style.ORANGE, label="best on test")
     axes.set(xlabel="epoch", ylabel="GWA")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.yaxis.label.set_color(style.BLUE)
     right.set(ylabel="accuracy", ylim=(0, 1.02))
     handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]

@@ -43,8 +43,13 @@ Choice = Mapping[str, Any]
 
 
 def tabulate_single_runs(runs: Sequence[FinishedRun]) -> list[Table]:
-    """One row per group of runs and rule, and the command of each run; nothing where there are no single runs."""
-    return _tabulate([run for run in runs if run.sweep is None], "runs", "Single runs", SINGLE_TEXT)
+    """One row per group of runs and rule, and the command of each run; nothing where there are no single runs.
+
+    Runs of sweeps that are not in configs/sweeps are single runs, too.
+    """
+    known = (FINETUNING_SWEEP, *(path.stem for path in ROOT.glob("configs/sweeps/*.py")))
+    single = [run for run in runs if not any(f"{run.sweep}_".startswith(f"{sweep}_") for sweep in known)]
+    return _tabulate(single, "runs", "Single runs", SINGLE_TEXT)
 
 
 def tabulate_finetuning(runs: Sequence[FinishedRun]) -> list[Table]:
@@ -98,6 +103,8 @@ def _list_changed_defaults(run: FinishedRun, arguments: Sequence[str]) -> list[s
     try:
         config = parse_config(here)
     except UserError:  # a config file that is not there any more
+        config = None
+    if config is None:
         return []
     today = flatten_config(json.loads(config.to_json_best_effort()))
     return [

@@ -83,7 +83,7 @@ def load(path: str) -> Sweep:
         raise UserError(f"{file} lists no runs")
     for run in runs:
         if not pathlib.Path(run.config.partition(":")[0]).is_file():
-            raise UserError(f"{file} names {run.config.partition(':')[0]}, which does not exist")
+            raise UserError(f"{file} names {run.config.partition(':')[0]}, which {pathlib.Path.cwd()} does not have")
     names = [run.name for run in runs]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

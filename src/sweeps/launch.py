@@ -22,7 +22,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import IO, NamedTuple
 
 from command_line import ASKED_TO_STOP, MISTAKE
-from sweeps.definition import Run
+from errors import UserError
+from sweeps.definition import Run, configure
 from sweeps.gpus import divide_gpus
 from training.run.reader import read_summary
 
@@ -63,9 +64,23 @@ class Training:
         """Whether the run is complete."""
         return (self.workdir / "summary.json").exists()
 
+    def find_mistake(self) -> str | None:
+        """Why what is there is not the run of this sweep: it has another config, or a damaged file; None if it is."""
+        if not (self.workdir / "history.jsonl").exists():
+            return None
+        from training.run.workdir import find_summary  # imports JAX
+
+        try:
+            find_summary(self.workdir, configure(self.run), overwrite=False)
+        except UserError as error:
+            return str(error)
+        return None
+
     @property
     def state(self) -> str:
-        """`finished`, `unfinished` or `new`."""
+        """`finished`, `unfinished`, `new` or, of another config than the sweep's, `refused`."""
+        if self.find_mistake():
+            return "refused"
         if self.finished:
             return "finished"
         return "unfinished" if (self.workdir / "config.json").exists() else "new"
@@ -141,7 +156,7 @@ class SweepProgress:
         estimate = (time.monotonic() - self._started) / (self._finished - self._before) * left
         print(
             f"finished  {training.run.name}  ({training.minutes:.1f} min; {self._finished} of {self._total}"
-            + (f", about {_format_duration(estimate)} left)" if left else ")"),
+            + (f", {_format_duration(estimate)} left)" if left else ")"),
             flush=True,
         )
 
@@ -200,7 +215,11 @@ def launch(trainings: Sequence[Training], launcher: Launcher) -> list[Failure]:
     """
     unfinished = [training for training in trainings if not training.finished]
     progress = SweepProgress(len(trainings), len(trainings) - len(unfinished))
-    failures: list[Failure] = []
+    failures = [
+        Failure(training, mistake, training.log, MISTAKE)
+        for training in trainings
+        if training.finished and (mistake := training.find_mistake())
+    ]
     tries = collections.Counter[Training]()
     while unfinished:
         ended = launcher(unfinished, progress)
@@ -313,4 +332,6 @@ def stop(processes: Collection[subprocess.Popen], interruption: Interruption) ->
 
 def _format_duration(seconds: float) -> str:
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    if not minutes:
+        return "less than 1 min"
+    return f"about {minutes} min" if minutes < 120 else f"about {minutes / 60:.0f} h"

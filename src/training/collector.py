@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -96,7 +97,7 @@ class Collector:
         samples, means = {}, {}
         for name, values in metrics.items():
             if values.ndim == 1:
-                means[name] = float(values @ weights / weights.sum())
+                means[name] = float(values @ weights / weights.sum()) if weights.any() else math.nan
             else:
                 nothing = -1 if np.issubdtype(values.dtype, np.integer) else np.nan
                 samples[name] = np.full(num_examples, nothing, values.dtype)

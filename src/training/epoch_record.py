@@ -31,14 +31,19 @@ def evaluate_epoch(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Evaluates the network after an epoch; returns the record of the epoch, and what there is of each sample."""
     train_seconds, checkpoint_seconds = collector.seconds(), run.checkpoints.take_seconds()
+    labels, predictions = setup.splits.train.labels, result.samples["prediction"]
+    seen = predictions >= 0  # all but the images that could not be decoded
+    if len(classes := np.unique(labels[seen])) < 2:
+        of = f"those of the class {setup.splits.class_names[classes[0]]!r}" if len(classes) else "none"
+        raise UserError(
+            f"of the {len(labels)} training images, {of} could be decoded; there must be some of two classes"
+        )
     if not np.isfinite(result.means["loss"]):
         raise UserError(
             f"training cannot go on: the loss of epoch {epoch} is {result.means['loss']}; if it diverges, lower "
             "optimizer.learning_rate or set optimizer.clip_norm (what was saved before is kept)"
         )
     evaluation = start_evaluation(setup, state)  # so that the devices work while the host sums up the epoch
-    labels, predictions = setup.splits.train.labels, result.samples["prediction"]
-    seen = predictions >= 0  # all but the images that could not be decoded
     changes, previous = None, run.last_predictions()
     if previous is not None:
         changes = int(np.sum(predictions != previous))

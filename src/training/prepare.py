@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -88,6 +89,8 @@ def prepare(config: Any) -> Iterator[Setup]:
     """
     fields.check(config, base.FIELDS)
     check_names(config.estimators)
+    if config.wandb.mode != "disabled" and importlib.util.find_spec("wandb") is None:
+        raise UserError(f"wandb.mode is {config.wandb.mode!r}, but wandb is not installed; it must be disabled")
     networks.build(config.network, num_classes=2)  # a mistake in it need not wait for the data
     for name in config.stopping.rules:
         find_rule(name)
@@ -109,6 +112,7 @@ def prepare(config: Any) -> Iterator[Setup]:
     recipe = build_recipe(config, len(splits.class_names), config.epochs * steps_per_epoch)
     if is_external(config.network.name):  # the tests check our own
         networks.check_contract(recipe.model, image_shape, recipe.num_classes)
+        networks.check_head(recipe.model, image_shape)
     recipe.augmentation.check_size(*image_shape[:2])
     if isinstance(splits.train, StreamedExamples) and set(config.estimators) - {TEXTBOOK}:
         raise UserError(f"estimators is {config.estimators}; with dataset.feed=stream it can only be {TEXTBOOK}")

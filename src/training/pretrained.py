@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from errors import UserError
 from parallel import devices
+from parallel.processes import is_main
 from training.run.reader import read_summary
 from training.run.restoring import load_params
 from training.state import TrainState
@@ -43,6 +44,8 @@ def load_pretrained_params(state: TrainState, config: Any, model: nn.Module) -> 
     else:
         num_heads = getattr(model, "num_heads", None)
         params = pretrained.load_pretrained(path, state.params, num_heads, new_head)
+    if is_main():
+        print(f"starts from {path}, with {'a new head' if new_head else 'its head'}")
     placed = jax.tree.map(lambda new, old: devices.place(new, old.sharding), params, state.params)
     ema = None if state.ema is None else jax.tree.map(jnp.copy, placed)
     return dataclasses.replace(state, params=placed, ema=ema)

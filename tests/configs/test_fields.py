@@ -79,7 +79,7 @@ WORDS = {
     "estimators": {"textbook", "offline", "offline_train", "full"},
     "dataset.feed": {"resident"},  # digits cannot be streamed
     "dataset.val_labels": {"observed", "clean"},
-    "dataset.label_noise.kind": {"symmetric", "asymmetric", "uniform"},  # digits has a rate
+    "dataset.label_noise.kind": {"symmetric", "uniform"},  # digits has a rate
     "dataset.clean": {"drop", "relabel"},
     "dataset.stream.damaged": {"fail", "skip"},
     "network.name": {"convnextv2"},  # the others lack fields that digits sets, or have stages too many for 8 pixels

@@ -238,6 +238,9 @@ def test_a_picture_that_cannot_be_read_is_named(grey, tmp_path):
         (["{workdir}/nowhere"], "there is no picture and no folder {workdir}/nowhere"),
         (["{workdir}/checkpoints"], "{workdir}/checkpoints holds no pictures; it holds "),
         (["{pictures}", "--output={workdir}/nowhere/x.csv"], "--output: there is no folder {workdir}/nowhere"),
+        (["{pictures}", "--output={workdir}"], "--output: {workdir} is a folder; name a file"),
+        (["{pictures}", "--output={workdir}/history.jsonl"], "history.jsonl exists in the work directory {workdir}"),
+        (["{workdir}/labels.npz", "--output={workdir}/labels.npz"], "is one of the files to read"),
         (["{pictures}", "--probabilities"], "--probabilities adds columns to a file, but there is no --output"),
         (["{pictures}", "--damaged=ignore"], "'ignore'"),
         ([], "pictures"),
@@ -263,7 +266,10 @@ def test_runs_that_cannot_predict_are_refused(grey, tmp_path):
     check_refusal(run_script("predict.py", broken, pictures), "holds no labels.npz")
     rules = summary["rules"] | {"last": dict.fromkeys(summary["rules"]["last"])}
     write_json(broken / "summary.json", summary | {"rules": rules})
-    check_refusal(run_script("predict.py", broken, pictures, "--rule=last"), "--rule: last has chosen no epoch")
+    check_refusal(
+        run_script("predict.py", broken, pictures, "--rule=last"),
+        "the rule last has kept no epoch; --rule names another one",
+    )
 
 
 def test_an_older_run_finds_the_shape_of_its_images_in_its_data(grey, tmp_path):

@@ -76,7 +76,7 @@ def test_folders_may_have_names_or_numbers_and_be_the_path_itself(config, splits
 def test_a_run_of_some_classes_leaves_the_others_out(config, splits, v2):
     some = Splits(splits.train, None, splits.test, (CLASSES[10], CLASSES[0]))
     config.dataset.classes = some.class_names
-    with pytest.raises(UserError, match=r"has numbers for classes.*imagenet_v2\.py gives them names"):
+    with pytest.raises(UserError, match=r"class folders in .* are numbered.*imagenet_v2\.py renames the folders"):
         open_test_set("imagenet_v2", str(v2), config, some)
     name_classes(v2 / "imagenet_v2")
     assert open_test_set("imagenet_v2", str(v2), config, some).answers.tolist() == [[1], [0], [0]]

@@ -137,6 +137,27 @@ def test_a_broken_promise_is_one_line(case):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda self, x, train: head(nn.relu(sow(self, x))),
+        lambda self, x, train: nn.softmax(head(sow(self, x))),
+        lambda self, x, train: head(sow(self, x)) / 0.1,
+    ],
+    ids=["others than the head sees", "softmax", "temperature"],
+)
+def test_logits_that_are_not_those_of_the_head_are_refused(forward):
+    network = Written(5, forward)
+    networks.check_contract(network, (4, 4, 1), 5)  # by their shapes they might be
+    with pytest.raises(UserError, match="Written gives logits that are not its latent_embeddings times head/kernel"):
+        networks.check_head(network, (4, 4, 1))
+
+
+def test_logits_of_the_head_are_accepted():
+    networks.check_head(Net(5), (4, 4, 1))
+    networks.check_head(Written(5, lambda self, x, train: head(sow(self, x))), (4, 4, 1))
+
+
 def test_a_network_that_cannot_tell_training_is_refused():
     with pytest.raises(UserError, match=r"NoTrain fails on an image of 4×4×1: TypeError: .*train"):
         networks.check_contract(NoTrain(5), (4, 4, 1), 5)

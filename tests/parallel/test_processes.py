@@ -37,8 +37,8 @@ NETWORK = (
 )
 
 
-def start(workdir, options, processes):
-    """The processes of one job, each with as many devices as there are processes."""
+def start(workdir, options, processes, further=((), ())):
+    """The processes of one job, each with as many devices as there are processes, and with options of its own."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"--coordinator=localhost:{free.getsockname()[1]}"
@@ -52,7 +52,7 @@ def start(workdir, options, processes):
         several = [coordinator, f"--num_processes={processes}", f"--process_id={i}"] if processes > 1 else []
         job.append(
             subprocess.Popen(
-                command + several,
+                [*command, *several, *further[i]],
                 cwd=ROOT,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -184,6 +184,44 @@ def test_a_mistake_ends_all_processes_with_one_line(tmp_path):
     assert [process.returncode for process in job] == [2, 2]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        (
+            (),
+            ("--config.seed=7", "--config.epochs=4"),
+            "0 and 1 were started with different epochs, seed; all",
+        ),
+        (
+            (),
+            ("--workdir={elsewhere}",),
+            "process 1 does not see what process 0 has written into {workdir}; it",
+        ),
+        (
+            ("--config.dataset.name=arrays", "--config.dataset.path={elsewhere}/0.npz"),
+            ("--config.dataset.name=arrays", "--config.dataset.path={elsewhere}/1.npz"),
+            "dataset: processes 0 and 1 read different data (labels); all need the same files",
+        ),
+    ],
+    ids=["configs", "work directories", "data"],
+)
+def test_processes_that_do_not_agree_are_refused(tmp_path, first, second, says):
+    """They would train one network on whatever each of them takes for the run."""
+    names = {"workdir": tmp_path / "run", "elsewhere": tmp_path}
+    images = np.zeros((40, 8, 8, 1), np.uint8)
+    for number, labels in enumerate((np.arange(40) % 3, np.arange(40)[::-1] % 3)):
+        np.savez(tmp_path / f"{number}.npz", images=images, labels=labels)
+    options = ["--config.dataset.name=digits", "--config.dataset.train_examples=0"]
+    further = [[option.format(**names) for option in each] for each in (first, second)]
+    job = start(tmp_path / "run", options, 2, further)
+    errors = [process.communicate(timeout=120)[1] for process in job]
+    assert [process.returncode for process in job] == [2, 2], errors
+    lines = [line for error in errors for line in error.splitlines() if line.startswith("train.py")]
+    assert len(lines) == 1
+    assert says.format(**names) in lines[0]
+
+
 def test_full_sharding_cuts_the_largest_dimension_that_the_devices_share():
     mesh = AbstractMesh((4,), ("data",))
     shapes = {"a": (64, 128), "b": (130, 64), "c": (8, 8), "d": (63, 127), "e": ()}
@@ -248,6 +286,9 @@ def test_the_launcher_tells_who_a_process_is(monkeypatch, environment, flags, ex
         ({}, (None, 2, None), "belong together"),
         ({}, (None, 2, 0), "--coordinator is missing"),
         ({}, ("host:1", 2, 2), "--process_id is 2; it must be in 0 to 1"),
+        ({}, ("host:1", 0, 0), "--num_processes is 0; it must be at least 1"),
+        ({}, ("host", 2, 1), "--coordinator is 'host'; it must be host:port"),
+        ({}, ("host:99999", 2, 1), "--coordinator is 'host:99999'; it must be host:port"),
         (OPEN_MPI, (None, None, None), "--coordinator is missing"),
     ],
 )
@@ -255,6 +296,14 @@ def test_flags_that_leave_something_open_are_refused(monkeypatch, environment, f
     monkeypatch.setattr(os, "environ", environment)
     with pytest.raises(UserError, match=message):
         processes.initialize(*flags)
+
+
+def test_a_port_that_is_taken_is_refused(monkeypatch):
+    monkeypatch.setattr(os, "environ", {})
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"port {port} of this machine cannot be used \(Address already in use\)"):
+            processes.initialize(f"localhost:{port}", 2, 0)
 
 
 def test_a_tpu_without_a_pod_is_told_what_to_say(monkeypatch):

@@ -75,6 +75,20 @@ def test_files_hold_the_columns(tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_an_edited_file_is_not_written_over(tmp_path):
+    table = tabulate_label_issues(write_run(tmp_path, names=("=cmd", "dog")))
+    csv, parquet = write_label_issues(table, tmp_path)
+    write_label_issues(table, tmp_path)  # as it was written
+    edited = csv.read_text().replace("False", "True", 1)
+    csv.write_text(edited)
+    with pytest.raises(UserError, match=r"label_issues\.csv has been edited since it was written; rename it"):
+        write_label_issues(table, tmp_path)
+    assert csv.read_text() == edited
+    parquet.unlink()
+    with pytest.raises(UserError, match="has been edited"):
+        write_label_issues(table, tmp_path)
+
+
 def test_samples_without_a_score_or_a_prediction(tmp_path):
     write_run(tmp_path)
     scores, predictions = (np.load(tmp_path / f"{name}.npy") for name in ("scores", "predictions"))

@@ -57,6 +57,7 @@ def read(file):
         (["{folder}", "--config.epochs"], "--config.epochs is not understood"),
         (["{folder}", "--config.epoch=3"], "no field epoch; did you mean epochs?"),
         (["{folder}", "--config.epochs=few"], "few"),
+        (["{folder}", "--config.dataset.path=elsewhere"], "names a folder, and so does {folder}"),
         (["{folder}", "--workdir={folder}"], "{folder} is not empty and holds no run"),
         ([], "folder"),
     ],
@@ -79,7 +80,7 @@ def test_from_a_folder_to_the_page(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "epoch 2/2" in result.stdout
     assert "of 80 labels are suspect, after 2 epochs" in result.stdout
-    assert "judged by the clean labels" not in result.stdout  # nobody knows them
+    assert "compared with the clean labels" not in result.stdout  # nobody knows them
     assert result.stdout.splitlines()[-3:] == [f"wrote {workdir / name}" for name in FILES]
     rows = read(workdir / "label_issues.csv")
     assert {row["path"] for row in rows} == {str(file.relative_to(folder)) for file in folder.glob("*/*.png")}
@@ -96,10 +97,11 @@ def test_from_a_folder_to_the_page(tmp_path):
     assert (workdir / "report.html").exists()
 
     shutil.move(folder / "upright" / "level00.png", folder / "level" / "level00.png")
-    message = (
-        f"{workdir} is about other pictures: 1 of them have been moved or removed since, such as upright/level00.png"
-    )
+    message = f"{workdir} is about other pictures: 1 have been moved or removed since, such as upright/level00.png"
     check_refusal(start_script(*command), message, "--overwrite")
+    shutil.copy(folder / "level" / "level00.png", folder / "upright" / "level00.png")
+    check_refusal(start_script(*command), "1 have been added since, such as level/level00.png", "--overwrite")
+    (folder / "upright" / "level00.png").unlink()
     result = start_script(*command, "--overwrite")
     assert result.returncode == 0, result.stderr
     assert "epoch 2/2" in result.stdout

@@ -31,7 +31,7 @@ def test_it_says_what_it_found(workdir):
     assert "criterion: " in lines[1]
     assert "estimated share of wrong labels: " in lines[2]
     assert any(line.startswith("the 10 most suspect labels") for line in lines)
-    assert any(line.startswith("judged by the clean labels") for line in lines)
+    assert any(line.startswith("compared with the clean labels") for line in lines)
     assert lines[-2:] == [f"wrote {workdir / name}" for name in ("label_issues.csv", "label_issues.parquet")]
     assert pyarrow.parquet.read_metadata(workdir / "label_issues.parquet").num_rows == 300
 
@@ -44,7 +44,7 @@ def test_a_share_is_flagged_where_one_is_asked_for(workdir):
 
 
 def test_no_run_is_one_line(tmp_path):
-    check_refusal(run_script("label_issues.py", tmp_path / "none"), "history.jsonl is missing")
+    check_refusal(run_script("label_issues.py", tmp_path / "none"), f"there is no folder {tmp_path / 'none'}")
 
 
 @pytest.mark.slow

@@ -29,6 +29,16 @@ def test_the_page_goes_where_the_user_says(workdir, tmp_path):
     assert not (workdir / "report.html").exists()
 
 
+def test_records_are_not_written_over(workdir):
+    before = (workdir / "history.jsonl").read_bytes()
+    for _ in range(2):
+        assert run_script("report.py", workdir, f"--output={workdir / 'report.html'}").returncode == 0
+    result = run_script("report.py", workdir, f"--output={workdir / 'history.jsonl'}")
+    assert (result.returncode, (workdir / "history.jsonl").read_bytes()) == (2, before)
+    assert run_script("report.py", workdir, f"--output={workdir}").returncode == 2
+    assert sorted(path.name for path in workdir.parent.iterdir()) == [workdir.name]
+
+
 @pytest.mark.parametrize("of_a_folder", [False, True])
 def test_several_runs_are_compared(workdir, tmp_path, of_a_folder):
     write_recorded(workdir.parent / "b", config={"seed": 1})

@@ -25,7 +25,7 @@ def test_failures_are_tried_once_more_and_listed_with_their_last_line(tmp_path):
         *("mistake-3: exit code 2", "    what the user did wrong", f"    {logs / 'mistake-3.log'}"),
         *("broken-2: exit code 1", "    RuntimeError: what broke", f"    {logs / 'broken-2.log'}"),
     ]
-    assert "finished  fine-0  (1.0 min; 1 of 5, about 0 min left)" in lines[0]
+    assert "finished  fine-0  (1.0 min; 1 of 5, less than 1 min left)" in lines[0]
     assert (logs / "broken-2.log").read_text().count("RuntimeError: what broke") == 2
 
 
@@ -38,7 +38,7 @@ def test_runs_that_were_stopped_are_trained_again_however_often(tmp_path):
         "started   stopped-1",
         "stopped   stopped-1  (it is trained again)",
         "started   fine-2",
-        "finished  fine-2  (1.0 min; 2 of 3, about 0 min left)",
+        "finished  fine-2  (1.0 min; 2 of 3, less than 1 min left)",
     ]
     assert out.count("trained again: 1 that were stopped\n") == 3
 
@@ -232,3 +232,10 @@ def test_real_runs_are_trained_and_continued(tmp_path):
         assert json.loads((tmp_path / "x" / f"seed{seed}" / "config.json").read_text())["seed"] == seed
     dry = subprocess.run([*command, "--dry_run"], cwd=ROOT, capture_output=True, text=True)
     assert [line.split()[0] for line in dry.stdout.splitlines()] == ["finished"] * 3
+    other = subprocess.run([*command, "--config.epochs=3", "--only=seed0"], cwd=ROOT, capture_output=True, text=True)
+    assert other.returncode == 1
+    assert "0 of 1 runs are finished\nseed0: --workdir: " in other.stdout
+    assert "holds a run with another config (epochs: 2 there, 3 here)" in other.stdout
+    (tmp_path / "x" / "seed0" / "summary.json").write_text("{")
+    dry = subprocess.run([*command, "--dry_run"], cwd=ROOT, capture_output=True, text=True)
+    assert [line.split()[0] for line in dry.stdout.splitlines()] == ["refused", "finished", "finished"]

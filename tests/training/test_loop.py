@@ -153,7 +153,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, capsys, sav
     assert len(files(tmp_path / "cut")[0]) == 2
     capsys.readouterr()
     loop.train(small(**options), tmp_path / "cut")
-    assert f"\nbatch of 64 on 1 device; continues after step {saved}\n" in capsys.readouterr().out
+    assert f"\nbatch of 64 on 1 device (cpu); continues after step {saved}\n" in capsys.readouterr().out
     (history, scores, predictions), (expected, *arrays) = (files(tmp_path / name) for name in ("cut", "whole"))
     assert np.array_equal(scores, arrays[0])
     assert np.array_equal(predictions, arrays[1])

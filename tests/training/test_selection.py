@@ -144,7 +144,7 @@ def test_replay_is_where_the_first_start_stood():
         ({"rules": ("best_validation",)}, WITHOUT, "dataset.val_fraction"),
         ({"rules": ("last", "oracle")}, WITHOUT, "needs test data"),
         ({"rules": ("oracle",)}, WITH_ALL, "reads test data"),
-        ({"patience": -1}, WITH_ALL, "patience must be at least 1 epoch, not -1"),
+        ({"patience": -1}, WITH_ALL, "patience must be a whole number of epochs from 1 on, not -1"),
         ({"warmup": 1.5}, WITH_ALL, "warmup"),
     ],
 )

@@ -200,6 +200,11 @@ class _Crops(NamedTuple):
             rng = np.random.default_rng([seed, epoch, row])
             return decoding.crop_for_training(data, size, self.crop_area, rng, self.like_tensorflow)
         except (decoding.DamagedImage, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the file system's, whatever the image is
+                raise UserError(
+                    f"{escape(encoded.name(place))} cannot be read ({one_line(error)}); it was there when the run "
+                    "began, and when it is again, the same command continues"
+                ) from None
             if self.skip:
                 return None
             raise UserError(

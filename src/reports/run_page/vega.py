@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 
@@ -13,7 +14,7 @@ from training.run.durable import write_text
 def read_javascript() -> str:
     """The text of a module that sets `window.vegaEmbed`; bundling it takes a second, so it is done once per version."""
     path = cache_root() / "vega" / f"{importlib.metadata.version('vl-convert-python')}.js"
-    if path.exists():
+    with contextlib.suppress(OSError):  # not there yet, or another user's
         return path.read_text()
     import vl_convert
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from datasets import Splits
 from errors import UserError
+from parallel.processes import find_disagreement, refuse_together
 from training.run.reader import load_array
 
 FILE = "labels.npz"
@@ -23,7 +24,22 @@ _STATED = 100_000  # files; asking a file system across the network for the size
 Arrays = Mapping[str, np.ndarray]
 
 
-def describe_data(splits: Splits) -> dict[str, np.ndarray]:
+def check_same_data(splits: Splits) -> None:
+    """Refuses a job whose processes read different data: other labels, rows or files, or another order of them.
+
+    Raises:
+      UserError: what differs.
+    """
+    columns = describe_data(splits, with_checksums=False)
+    here = {name: zlib.crc32(repr(column.tolist()).encode()) for name, column in columns.items()}
+    if difference := find_disagreement(here):
+        number, names = difference
+        refuse_together(
+            f"dataset: processes 0 and {number} read different data ({', '.join(names)}); copy the same to all"
+        )
+
+
+def describe_data(splits: Splits, with_checksums: bool = True) -> dict[str, np.ndarray]:
     """The arrays of labels.npz, `[N]` each: labels, rows in the source, checksums and, of image folders, paths.
 
     Those of the validation and the test data have the prefixes `val_` and `test_`. A checksum, uint32, is the CRC-32 of
@@ -36,7 +52,8 @@ def describe_data(splits: Splits) -> dict[str, np.ndarray]:
             columns = {name: getattr(examples, name) for name in ("labels", "clean_labels", "rows", "paths")}
             if examples is splits.test:
                 del columns["clean_labels"]  # the labels are clean
-            columns["checksums"] = _compute_checksums(examples)
+            if with_checksums:
+                columns["checksums"] = _compute_checksums(examples)
             arrays |= {prefix + name: column for name, column in columns.items() if column is not None}
     return arrays
 

@@ -94,6 +94,11 @@ class Progress:
         parts = [
             f"{name} {form.format(record[field])}" for name, (field, form) in shown.items() if record[field] is not None
         ]
+        if record["gwa"] is None:
+            parts.append(f"GWA undefined ({record.get('reasons', {}).get('gwa', 'not measured')})")
+        minutes = (self._epochs - record["epoch"]) * record["seconds"] / 60
+        if minutes >= 1:
+            parts.append(f"about {minutes:.0f} min left")
         if record["feed_seconds"] >= 0.05:
             parts.append(f"waiting for images {record['feed_seconds']:.1f}")
         return f"epoch {record['epoch']}/{self._epochs}  " + "  ".join(parts)

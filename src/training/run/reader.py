@@ -116,6 +116,12 @@ def find_runs(folder: pathlib.Path) -> list[FinishedRun]:
     return runs
 
 
+def find_unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The work directories where `find_runs` looks that hold a run without a summary, sorted."""
+    begun = [path.parent for pattern in ("*/history.jsonl", "*/*/history.jsonl") for path in folder.glob(pattern)]
+    return sorted(workdir for workdir in begun if not (workdir / "summary.json").exists())
+
+
 def read_run_or_runs(folder: pathlib.Path) -> list[FinishedRun]:
     """The finished run whose work directory `folder` is, or else all finished runs in the folder.
 

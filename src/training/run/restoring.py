@@ -96,7 +96,7 @@ def restore_latest(manager: Any, template: TrainState, last: float) -> tuple[int
     failures: dict[int, str] = {}
     for step in sorted(manager.all_steps(), reverse=True):
         cause, saved = run_on_main(functools.partial(_find_damage_or_cut, folder / str(step))), {}
-        cause = "the records of its epoch are cut off" if step > last else cause
+        cause = "history.jsonl is cut off before its epoch" if step > last else cause
         try:
             saved = {} if cause else _restore(manager, step, template)
         except Exception as error:  # Orbax raises a bare Exception for a file that is cut off

@@ -17,10 +17,10 @@ from gwa.rules import Record
 from gwa.rules.dissent import vote
 from parallel import devices
 from parallel.agreement import Agreement
-from parallel.processes import broadcast, gather_from_all, is_main, is_multiprocess, run_on_main
+from parallel.processes import broadcast, check_shared, gather_from_all, is_main, is_multiprocess, run_on_main
 from training.collector import Collector
 from training.run.checkpoints import Checkpoints
-from training.run.identity import check_data, describe_data
+from training.run.identity import check_data, check_same_data, describe_data
 from training.run.progress import Progress
 from training.run.records import Records, list_samples
 from training.run.restoring import has_checkpoint
@@ -43,6 +43,8 @@ def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[S
     """
     config = setup.config
     data = describe_data(setup.splits) if is_main() else {}
+    if is_multiprocess():
+        check_same_data(setup.splits)
 
     def check() -> None:
         if overwrite:
@@ -54,6 +56,7 @@ def open_run(setup: Setup, workdir: pathlib.Path, overwrite: bool) -> Iterator[S
     run_on_main(check)
     with contextlib.ExitStack() as stack:
         stack.enter_context(claim(workdir, config, overwrite))
+        check_shared(workdir / "environment.json")
         checkpoints = stack.enter_context(Checkpoints(workdir))
         tracking = stack.enter_context(Tracking(config, workdir))
         progress = stack.enter_context(Progress(config.epochs, setup.steps_per_epoch))

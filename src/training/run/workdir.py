@@ -24,6 +24,7 @@ from parallel.processes import run_on_main
 from training.run.durable import sync_folder, write_json
 from training.run.reader import read_config, read_derived, read_summary
 from training.run.records import list_samples, samples_file
+from training.run.restoring import has_checkpoint
 
 _PACKAGES = (
     "jax",
@@ -37,6 +38,16 @@ _PACKAGES = (
 )
 _SECTIONS = ("dataset", "network", "optimizer", "stopping")  # of the config, in every version
 # config.json is replaced by the one of the new run, and not deleted.
+_FREE = (
+    "wandb.",
+    "checkpoint_steps",
+    "checkpoint_minutes",
+    "report",
+    "dataset.stream.threads",
+    "dataset.stream.workers",
+)
+"""Fields, or sections, that may change when a run continues: they decide what is shown or saved, and how fast."""
+
 _WRITTEN = (
     *("summary.json", "history.jsonl", "checkpoints", "labels.npz", "cleaning.json", "environment.json"),
     *("config.json.tmp", "traceback.txt", "wandb", "wandb_id"),
@@ -59,6 +70,8 @@ def find_summary(workdir: pathlib.Path, config: Any, overwrite: bool) -> dict[st
         raise UserError(f"--workdir: {workdir} is a file; choose another directory")
     if not workdir.exists() or {path.name for path in workdir.iterdir()} <= {"config.json.tmp"}:  # a start cut off
         return None
+    if not (workdir / "config.json").exists() and has_checkpoint(workdir):
+        raise UserError(f"--workdir: {workdir} holds a run whose config.json is missing; put a copy of it back")
     if not _holds_run(workdir):
         raise UserError(f"--workdir: {workdir} is not empty and holds no run; choose another directory")
     if overwrite:
@@ -206,12 +219,12 @@ def _find_commit() -> str | None:
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
-    """The fields in which two configs differ, as `--config.` spells them."""
+    """The fields in which two configs differ, as `--config.` spells them, but for those that compute nothing."""
     fields = []
     for name in {**old, **new}:
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
             fields += _differences(before, after, f"{prefix}{name}.")
-        elif before != after:
+        elif before != after and not f"{prefix}{name}".startswith(_FREE):
             fields.append(f"{prefix}{name}: {before} there, {after} here")
     return fields

@@ -135,6 +135,13 @@ def test_a_damaged_image_ends_the_pass_and_is_named(examples, workers):
         read(examples, workers=workers)
 
 
+@pytest.mark.parametrize("damaged", ["fail", "skip"])
+def test_an_image_that_is_gone_is_not_taken_for_damaged(examples, damaged):
+    pathlib.Path(examples.encoded.name(33)).unlink()
+    with pytest.raises(UserError, match=r"cannot be read \(.*No such file.*the same command continues"):
+        read(examples, damaged=damaged)
+
+
 def test_damaged_images_can_be_skipped(examples):
     whole, _ = read(examples)
     open(examples.encoded.name(33), "wb").close()

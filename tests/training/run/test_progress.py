@@ -34,7 +34,8 @@ def test_a_long_epoch_says_every_minute_how_far_it_is(monkeypatch, capsys):
     assert lines[0] == "epoch 2/3  step 10/50  0.167 steps/s  GWA 9.0000, training accuracy 0.250"
     assert lines[1] == "epoch 2/3  step 22/50  0.2 steps/s  GWA 21.0000, training accuracy 0.250"
     assert lines[2:] == [
-        "epoch 2/3  loss 1.5000  training accuracy 0.500  GWA 0.1000  seconds 100.0  waiting for images 12.0"
+        "epoch 2/3  loss 1.5000  training accuracy 0.500  GWA 0.1000  seconds 100.0  about 2 min left  "
+        "waiting for images 12.0"
     ]
 
 
@@ -44,4 +45,7 @@ def test_a_short_epoch_is_one_line(capsys):
     for step in range(30):
         progress.show_dispatch(2, 1, so_far(step))
     progress.show_epoch(RECORD | {"feed_seconds": 0.01})
-    assert capsys.readouterr().out == "epoch 2/3  loss 1.5000  training accuracy 0.500  GWA 0.1000  seconds 100.0\n"
+    assert (
+        capsys.readouterr().out
+        == "epoch 2/3  loss 1.5000  training accuracy 0.500  GWA 0.1000  seconds 100.0  about 2 min left\n"
+    )

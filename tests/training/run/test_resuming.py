@@ -65,7 +65,7 @@ def test_half_a_line_of_the_epoch_of_the_checkpoint_costs_that_epoch_alone(runs,
     path.write_text(lines[0] + lines[1][:99])
     np.save(cut / "mine.npy", np.arange(9))
     loop.train(small(), cut)
-    assert "the records of its epoch are cut off" in capsys.readouterr().err
+    assert "history.jsonl is cut off before its epoch" in capsys.readouterr().err
     assert_same(cut, runs / "whole")
     assert np.array_equal(np.load(cut / "mine.npy"), np.arange(9))
 
