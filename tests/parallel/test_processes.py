@@ -184,7 +184,7 @@ def test_a_mistake_ends_all_processes_with_one_line(tmp_path):
     assert [process.returncode for process in job] == [2, 2]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second", "says"),
     [

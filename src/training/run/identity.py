@@ -35,7 +35,7 @@ def check_same_data(splits: Splits) -> None:
     if difference := find_disagreement(here):
         number, names = difference
         refuse_together(
-            f"dataset: processes 0 and {number} read different data ({', '.join(names)}); copy the same to all"
+            f"dataset: processes 0 and {number} read different data ({', '.join(names)}); all need the same files"
         )
 
 
