@@ -32,6 +32,7 @@ import repository  # noqa: F401  (it puts our packages first on Python's path)
 
 import command_line
 import datasets
+import fields
 from configs import base
 from datasets.feeds.order import shuffle_rows
 from errors import UserError
@@ -95,13 +96,13 @@ def make_config(arguments: argparse.Namespace) -> ConfigDict:
     rate = arguments.label_noise
     config.dataset.label_noise.rate = (0.2 if arguments.dataset == "digits" else 0.0) if rate is None else rate
     config.dataset.label_noise.kind = "symmetric" if config.dataset.label_noise.rate else "none"
+    checked = base.FIELDS.keys() - {"network"}
+    fields.check({name: config[name] for name in checked}, {name: base.FIELDS[name] for name in checked})
     return config
 
 
 def train(config: ConfigDict, workdir: pathlib.Path, overwrite: bool) -> dict[str, Any]:
     """Trains and returns the summary."""
-    if min(config.epochs, config.batch_size) < 1:
-        raise UserError("--epochs and --batch-size must be at least 1")
     splits = datasets.build(config.dataset)
     selection = Selection(config.stopping, splits)
     torch.manual_seed(config.seed)

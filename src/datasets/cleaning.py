@@ -11,8 +11,6 @@ import numpy as np
 from datasets.label_csv import LabelFile, decode_paths, escape_name, escape_path, read_csv
 from errors import UserError
 
-HOW = ("drop", "relabel")
-
 
 @dataclasses.dataclass(frozen=True)
 class Cleaning:

@@ -31,13 +31,11 @@ def load(config: Any) -> Source:
     Raises:
       UserError: as `folders.load`; or a picture cannot be decoded and is not skipped; or memory does not suffice.
     """
-    if config.image_size is None or config.image_size < 1:
+    if config.image_size is None:
         raise UserError(
             f"dataset.image_size is {config.image_size}; with dataset.feed=resident the pictures of a folder are "
             "resized to squares of this side, such as 64"
         )
-    if config.stream.damaged not in ("fail", "skip"):
-        raise UserError(f"dataset.stream.damaged is {config.stream.damaged!r}; it must be fail or skip")
     source = folders.load(config.path, config.image_size, config.test_split)
     _check_memory(sum(map(len, source.splits().values())), config.image_size)
     skip = config.stream.damaged == "skip"

@@ -94,10 +94,8 @@ def describe_batch(batch_size: int, mesh: Mesh) -> str:
 
 def check_batch_size(batch_size: int, accumulation_steps: int, mesh: Mesh) -> None:
     """Refuses a batch that cannot be divided equally among the devices and the parts it is computed in."""
-    if accumulation_steps < 1:
-        raise UserError(f"optimizer.accumulation_steps is {accumulation_steps}; it must be at least 1")
     parts = mesh.size * accumulation_steps
-    if batch_size < 1 or batch_size % parts:
+    if batch_size % parts:
         raise UserError(
             f"batch_size is {batch_size}; with {mesh.size} device(s) and optimizer.accumulation_steps "
             f"{accumulation_steps} it must be a multiple of {parts}"

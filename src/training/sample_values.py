@@ -14,23 +14,10 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 
-from errors import UserError
 from gwa import head_gradient_norm
 
 NAMES = ("loss", "margin", "error_norm")
 PREFIX = "samples/"  # of their names among the metrics of a step, and in those of the files
-
-
-def check_sample_values(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns the names as a tuple if each is one of NAMES.
-
-    Raises:
-      UserError: otherwise.
-    """
-    for name in names:
-        if name not in NAMES:
-            raise UserError(f"record names {name!r}; it can name {', '.join(NAMES)}")
-    return tuple(names)
 
 
 def measure_samples(

@@ -22,7 +22,7 @@ from gwa.rules.dissent import sample_dissent
 from parallel import devices
 from training.estimators import TEXTBOOK, textbook_alignment
 from training.optimizer import build_optimizer
-from training.sample_values import check_sample_values, measure_samples
+from training.sample_values import measure_samples
 from training.state import TrainState
 
 # Training draws from four streams of the run's key; initialisation is the first.
@@ -79,7 +79,7 @@ def build_recipe(config: Any, num_classes: int, total_steps: int) -> Recipe:
         accumulation_steps=config.optimizer.accumulation_steps,
         ema_decay=math.exp(-1 / steps_forgotten) if steps_forgotten else 0.0,
         textbook_dtype=config.network.compute_dtype if TEXTBOOK in config.estimators else None,
-        sample_values=check_sample_values(config.record),
+        sample_values=config.record,
     )
 
 

@@ -132,11 +132,9 @@ def test_a_label_that_is_no_class_is_refused(splits, tmp_path, suggested):
     assert len(build(labels=file).train) == 299  # which does not need it
 
 
-def test_no_file_and_no_such_way():
+def test_there_is_no_file():
     with pytest.raises(UserError, match=r"there is no file nowhere\.csv"):
         build(labels="nowhere.csv")
-    with pytest.raises(UserError, match="clean is 'remove'; it must be one of drop, relabel"):
-        build(clean="remove")
 
 
 def test_something_else_is_refused_in_one_line(tmp_path):

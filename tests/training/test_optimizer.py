@@ -92,13 +92,9 @@ def test_clipping_shrinks_the_whole_gradient():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "lion"}, "optimizer.name"),
-        ({"schedule": "linear"}, "optimizer.schedule"),
         ({"warmup_steps": 100}, "optimizer.warmup_steps"),
         ({"cosine_steps": 98}, "optimizer.cosine_steps is 98; .* 100, .* rate 0"),
         ({"cosine_steps": 99, "warmup_steps": 99}, "optimizer.cosine_steps is 99"),
-        ({"cosine_steps": -1}, "optimizer.cosine_steps"),
-        ({"decay": "none"}, "optimizer.decay"),
         ({"name": "adam", "weight_decay": 0.1}, "optimizer.weight_decay"),
     ],
 )

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from datasets.feeds.randaugment import MAX_MAGNITUDE, randaugment
+from datasets.feeds.randaugment import randaugment
 from errors import UserError
 
 _MOST_ENLARGED = 8  # times; a crop then shows a 64th of the image
@@ -45,15 +45,6 @@ class Augmentation:
     solarize_wraps: bool = False
     mixup: float = 0.0
     cutmix: float = 0.0
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not 0 <= value < float("inf"):
-                raise UserError(f"augment.{field.name} is {value}; it must be 0 (off) or a positive number")
-        if self.randaugment_magnitude > MAX_MAGNITUDE:
-            magnitude = self.randaugment_magnitude
-            raise UserError(f"augment.randaugment_magnitude is {magnitude}; it must lie between 0 and {MAX_MAGNITUDE}")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

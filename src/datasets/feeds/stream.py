@@ -47,16 +47,11 @@ class Stream:
           resize: pixels; shorter side of evaluated images in place of `dataset.stream.resize`.
 
         Raises:
-          UserError: a field has an impossible value, or the workers need more shared memory than there is.
+          UserError: images are resized to less than the crop, or the workers need more shared memory than there is.
         """
         stream, augment, size = config.dataset.stream, config.augment, examples.image_shape[0]
-        for field, least in (("threads", 0), ("workers", 0), ("buffer", 1), ("resize", size)):
-            if stream[field] < least and (field != "resize" or resize is None):
-                raise UserError(f"dataset.stream.{field} is {stream[field]}; it must be at least {least}")
-        if stream.damaged not in ("fail", "skip"):
-            raise UserError(f"dataset.stream.damaged is {stream.damaged!r}; it must be fail or skip")
-        if not 0 < augment.crop_area <= 1:
-            raise UserError(f"augment.crop_area is {augment.crop_area}; it must be a share in (0, 1]")
+        if resize is None and stream.resize < size:
+            raise UserError(f"dataset.stream.resize is {stream.resize}; it must be at least {size}, the crop's side")
         if stream.workers:
             _check_shared_memory(stream.workers, (_QUEUED + 2) * _CHUNK * int(np.prod(examples.image_shape)))
         self.buffer = stream.buffer

@@ -43,24 +43,6 @@ def test_no_augmentation_changes_nothing_but_the_type():
     np.testing.assert_array_equal(result, images)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("upscale", -1),
-        ("pad", -4),
-        ("randaugment_ops", -2),
-        ("randaugment_magnitude", -0.5),
-        ("randaugment_magnitude", 10.5),
-        ("mixup", -0.2),
-        ("mixup", float("inf")),
-        ("cutmix", float("nan")),
-    ],
-)
-def test_a_value_out_of_range_is_refused_in_one_line_that_names_it(field, value):
-    with pytest.raises(UserError, match=rf"^augment\.{field} is {value}; .+$"):
-        Augmentation(**{field: value})
-
-
 def test_an_upscale_below_the_image_is_refused():
     with pytest.raises(UserError, match=r"^augment\.upscale is 8; .* 6 × 9 pixels, .*\[9, 72\]$"):
         Augmentation(upscale=8).check_size(6, 9)
