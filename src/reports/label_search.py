@@ -7,16 +7,14 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
+import datasets
 from datasets import folders
-from datasets.label_csv import decode_paths
 from errors import UserError
 from reports.label_table import LabelTable, tabulate_label_issues, write_label_issues
 from reports.run_page.page import write_page
 from sweeps.definition import Run, Sweep, configure, select
 from sweeps.launch import Interruption, describe_exit, start_python, stop
-from training.run.reader import load_array
+from training.run.identity import check_data, describe_data
 from training.run.workdir import find_summary
 
 _CONFIG = "configs/find_label_issues.py"
@@ -46,13 +44,15 @@ def is_finished(run: Run, workdir: pathlib.Path) -> bool:
     """Whether the work directory holds the finished run.
 
     Raises:
-      UserError: it holds another run, or one on pictures that have been moved since.
+      UserError: it holds another run, or one on other pictures: some were moved, removed, added or changed since.
     """
     config = configure(run)
-    finished = find_summary(workdir, config, overwrite=False) is not None
     if (workdir / "labels.npz").exists():
-        _check_pictures(workdir, config.dataset.path)
-    return finished
+        try:
+            check_data(workdir, describe_data(datasets.build(config.dataset)))
+        except UserError as error:
+            raise UserError(f"{error}; --overwrite searches anew") from None
+    return find_summary(workdir, config, overwrite=False) is not None
 
 
 def train(run: Run, workdir: pathlib.Path, overwrite: bool, seconds: float, show: Callable[[], None]) -> int:
@@ -102,20 +102,3 @@ def _has_epochs(workdir: pathlib.Path, started: float) -> bool:
     except FileNotFoundError:
         return False
     return history.st_mtime >= started and history.st_size > 0
-
-
-def _check_pictures(workdir: pathlib.Path, folder: str) -> None:
-    """Refuses a run whose pictures have been moved to another class, renamed, removed or added to."""
-    arrays = load_array(workdir, "labels.npz")
-    if "paths" not in arrays:
-        return
-    present = folders.load(folder, image_size=1).train.paths
-    assert present is not None  # of a folder
-    searched = arrays["paths"]
-    for paths, others, what in ((searched, present, "moved or removed"), (present, searched, "added")):
-        changed = paths[~np.isin(paths, others)]
-        if len(changed):
-            raise UserError(
-                f"{workdir} is about other pictures: {len(changed)} have been {what} since, such as "
-                f"{decode_paths(changed[:1])[0]}; --overwrite searches anew, and another --workdir keeps both"
-            )

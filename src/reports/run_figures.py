@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gwa import RULES
 from reports import style
@@ -64,7 +65,7 @@ def _draw_epochs(axes: Axes, run: FinishedRun, chosen: int | None) -> None:
     if best is not None:
         right.plot(best, run.values("test_accuracy")[best - 1], "o", color=style.ORANGE, label="best on test")
     axes.set(xlabel="epoch", ylabel="GWA")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.label.set_color(style.BLUE)
     right.set(ylabel="accuracy", ylim=(0, 1.02))
     handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]

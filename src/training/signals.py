@@ -117,7 +117,7 @@ def _losses(recipe: Recipe, params: Any, examples: Batch, key: jax.Array) -> jax
 
 
 MEASUREMENTS: dict[str, Callable[..., jax.Array]] = {"gradient_disparity": gradient_disparity, "sharpness": sharpness}
-MEASURED_FOR = {"gradient_disparity": GradientDisparity, "sharpness": LowestSharpness}
+MEASURED_FOR: dict[str, type[Rule]] = {"gradient_disparity": GradientDisparity, "sharpness": LowestSharpness}
 """The rules whose parameters a measurement has where the rule that reads it has none."""
 
 

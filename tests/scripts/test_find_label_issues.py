@@ -42,6 +42,15 @@ def write_stripes(folder, count=40):
     return folder
 
 
+def check_other_pictures(result, says):
+    """Refused in the last line; the one before says that pictures are read."""
+    first, line = result.stderr.splitlines()
+    assert (result.returncode, result.stdout) == (2, "")
+    assert first.startswith("reading ")
+    assert says in line
+    assert "--overwrite searches anew" in line
+
+
 def read(file):
     with file.open(newline="") as content:
         return list(csv.DictReader(content))
@@ -97,11 +106,14 @@ def test_from_a_folder_to_the_page(tmp_path):
     assert (workdir / "report.html").exists()
 
     shutil.move(folder / "upright" / "level00.png", folder / "level" / "level00.png")
-    message = f"{workdir} is about other pictures: 1 have been moved or removed since, such as upright/level00.png"
-    check_refusal(start_script(*command), message, "--overwrite")
+    missing, added = "1 image missing, such as upright/level00.png", "1 image added, such as level/level00.png"
+    check_other_pictures(start_script(*command), f"{missing} and {added}")
     shutil.copy(folder / "level" / "level00.png", folder / "upright" / "level00.png")
-    check_refusal(start_script(*command), "1 have been added since, such as level/level00.png", "--overwrite")
-    (folder / "upright" / "level00.png").unlink()
+    check_other_pictures(start_script(*command), f"began: {added}")
+    (folder / "level" / "level00.png").unlink()
+    shutil.copy(folder / "level" / "level01.png", folder / "upright" / "level00.png")
+    check_other_pictures(start_script(*command), "1 image changed, such as of upright/level00.png")
+    shutil.move(folder / "upright" / "level00.png", folder / "level" / "level00.png")
     result = start_script(*command, "--overwrite")
     assert result.returncode == 0, result.stderr
     assert "epoch 2/2" in result.stdout
