@@ -111,7 +111,7 @@ def test_from_a_folder_to_the_page(tmp_path):
     shutil.copy(folder / "level" / "level00.png", folder / "upright" / "level00.png")
     check_other_pictures(start_script(*command), f"began: {added}")
     (folder / "level" / "level00.png").unlink()
-    shutil.copy(folder / "level" / "level01.png", folder / "upright" / "level00.png")
+    shutil.copy(folder / "level" / "level05.png", folder / "upright" / "level00.png")
     check_other_pictures(start_script(*command), "1 image changed, such as of upright/level00.png")
     shutil.move(folder / "upright" / "level00.png", folder / "level" / "level00.png")
     result = start_script(*command, "--overwrite")
