@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from datasets.label_csv import decode_paths, write_csv
 from errors import UserError
 from gwa import LabelIssues, find_label_issues
-from training.run.reader import load_array, read_history, scores_file
+from training.run.reader import load_array, read_derived, read_history, scores_file
 
 NAME = "label_issues"
 
@@ -29,12 +29,14 @@ class LabelTable:
       issues: what the columns were made from, with the threshold and its uncertainty.
       epochs: how many epochs there were.
       is_wrong: bool `[N]`, where the label is not the clean one; None where clean labels are not known.
+      contradictions: positions of the same image under different labels, one array for each such image.
     """
 
     columns: Mapping[str, np.ndarray]
     issues: LabelIssues
     epochs: int
     is_wrong: np.ndarray | None
+    contradictions: Sequence[np.ndarray] = ()
 
     def list_worst(self, count: int) -> np.ndarray:
         """The positions of the most suspect labels in the columns, worst first; samples never scored are left out."""
@@ -74,8 +76,18 @@ def tabulate_label_issues(workdir: pathlib.Path, share: float | None = None) -> 
         "given_class": names[labels],
         "predicted_class": np.append(names, "")[issues.predicted_label],  # -1, for no prediction, is the last one
     }
-    clean = arrays.get("clean_labels")
-    return LabelTable(columns, issues, epochs, None if clean is None else labels != clean)
+    clean, config = arrays.get("clean_labels"), read_derived(workdir, "config.json") or {}
+    contradictions = []
+    if "checksums" in arrays and config.get("dataset", {}).get("feed") == "resident":  # of pixels, not of files' sizes
+        contradictions = find_contradictions(labels, arrays["checksums"])
+    return LabelTable(columns, issues, epochs, None if clean is None else labels != clean, contradictions)
+
+
+def find_contradictions(labels: np.ndarray, checksums: np.ndarray) -> list[np.ndarray]:
+    """The positions of images that occur under different labels, by their checksums `[N]`; an array for each image."""
+    order = np.argsort(checksums, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(checksums[order])) + 1)
+    return [group for group in groups if len(group) > 1 and len(np.unique(labels[group])) > 1]
 
 
 def write_label_issues(table: LabelTable, workdir: pathlib.Path) -> list[pathlib.Path]:
@@ -131,6 +143,10 @@ def describe_label_issues(table: LabelTable) -> list[str]:
     else:
         lines.append(f"  criterion: none is met, as {issues.reason}")
         lines.append("  estimated share of wrong labels: unknown; look at the labels in the order of their rank")
+    if table.contradictions:
+        first, second = (_name_sample(table.columns, i) for i in table.contradictions[0][:2].tolist())
+        count = len(table.contradictions)
+        lines.append(f"the same image under different labels (by its checksum): {count}, such as {first} and {second}")
     return lines + _list_worst(table) + ([] if table.is_wrong is None else _judge(table, table.is_wrong))
 
 
@@ -139,10 +155,13 @@ def _list_worst(table: LabelTable) -> list[str]:
     columns, worst = table.columns, table.list_worst(10)
     lines = [f"the {len(worst)} most suspect labels (quality, sample, given class, predicted class):"]
     for i in worst.tolist():
-        sample = columns["path"][i] or f"row {columns['row'][i]}"
-        texts = (repr(text) for text in (sample, columns["given_class"][i], columns["predicted_class"][i]))
-        lines.append(f"  {columns['label_quality'][i]:.4f}  " + "  ".join(texts))
+        texts = (repr(text) for text in (columns["given_class"][i], columns["predicted_class"][i]))
+        lines.append(f"  {columns['label_quality'][i]:.4f}  " + "  ".join((_name_sample(columns, i), *texts)))
     return lines
+
+
+def _name_sample(columns: Mapping[str, np.ndarray], position: int) -> str:
+    return repr(columns["path"][position] or f"row {columns['row'][position]}")
 
 
 def _judge(table: LabelTable, wrong: np.ndarray) -> list[str]:

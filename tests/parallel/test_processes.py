@@ -184,24 +184,24 @@ def test_a_mistake_ends_all_processes_with_one_line(tmp_path):
     assert [process.returncode for process in job] == [2, 2]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second", "says"),
     [
-        (
-            (),
-            ("--config.seed=7", "--config.epochs=4"),
+        pytest.param(
+            *((), ("--config.seed=7", "--config.epochs=4")),
             "0 and 1 were started with different epochs, seed; all",
+            marks=pytest.mark.slow,
         ),
-        (
-            (),
-            ("--workdir={elsewhere}",),
+        pytest.param(
+            *((), ("--workdir={elsewhere}",)),
             "process 1 does not see what process 0 has written into {workdir}; it",
+            marks=pytest.mark.long,
         ),
-        (
+        pytest.param(
             ("--config.dataset.name=arrays", "--config.dataset.path={elsewhere}/0.npz"),
             ("--config.dataset.name=arrays", "--config.dataset.path={elsewhere}/1.npz"),
             "dataset: processes 0 and 1 read different data (labels); all need the same files",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["configs", "work directories", "data"],

@@ -75,6 +75,23 @@ def test_files_hold_the_columns(tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_the_same_image_under_two_labels_is_named(tmp_path):
+    checksums = np.arange(400, dtype=np.uint32)
+    checksums[7], checksums[[11, 13]] = checksums[0], checksums[1]  # cat and dog; three times dog
+    write_run(tmp_path, checksums=checksums)
+    for feed, count in (("resident", 1), ("stream", 0)):  # there they are the sizes of files
+        (tmp_path / "config.json").write_text(json.dumps({"dataset": {"feed": feed}}))
+        table = tabulate_label_issues(tmp_path)
+        assert [group.tolist() for group in table.contradictions] == [[0, 7]] * count
+        lines = [line for line in describe_label_issues(table) if line.startswith("the same image under different")]
+        assert (
+            lines
+            == [
+                "the same image under different labels (by its checksum): 1, such as 'row 0' and 'row 21'",
+            ][:count]
+        )
+
+
 def test_an_edited_file_is_not_written_over(tmp_path):
     table = tabulate_label_issues(write_run(tmp_path, names=("=cmd", "dog")))
     csv, parquet = write_label_issues(table, tmp_path)
