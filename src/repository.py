@@ -33,8 +33,8 @@ def _put_on_path() -> None:
 
 def _check_script() -> None:
     """Refuses a script of another copy of this repository, which would run with the packages of this one."""
-    script = pathlib.Path(sys.argv[0]).resolve() if sys.argv[0] else pathlib.Path()
-    for folder in script.parents[1:2]:
+    script = pathlib.Path(sys.argv[0]).resolve()
+    for folder in script.parents[1:3] if script.is_file() else ():
         if (folder / "src" / "repository.py").is_file() and folder != ROOT.resolve():
             print(f"{script.name} lies in {folder}, but the environment has installed {ROOT}", file=sys.stderr)
             sys.exit(2)

@@ -62,3 +62,15 @@ def test_a_run_and_what_is_done_with_it(beside, tmp_path):
     ):
         result = start(beside, *command)
         assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("place", ["scripts", "scripts/prepare"])
+def test_a_script_of_another_copy_is_refused(tmp_path, place):
+    """An environment may belong to another worktree, whose packages the script would run with."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "repository.py").touch()
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "x.py").write_text("import repository")
+    result = subprocess.run([sys.executable, tmp_path / place / "x.py"], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"x.py lies in {tmp_path}, but the environment has installed {ROOT}\n"
