@@ -29,8 +29,8 @@ def main() -> None:
     output = arguments.output
     if output and output.suffix in ENDINGS:
         command_line.check_output(output)
-    elif output and output.suffix and not output.is_dir():
-        raise UserError(f"--output: {output} ends with none of {', '.join(ENDINGS)}, and is no folder")
+    elif output and (output.is_file() or output.suffix in (".jpg", ".jpeg", ".gif", ".webp", ".tif", ".eps", ".ps")):
+        raise UserError(f"--output: {output} must end with one of {', '.join(ENDINGS)}, or be a folder")
     print("\n".join(map(str, draw(arguments.folder, arguments.output or arguments.folder / "figures"))))
 
 

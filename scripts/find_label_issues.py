@@ -29,14 +29,15 @@ def main() -> None:
     arguments, options = parser.parse_known_args()
 
     from reports import label_search  # takes seconds, which --help need not wait for
-    from reports.label_table import describe_label_issues
+    from reports.label_table import describe_label_issues, tabulate_label_issues
 
     run = label_search.define_run(arguments.folder, options)
     workdir = arguments.workdir or pathlib.Path("runs", run.name)
 
     def show_first() -> None:
         try:
-            table, files = label_search.write_results(workdir)
+            table = tabulate_label_issues(workdir)
+            files = label_search.write_results(workdir, table)
             print(f"\nafter {table.epochs} epochs, a first version of {files[0]}; training goes on", flush=True)
         except (UserError, OSError) as error:
             print(f"\nno first version yet: {error}", flush=True)
@@ -51,9 +52,9 @@ def main() -> None:
             sys.exit(command_line.SAVED)
         if code:
             sys.exit(code)
-    table, files = label_search.write_results(workdir)
-    print("\n".join(describe_label_issues(table)))
-    print(*(f"wrote {file}" for file in files), sep="\n")
+    table = tabulate_label_issues(workdir)
+    print("\n".join(describe_label_issues(table)), flush=True)
+    print(*(f"wrote {file}" for file in label_search.write_results(workdir, table)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main() -> None:
         print(HEAD if ours else f"# Results\n\nMade by `uv run scripts/tables.py {arguments.folder}`.\n")
     unfinished = find_unfinished(arguments.folder)
     if unfinished:
-        print(f"left out: {len(unfinished)} runs that are not finished, such as {unfinished[0]}", file=sys.stderr)
+        print(f"left out, as not finished: {len(unfinished)}, such as {unfinished[0]}", file=sys.stderr)
     print(FORMATS[arguments.format](tables), end="")
 
 

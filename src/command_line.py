@@ -25,6 +25,7 @@ SAVED = 75  # EX_TEMPFAIL of sysexits.h
 ASKED_TO_STOP = (SAVED, 128 + signal.SIGUSR1, 128 + signal.SIGTERM)
 _FAULT = 1
 _TRACEBACK = "traceback.txt"
+_RECORD = re.compile(r"[\w.]+\.(json|jsonl|npy|npz)|label_issues\.(csv|parquet)")  # by their names
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,7 +47,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def check_output(output: pathlib.Path, inputs: Sequence[pathlib.Path] = ()) -> None:
-    """Refuses an `--output` that is a folder, a file to read, or one that a run has written, but for its report.html.
+    """Refuses an `--output` that is a folder, a file to read, or a record of a run.
 
     Raises:
       UserError: then.
@@ -58,9 +59,9 @@ def check_output(output: pathlib.Path, inputs: Sequence[pathlib.Path] = ()) -> N
     file = output.resolve()
     if file in {path.resolve() for path in inputs}:
         raise UserError(f"--output: {output} is one of the files to read; name another one")
-    for folder in file.parents if file.name != "report.html" else ():
+    for folder in file.parents if _RECORD.fullmatch(file.name) or "checkpoints" in file.parts else ():
         if (folder / "config.json").exists() and (folder / "history.jsonl").exists():
-            raise UserError(f"--output: {output} exists in the work directory {folder}; name another file")
+            raise UserError(f"--output: {output} is a record of the run in {folder}; name another file")
 
 
 class Ended(BaseException):

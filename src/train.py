@@ -65,13 +65,15 @@ def _train(workdir: pathlib.Path) -> None:
 
 
 def _check_configs() -> None:
-    """Refuses processes that were started with different configs; each may have the data at a path of its own."""
+    """Refuses processes that were started with different configs; each may have its files at a path of its own."""
     if not processes.is_multiprocess():
         return
     from training.run.reader import flatten_config
+    from training.run.workdir import FREE
 
+    of_hosts = (*FREE, "dataset.path", "dataset.labels", "evaluate_path", "pretrained")
     fields = flatten_config(_CONFIG.value.to_dict())
-    here = {name: repr(value) for name, value in fields.items() if name not in ("dataset.path", "evaluate_path")}
+    here = {name: repr(value) for name, value in fields.items() if not name.startswith(of_hosts)}
     here["--overwrite"] = repr(_OVERWRITE.value)
     if difference := processes.find_disagreement(here):
         number, names = difference

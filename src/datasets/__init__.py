@@ -84,7 +84,9 @@ def build(config: Any) -> Splits:
       UserError: the data are missing, or the config asks for something impossible.
     """
     source = _keep_classes(load_source(config), config.classes)
-    if config.label_noise.kind == "asymmetric" and source.class_names != CIFAR10_CLASSES:
+    names = tuple(name.lower() for name in source.class_names)
+    unnamed = tuple(map(str, range(10))) if config.name != "digits" else ()
+    if config.label_noise.kind == "asymmetric" and names not in (CIFAR10_CLASSES, unnamed):
         raise UserError(
             "dataset.label_noise.kind is 'asymmetric', which swaps classes of CIFAR-10 such as cat and dog; this data "
             "set has other classes, so it must be symmetric or uniform"
@@ -131,7 +133,7 @@ def _hold_out(train: AnyExamples, config: Any) -> tuple[AnyExamples, AnyExamples
     """What remains to train on, and the part that `val_fraction` holds out of it."""
     held_out, kept = draw_stratified(train.labels, round(config.val_fraction * len(train)), config.seed)
     if config.val_fraction and len(held_out) == 0:
-        raise UserError(f"dataset.val_fraction is {config.val_fraction}; of {len(train)} examples it holds out none")
+        raise UserError(f"dataset.val_fraction is {config.val_fraction}; it holds out none of {len(train)} examples")
     if len(kept) == 0:
         raise UserError(f"dataset.val_fraction is {config.val_fraction}; it leaves nothing of {len(train)} to train on")
     return train.take(kept), train.take(held_out) if len(held_out) else None

@@ -66,7 +66,7 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
         raise UserError(f"--process_id is {launched.process_id}; it must be in 0 to {launched.num_processes - 1}")
     if launched is not None and coordinator is None and not _launcher_tells_coordinator():
         raise UserError("--coordinator is missing; it is host:port of process 0, with any free port")
-    if launched is not None and coordinator is not None:
+    if launched is not None and coordinator is not None and launched.num_processes > 1:
         _check_coordinator(coordinator, launched)
         print(
             f"process {launched.process_id} of {launched.num_processes} meets the others at {coordinator}", flush=True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import datasets
 from datasets import folders
 from errors import UserError
-from reports.label_table import LabelTable, tabulate_label_issues, write_label_issues
+from reports.label_table import LabelTable, write_label_issues
 from reports.run_page.page import write_page
 from sweeps.definition import Run, Sweep, configure, select
 from sweeps.launch import Interruption, describe_exit, start_python, stop
@@ -47,12 +47,13 @@ def is_finished(run: Run, workdir: pathlib.Path) -> bool:
       UserError: it holds another run, or one on other pictures: some were moved, removed, added or changed since.
     """
     config = configure(run)
-    if (workdir / "labels.npz").exists():
+    finished = find_summary(workdir, config, overwrite=False) is not None
+    if finished:  # training looks at the data itself
         try:
             check_data(workdir, describe_data(datasets.build(config.dataset)))
         except UserError as error:
             raise UserError(f"{error}; --overwrite searches anew") from None
-    return find_summary(workdir, config, overwrite=False) is not None
+    return finished
 
 
 def train(run: Run, workdir: pathlib.Path, overwrite: bool, seconds: float, show: Callable[[], None]) -> int:
@@ -85,14 +86,13 @@ def train(run: Run, workdir: pathlib.Path, overwrite: bool, seconds: float, show
     return process.returncode
 
 
-def write_results(workdir: pathlib.Path) -> tuple[LabelTable, list[pathlib.Path]]:
-    """Writes the page and the table from the epochs so far; returns the table, and the files, the page first.
+def write_results(workdir: pathlib.Path, table: LabelTable) -> list[pathlib.Path]:
+    """Writes the page and the table from the epochs so far; returns the files, the page first.
 
     Raises:
-      UserError: a file of the run is missing or malformed.
+      UserError: a file of the run is missing or malformed, or the table has been edited.
     """
-    table = tabulate_label_issues(workdir)
-    return table, [write_page(workdir), *write_label_issues(table, workdir)]
+    return [write_page(workdir), *write_label_issues(table, workdir)]
 
 
 def _has_epochs(workdir: pathlib.Path, started: float) -> bool:

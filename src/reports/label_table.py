@@ -6,6 +6,7 @@ It needs the records of a run alone, be it finished or interrupted. Clean labels
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -84,10 +85,15 @@ def tabulate_label_issues(workdir: pathlib.Path, share: float | None = None) -> 
 
 
 def find_contradictions(labels: np.ndarray, checksums: np.ndarray) -> list[np.ndarray]:
-    """The positions of images that occur under different labels, by their checksums `[N]`; an array for each image."""
+    """The positions of images that occur under different labels, by their CRC-32 `[N]`; an array for each image.
+
+    N images have N² / 2³³ pairs of equal checksums by chance: nothing is returned if there are fewer than ten times so
+    many images.
+    """
     order = np.argsort(checksums, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(checksums[order])) + 1)
-    return [group for group in groups if len(group) > 1 and len(np.unique(labels[group])) > 1]
+    found = [group for group in groups if len(group) > 1 and len(np.unique(labels[group])) > 1]
+    return found if len(found) > 10 * len(labels) ** 2 / 2**33 else []
 
 
 def write_label_issues(table: LabelTable, workdir: pathlib.Path) -> list[pathlib.Path]:
@@ -99,14 +105,16 @@ def write_label_issues(table: LabelTable, workdir: pathlib.Path) -> list[pathlib
     import pyarrow.parquet
 
     files = [workdir / f"{NAME}.csv", workdir / f"{NAME}.parquet"]
-    if files[0].exists() and not _is_ours(*files):
+    scratch = [file.with_name(f"{file.name}.tmp") for file in files]
+    write_csv(scratch[0], table.columns)
+    if files[0].exists() and not (filecmp.cmp(scratch[0], files[0], shallow=False) or _is_ours(*files)):
+        scratch[0].unlink()
         raise UserError(f"{files[0]} has been edited since it was written; rename it, or delete it to have it anew")
-    write_csv(files[0], table.columns)
     texts = {name: pyarrow.string() for name, column in table.columns.items() if column.dtype == object}
     columns = {name: pyarrow.array(column, type=texts.get(name)) for name, column in table.columns.items()}
-    scratch = files[1].with_name(f"{files[1].name}.tmp")
-    pyarrow.parquet.write_table(pyarrow.table(columns), scratch)
-    scratch.replace(files[1])
+    pyarrow.parquet.write_table(pyarrow.table(columns), scratch[1])
+    for written, file in zip(scratch, files, strict=True):
+        written.replace(file)
     return files
 
 
@@ -123,7 +131,7 @@ def _is_ours(csv: pathlib.Path, parquet: pathlib.Path) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder) / csv.name
         write_csv(copy, columns)
-        return copy.read_bytes() == csv.read_bytes()
+        return filecmp.cmp(copy, csv, shallow=False)
 
 
 def describe_label_issues(table: LabelTable) -> list[str]:
@@ -146,7 +154,7 @@ def describe_label_issues(table: LabelTable) -> list[str]:
     if table.contradictions:
         first, second = (_name_sample(table.columns, i) for i in table.contradictions[0][:2].tolist())
         count = len(table.contradictions)
-        lines.append(f"the same image under different labels (by its checksum): {count}, such as {first} and {second}")
+        lines.append(f"the same image under different labels (by checksums): {count}, such as {first} and {second}")
     return lines + _list_worst(table) + ([] if table.is_wrong is None else _judge(table, table.is_wrong))
 
 

@@ -14,7 +14,7 @@ from repository import ROOT
 from config_line import parse_config
 from errors import UserError
 from reports.layout import Line, Table
-from reports.sweep_runs import may_differ
+from sweeps.comparison import may_differ
 from training.run.reader import FinishedRun, flatten_config, group_by_seed
 
 SINGLE_TEXT = """Runs whose configs differ in `seed` alone share a row. Test accuracies in %, mean ± standard \

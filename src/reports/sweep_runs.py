@@ -12,28 +12,8 @@ from evaluation.results import read_accuracy
 from reports import judging
 from reports.judging import Mean
 from sweeps import definition
-from training.run.reader import FinishedRun, flatten_config
-
-MAY_DIFFER = {
-    "dataset.path": "says where the data lie",
-    "evaluate_path": "says where further test sets lie",
-    "evaluate": "is about test sets that are evaluated after training",
-    "wandb": "is about where a run is shown",
-    "report": "is about where a run is shown",
-    "eval_batch_size": "each image of a test set counts once, however many are evaluated at a time",
-    "steps_per_dispatch": "is about speed",
-    "keep_freed_memory": "is about speed",
-    "checkpoint_steps": "is about what a crash may cost",
-    "checkpoint_minutes": "is about what a crash may cost",
-    "sharding": "is about which device holds what",
-    "dataset.stream.threads": "is about speed",
-    "dataset.stream.workers": "is about speed",
-    "dataset.stream.buffer": "is about speed",
-}
-"""Fields, or sections, in which a run may differ from its sweep, as they cannot change what it records; and why.
-
-Of `pretrained` it only matters whether it is set, and of `stopping.rules` which comes first and may stop training.
-"""
+from sweeps.comparison import find_differences
+from training.run.reader import FinishedRun
 
 Cell = Mapping[str, Any]
 
@@ -65,28 +45,15 @@ def find_sweep_runs(runs: Iterable[FinishedRun], sweep: str) -> list[tuple[Cell,
 def _check_config(finished: FinishedRun, run: definition.Run, file: str) -> None:
     """Refuses a run that was trained otherwise than the sweep says."""
     config = json.loads(definition.configure(run).to_json_best_effort())
-    expected, actual = _list_fields(config), _list_fields(finished.config)
     different = [
-        f"{field} = {json.dumps(actual.get(field))} where {file} says {json.dumps(value)}"
-        for field, value in expected.items()
-        if actual.get(field) != value and not may_differ(field)
+        f"{field} = {json.dumps(actual)} where {file} says {json.dumps(expected)}"
+        for field, (expected, actual) in find_differences(config, finished.config).items()
     ]
     if different:
         raise UserError(
             f"{finished.workdir}/config.json has {'; '.join(different)}; "
             f"move the run out of {finished.workdir.parent}, or train it anew: {run.command(finished.workdir)}"
         )
-
-
-def may_differ(field: str) -> bool:
-    """Whether a field is one of MAY_DIFFER, or in one of its sections."""
-    return any(field == name or field.startswith(f"{name}.") for name in MAY_DIFFER)
-
-
-def _list_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of all sections, as far as their values matter (see MAY_DIFFER)."""
-    fields = flatten_config(config)
-    return fields | {"pretrained": fields["pretrained"] is not None, "stopping.rules": fields["stopping.rules"][:1]}
 
 
 def name_sweep_file(sweep: str) -> str:

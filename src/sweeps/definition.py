@@ -83,7 +83,9 @@ def load(path: str) -> Sweep:
         raise UserError(f"{file} lists no runs")
     for run in runs:
         if not pathlib.Path(run.config.partition(":")[0]).is_file():
-            raise UserError(f"{file} names {run.config.partition(':')[0]}, which {pathlib.Path.cwd()} does not have")
+            raise UserError(
+                f"{file} names {run.config.partition(':')[0]}, which does not exist in {pathlib.Path.cwd()}"
+            )
     names = [run.name for run in runs]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import datetime
 import fcntl
+import json
 import os
 import pathlib
 import signal
@@ -23,9 +24,10 @@ from typing import IO, NamedTuple
 
 from command_line import ASKED_TO_STOP, MISTAKE
 from errors import UserError
+from sweeps.comparison import find_differences
 from sweeps.definition import Run, configure
 from sweeps.gpus import divide_gpus
-from training.run.reader import read_summary
+from training.run.reader import read_config, read_summary
 
 _TRIES = 2
 _SECONDS_TO_SAVE = 40  # of a training process that has been asked to stop
@@ -65,20 +67,22 @@ class Training:
         return (self.workdir / "summary.json").exists()
 
     def find_mistake(self) -> str | None:
-        """Why what is there is not the run of this sweep: it has another config, or a damaged file; None if it is."""
-        if not (self.workdir / "history.jsonl").exists():
+        """Why a finished run is not that of this sweep: it has another config, or a damaged file; None if it is."""
+        if not self.finished or not (self.workdir / "history.jsonl").exists():
             return None
-        from training.run.workdir import find_summary  # imports JAX
-
         try:
-            find_summary(self.workdir, configure(self.run), overwrite=False)
+            read_summary(self.workdir)
+            stored = json.loads(read_config(self.workdir).to_json_best_effort())
         except UserError as error:
             return str(error)
-        return None
+        config = json.loads(configure(self.run).to_json_best_effort())
+        different = find_differences(config, stored)
+        listed = ", ".join(f"{field}: {there} there, {here} here" for field, (here, there) in different.items())
+        return f"{self.workdir} holds a run with another config ({listed})" if different else None
 
     @property
     def state(self) -> str:
-        """`finished`, `unfinished`, `new` or, of another config than the sweep's, `refused`."""
+        """`finished`, `unfinished`, `new` or, if it is finished and not the sweep's or is damaged, `refused`."""
         if self.find_mistake():
             return "refused"
         if self.finished:

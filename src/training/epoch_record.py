@@ -34,7 +34,7 @@ def evaluate_epoch(
     labels, predictions = setup.splits.train.labels, result.samples["prediction"]
     seen = predictions >= 0  # all but the images that could not be decoded
     if len(classes := np.unique(labels[seen])) < 2:
-        of = f"those of the class {setup.splits.class_names[classes[0]]!r}" if len(classes) else "none"
+        of = f"only those of the class {setup.splits.class_names[classes[0]]!r}" if len(classes) else "none"
         raise UserError(
             f"of the {len(labels)} training images, {of} could be decoded; there must be some of two classes"
         )

@@ -24,7 +24,7 @@ from errors import UserError
 from extensions import is_external
 from gwa.rules.dissent import DISSENT
 from parallel import devices
-from parallel.processes import is_main
+from parallel.processes import is_main, run_on_main
 from training.estimators import TEXTBOOK, check_names
 from training.idle import find_idle
 from training.offline import OfflineEstimators
@@ -89,8 +89,7 @@ def prepare(config: Any) -> Iterator[Setup]:
     """
     fields.check(config, base.FIELDS)
     check_names(config.estimators)
-    if config.wandb.mode != "disabled" and importlib.util.find_spec("wandb") is None:
-        raise UserError(f"wandb.mode is {config.wandb.mode!r}, but wandb is not installed; it must be disabled")
+    run_on_main(lambda: _check_wandb(config.wandb.mode))
     networks.build(config.network, num_classes=2)  # a mistake in it need not wait for the data
     for name in config.stopping.rules:
         find_rule(name)
@@ -151,6 +150,12 @@ def prepare(config: Any) -> Iterator[Setup]:
             estimators=OfflineEstimators(config.estimators, recipe, config, image_shape, mesh, batch_size),
             test_sets=test_sets,
         )
+
+
+def _check_wandb(mode: str) -> None:
+    spec = importlib.util.find_spec("wandb")  # a folder of its logs is a package without an origin
+    if mode != "disabled" and (spec is None or spec.origin is None):
+        raise UserError(f"wandb.mode is {mode!r}, but wandb is not installed; it must be disabled")
 
 
 def initialize(setup: Setup, fresh: bool) -> TrainState:

@@ -239,7 +239,7 @@ def test_a_picture_that_cannot_be_read_is_named(grey, tmp_path):
         (["{workdir}/checkpoints"], "{workdir}/checkpoints holds no pictures; it holds "),
         (["{pictures}", "--output={workdir}/nowhere/x.csv"], "--output: there is no folder {workdir}/nowhere"),
         (["{pictures}", "--output={workdir}"], "--output: {workdir} is a folder; name a file"),
-        (["{pictures}", "--output={workdir}/history.jsonl"], "history.jsonl exists in the work directory {workdir}"),
+        (["{pictures}", "--output={workdir}/history.jsonl"], "history.jsonl is a record of the run in {workdir}"),
         (["{workdir}/labels.npz", "--output={workdir}/labels.npz"], "is one of the files to read"),
         (["{pictures}", "--probabilities"], "--probabilities adds columns to a file, but there is no --output"),
         (["{pictures}", "--damaged=ignore"], "'ignore'"),

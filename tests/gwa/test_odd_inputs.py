@@ -129,6 +129,7 @@ def test_a_mask_has_the_shape_of_the_scores_or_broadcasts_to_it(library):
     scores = np.array([[0.1, 0.2, 0.3]] * 2, np.float32)
     assert int(library.moments(scores, where=np.array([[True], [False]])).count) == 3
     assert int(library.moments(scores, where=np.array(True)).count) == 6
+    assert float(library.moments(scores).mean) == pytest.approx(0.2)
     with pytest.raises((ValueError, RuntimeError)):
         library.moments(scores, where=np.array([True, False]))
 

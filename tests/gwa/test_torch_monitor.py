@@ -317,6 +317,8 @@ def test_a_refused_update_may_be_corrected(model):
     ):
         with pytest.raises(ValueError, match=message):
             monitor.update(labels, index=index)
+    monitor.discard()
+    model(images)
     monitor.update(labels, index=range(16))
     with pytest.raises(ValueError, match="gwa, train_accuracy are measured here"):
         monitor.end_epoch(gwa=1.0, train_accuracy=0.5, test_accuracy=0.5)
@@ -362,7 +364,7 @@ def test_a_field_that_never_comes_is_said(model, caplog):
         ({"num_examples": 16}, {"num_examples": 17}, "saved with num_examples=16, not 17"),
         ({"num_examples": 16}, {}, "saved with num_examples=16, not None"),
         ({}, {"num_examples": 16}, "saved with no num_examples, not 16"),
-        ({"num_examples": 16}, {"num_examples": 16, "keep_samples": True}, "samples of 1 of 2 epochs"),
+        ({"num_examples": 16}, {"num_examples": 16, "keep_samples": True}, "saved without keep_samples"),
     ],
 )
 def test_a_state_of_another_monitor_is_refused(model, saved, loaded, message):

@@ -16,7 +16,12 @@ from configs import base
 from datasets.label_csv import escape_name, escape_path
 from errors import UserError
 from gwa import find_label_issues
-from reports.label_table import describe_label_issues, tabulate_label_issues, write_label_issues
+from reports.label_table import (
+    describe_label_issues,
+    find_contradictions,
+    tabulate_label_issues,
+    write_label_issues,
+)
 
 
 def write_run(workdir, epochs=4, size=400, names=("cat", "dog"), wrong=40, **more):
@@ -87,9 +92,17 @@ def test_the_same_image_under_two_labels_is_named(tmp_path):
         assert (
             lines
             == [
-                "the same image under different labels (by its checksum): 1, such as 'row 0' and 'row 21'",
+                "the same image under different labels (by checksums): 1, such as 'row 0' and 'row 21'",
             ][:count]
         )
+
+
+def test_checksums_that_are_equal_by_chance_say_nothing():
+    rng = np.random.default_rng(0)
+    labels, checksums = rng.integers(0, 10, 300_000), rng.integers(0, 2**32, 300_000, dtype=np.uint32)
+    assert len(np.unique(checksums)) < 300_000
+    assert find_contradictions(labels, checksums) == []
+    assert [group.tolist() for group in find_contradictions(np.array([0, 1]), np.array([5, 5]))] == [[0, 1]]
 
 
 def test_an_edited_file_is_not_written_over(tmp_path):

@@ -9,7 +9,8 @@ from finished import write_run
 from errors import UserError
 from reports.copies import leave_out_copies
 from reports.page import make_tables
-from reports.sweep_runs import MAY_DIFFER, find_sweep_runs
+from reports.sweep_runs import find_sweep_runs
+from sweeps.comparison import MAY_DIFFER
 from training.run.reader import find_runs
 
 NAME = "clean-crop_flip-0.1-seed0"

@@ -234,7 +234,7 @@ def test_real_runs_are_trained_and_continued(tmp_path):
     assert [line.split()[0] for line in dry.stdout.splitlines()] == ["finished"] * 3
     other = subprocess.run([*command, "--config.epochs=3", "--only=seed0"], cwd=ROOT, capture_output=True, text=True)
     assert other.returncode == 1
-    assert "0 of 1 runs are finished\nseed0: --workdir: " in other.stdout
+    assert f"0 of 1 runs are finished\nseed0: {tmp_path}/x/seed0 holds a run" in other.stdout
     assert "holds a run with another config (epochs: 2 there, 3 here)" in other.stdout
     (tmp_path / "x" / "seed0" / "summary.json").write_text("{")
     dry = subprocess.run([*command, "--dry_run"], cwd=ROOT, capture_output=True, text=True)

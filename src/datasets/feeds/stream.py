@@ -198,7 +198,7 @@ class _Crops(NamedTuple):
             if isinstance(error, OSError) and error.errno is not None:  # the file system's, whatever the image is
                 raise UserError(
                     f"{escape(encoded.name(place))} cannot be read ({one_line(error)}); it was there when the run "
-                    "began, and when it is again, the same command continues"
+                    "began, and once it can be read again, the same command continues"
                 ) from None
             if self.skip:
                 return None

@@ -108,8 +108,9 @@ class SampleRows:
         Raises:
           ValueError: when `index` had negative rows.
         """
-        if self._lowest < 0:
-            raise ValueError(f"update: index had the row {int(self._lowest)}; rows are numbered from 0")
+        lowest = int(torch.stack(_gather(self._lowest)).min())  # of all processes, which end together
+        if lowest < 0:
+            raise ValueError(f"update: index had the row {lowest}; rows are numbered from 0")
         alignment, prediction, right, dissent = self._join_processes()
         seen = prediction >= 0
         moments = Moments.of(alignment, where=seen)

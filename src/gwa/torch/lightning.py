@@ -125,8 +125,8 @@ class AlignmentCallback(Callback):
         """Scores the batch, unless the training step has done so."""
         if self.monitor.updates == self._updates:
             unpacked = self._unpack(batch)
-            if not isinstance(unpacked, tuple) or len(unpacked) != 2:
-                raise ValueError("unpack must return a tuple of the labels and row numbers or None")
+            if not isinstance(unpacked, tuple | list) or len(unpacked) != 2:
+                raise ValueError("unpack must return the labels, and row numbers or None")
             self.monitor.update(*unpacked)
         self._updates = self.monitor.updates
         self._batches += 1

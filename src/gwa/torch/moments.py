@@ -44,8 +44,8 @@ class Moments:
     @torch.no_grad()
     def of(cls, scores: Tensor, where: Tensor | None = None) -> Moments:
         """Moments of `scores`, of any shape, in float32, without the entries where the mask `where` is false or 0."""
-        mask = torch.ones_like(scores, dtype=torch.bool) if where is None else where.bool().expand_as(scores).ravel()
-        scores = scores.float().ravel()
+        mask = torch.ones_like(scores, dtype=torch.bool) if where is None else where.bool().expand_as(scores)
+        scores, mask = scores.float().ravel(), mask.ravel()
         count = mask.sum().float()
         filled = count.clamp(min=1)
         mean = torch.where(mask, scores, 0).sum() / filled

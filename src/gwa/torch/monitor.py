@@ -143,6 +143,10 @@ class AlignmentMonitor:
             self._epoch.add(score(each, targets, past), part)
         self.updates += 1
 
+    def discard(self) -> None:
+        """Forgets the forward passes since the last update, whose samples then do not count in this epoch."""
+        self._passes = []
+
     def end_epoch(self, partial: bool = False, epoch: int | None = None, **fields: Any) -> dict[str, Any]:
         """Ends the epoch and asks the rule. Call it on every process of a distributed run; all get the same record.
 
@@ -249,6 +253,7 @@ class AlignmentMonitor:
             "samples": [{name: torch.tensor(values) for name, values in samples.items()} for samples in kept],
             "predictions": [torch.tensor(prediction) for prediction in self._predictions],
             "epoch": self._epoch.state_dict(),
+            "keep_samples": self._kept is not None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -290,7 +295,7 @@ class AlignmentMonitor:
             raise ValueError(
                 f"update: {'float' if labels.is_floating_point() else 'integer'} labels have the shape "
                 f"{tuple(labels.shape)}; it must be {wanted}, as the head {self.head_name!r} has run on {seen} samples "
-                f"since the last update, of {logits.shape[-1]} classes ({LABEL_DTYPES})"
+                f"since the last update, of {logits.shape[-1]} classes ({LABEL_DTYPES}; discard() forgets these)"
             )
 
     def _check_index(self, index: Tensor, labels: Tensor) -> Tensor:
@@ -316,11 +321,8 @@ class AlignmentMonitor:
         if rows - {self._num_examples} or ("epoch" in state and bool(rows) != (self._num_examples is not None)):
             saved = f"num_examples={next(iter(rows))}" if rows else "no num_examples"
             raise ValueError(f"load_state_dict: the state was saved with {saved}, not {self._num_examples}")
-        if self._kept is not None and len(samples) != len(state["history"]):
-            raise ValueError(
-                f"load_state_dict: the state has the samples of {len(samples)} of {len(state['history'])} epochs, as "
-                "it was saved without keep_samples"
-            )
+        if self._kept is not None and not state.get("keep_samples", len(samples) == len(state["history"])):
+            raise ValueError("load_state_dict: the state was saved without keep_samples; it has no earlier scores")
 
     def _new_epoch(self) -> RunningMoments | SampleRows:
         device = self._head.weight.device

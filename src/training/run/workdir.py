@@ -37,8 +37,7 @@ _PACKAGES = (
     "opencv-python-headless",
 )
 _SECTIONS = ("dataset", "network", "optimizer", "stopping")  # of the config, in every version
-# config.json is replaced by the one of the new run, and not deleted.
-_FREE = (
+FREE = (
     "wandb.",
     "checkpoint_steps",
     "checkpoint_minutes",
@@ -48,6 +47,7 @@ _FREE = (
 )
 """Fields, or sections, that may change when a run continues: they decide what is shown or saved, and how fast."""
 
+# config.json is replaced by the one of the new run, and not deleted.
 _WRITTEN = (
     *("summary.json", "history.jsonl", "checkpoints", "labels.npz", "cleaning.json", "environment.json"),
     *("config.json.tmp", "traceback.txt", "wandb", "wandb_id"),
@@ -225,6 +225,6 @@ def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
             fields += _differences(before, after, f"{prefix}{name}.")
-        elif before != after and not f"{prefix}{name}".startswith(_FREE):
+        elif before != after and not f"{prefix}{name}".startswith(FREE):
             fields.append(f"{prefix}{name}: {before} there, {after} here")
     return fields
