@@ -6,7 +6,7 @@ import pytest
 from configs import find_label_issues
 from errors import UserError
 from reports import label_search
-from reports.label_table import NAME
+from reports.label_table import NAME, tabulate_label_issues
 from sweeps.definition import configure
 
 SMALL = (
@@ -51,7 +51,8 @@ def test_a_first_page_is_there_before_training_ends(tmp_path):
 
     def show():
         assert not (workdir / "summary.json").exists()
-        table, files = label_search.write_results(workdir)
+        table = tabulate_label_issues(workdir)
+        files = label_search.write_results(workdir, table)
         seen.append((table.epochs, [file.name for file in files]))
 
     assert not label_search.is_finished(run, workdir)
@@ -60,7 +61,7 @@ def test_a_first_page_is_there_before_training_ends(tmp_path):
     ((epochs, names),) = seen  # once
     assert 0 < epochs <= 100
     assert names == ["report.html", f"{NAME}.csv", f"{NAME}.parquet"]
-    assert label_search.write_results(workdir)[0].epochs == 100
+    assert tabulate_label_issues(workdir).epochs == 100
 
 
 @pytest.mark.slow
