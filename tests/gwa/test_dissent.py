@@ -126,3 +126,12 @@ def test_the_window_grows_with_the_epochs():
 def test_impossible_parameters(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         Dissent(**arguments)
+
+
+def test_an_epoch_with_scores_that_are_not_finite_is_not_kept_though_the_average_is_highest():
+    values = (0.1, 0.5, 0.5, 0.5, 0.5, 0.5)
+    history = [{"epoch": e, "progress": 1.0, "dissent": value} for e, value in enumerate(values, start=1)]
+    rule = Dissent(warmup=0.0, share=0.0)
+    assert rule.select([*history[:1], *({**record, "dissent": 0.5} for record in history[1:])]) == 6
+    history[5] |= {"num_samples": 100, "non_finite_alignments": 2}
+    assert rule.select(history) == 5

@@ -10,7 +10,8 @@ from small_runs import files, small
 
 from gwa import RULES
 from gwa.moment_arithmetic import reasons_of_nan, summarize_alignments
-from training import loop, step
+from training import epoch_record, loop, step
+from training.selection import Selection
 from training.signals import two_peakedness
 
 OF_ALIGNMENTS = ("gwa", "alignment_mean", "alignment_variance", "excess_kurtosis", "two_peakedness")
@@ -74,3 +75,13 @@ def test_a_run_with_embeddings_that_are_not_finite(tmp_path, monkeypatch, capsys
         assert RULES[name]().select(history) is None
         assert summary["rules"][name]["epoch"] is None
     assert "of the alignments are not finite" in "".join(capsys.readouterr())
+
+
+def test_rules_see_what_the_history_will_hold(tmp_path, monkeypatch):
+    """A resumed run reads null where a measurement was infinite."""
+    seen, update = [], Selection.update
+    monkeypatch.setattr(epoch_record, "measure_signals", lambda *_: {"sharpness": math.inf})
+    monkeypatch.setattr(Selection, "update", lambda self, record: seen.append(record) or update(self, record))
+    loop.train(small(1), tmp_path)
+    assert seen[0]["sharpness"] is None
+    assert seen[0]["reasons"]["sharpness"] == "measured as inf"

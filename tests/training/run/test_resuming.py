@@ -255,3 +255,11 @@ def test_a_config_that_cannot_be_trained_deletes_nothing(runs, tmp_path):
         with pytest.raises(UserError, match=message):
             loop.train(change, tmp_path / "run", overwrite=True)
         assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+def test_what_is_only_shown_or_saved_may_change(runs):
+    """Of a finished run, which is then reported; a field that is computed with is refused."""
+    free = {"wandb.mode": "offline", "checkpoint_steps": 7, "checkpoint_minutes": 3.0, "dataset.stream.threads": 2}
+    assert find_summary(runs / "whole", small(**free), overwrite=False)["epochs"] == 3
+    with pytest.raises(UserError, match=r"another config \(batch_size: 64 there, 32 here\)"):
+        find_summary(runs / "whole", small(**free, batch_size=32), overwrite=False)
